@@ -1,0 +1,318 @@
+//! Paths, request and response types of a site. No I/O: agent, builder and site all build on this.
+//!
+//! Bytes inside JSON are base64 (standard alphabet, padded) in fields named `*_b64`; ids are
+//! lower-case hex; times are milliseconds since 1970-01-01 UTC in fields named `*_ms`.
+//! The page of the protocol is `docs/formats/site-api.md`.
+#![forbid(unsafe_code)]
+
+use serde::{Deserialize, Serialize};
+use snapshot::id::{BaselineId, CardId, ObjectId, RecordId, ReleaseId, SiteId, UserId};
+
+/// Every path a site answers, with `{}` where an id goes.
+pub mod path {
+    /// `GET`: [`super::SiteInfo`]. No sign-in.
+    pub const SITE: &str = "/v1/site";
+    /// `GET`: list of [`super::ReleaseInfo`], newest first. No sign-in.
+    pub const RELEASES: &str = "/v1/releases";
+    /// `POST`: body [`super::SignInChallengeRequest`], answer [`super::SignInChallenge`].
+    pub const SIGN_IN_CHALLENGE: &str = "/v1/sign-in/challenge";
+    /// `POST`: body [`super::SignInRequest`], answer [`super::SignIn`].
+    pub const SIGN_IN: &str = "/v1/sign-in";
+    /// `POST`: body [`super::MissingRequest`], answer [`super::Missing`]. Bearer token.
+    pub const OBJECTS_MISSING: &str = "/v1/objects/missing";
+    /// `GET`: [`super::Head`]; `PUT`: [`super::PutHead`]. Bearer token.
+    pub const HEAD: &str = "/v1/head";
+    /// `POST`: ask this site to fetch the head it does not have yet; answer [`super::Transfer`].
+    /// `GET`: the same answer while it goes on. Bearer token.
+    pub const HEAD_FETCH: &str = "/v1/head/fetch";
+    /// `GET`: 200 while the site can serve.
+    pub const HEALTH: &str = "/health";
+    /// `GET`: Prometheus text, see docs/formats/site-api.md §metrics.
+    pub const METRICS: &str = "/metrics";
+
+    /// `GET`: [`super::ReleaseInfo`] of the latest release with this baseline.
+    #[must_use]
+    pub fn baseline(id: super::BaselineId) -> String {
+        format!("/v1/baselines/{id}")
+    }
+
+    /// `GET` with ranges (no sign-in) or `PUT` (operator token) one file of a release.
+    #[must_use]
+    pub fn release_file(id: super::ReleaseId, file: super::ReleaseFile) -> String {
+        format!("/v1/releases/{id}/{}", file.name())
+    }
+
+    /// `POST` (operator token): all files are there, check digests and signature, list the release.
+    #[must_use]
+    pub fn release_commit(id: super::ReleaseId) -> String {
+        format!("/v1/releases/{id}/commit")
+    }
+
+    /// `PUT`, `GET` (ranges), `HEAD` one sealed object of the signed-in user. Bearer token.
+    #[must_use]
+    pub fn object(id: super::ObjectId) -> String {
+        format!("/v1/objects/{id}")
+    }
+}
+
+/// Largest sealed object a site takes, in bytes: a pack is 8 MiB and some, a manifest may be larger.
+pub const MAX_OBJECT_BYTES: u64 = 64 << 20;
+
+/// The files of a release. Anything else is not a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReleaseFile {
+    /// The signed description.
+    Manifest,
+    /// Ed25519 signature over the bytes of the manifest, 64 raw bytes.
+    Signature,
+    /// erofs image followed by its verity tree.
+    Baseline,
+    /// Unified kernel image.
+    Uki,
+    /// Kernel alone, for boot loaders that take it apart.
+    Kernel,
+    /// Initrd alone.
+    Initrd,
+}
+
+impl ReleaseFile {
+    /// All of them, in the order they are published.
+    pub const ALL: [Self; 6] = [
+        Self::Manifest,
+        Self::Signature,
+        Self::Baseline,
+        Self::Uki,
+        Self::Kernel,
+        Self::Initrd,
+    ];
+
+    /// File name in the builder's output folder and in the path at a site.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest.json",
+            Self::Signature => "manifest.sig",
+            Self::Baseline => "baseline.img",
+            Self::Uki => "furoshiki.efi",
+            Self::Kernel => "vmlinuz",
+            Self::Initrd => "initrd.img",
+        }
+    }
+
+    /// The file with this name, if it is one.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|file| file.name() == name)
+    }
+}
+
+/// Who answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteInfo {
+    /// This site.
+    pub site: SiteId,
+    /// Its name for people.
+    pub name: String,
+    /// The site's clock.
+    pub now_ms: i64,
+    /// Version of the server program.
+    pub version: String,
+}
+
+/// A release a site can serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseInfo {
+    /// The release.
+    pub release: ReleaseId,
+    /// Its baseline.
+    pub baseline: BaselineId,
+    /// Name of the recipe.
+    pub name: String,
+    /// Build timestamp, seconds since 1970 (patent part 23).
+    pub build_timestamp: i64,
+    /// When this site took it.
+    pub published_ms: i64,
+}
+
+/// First half of a sign-in: which card.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SignInChallengeRequest {
+    /// The card in the reader.
+    pub card: CardId,
+}
+
+/// A nonce only that card can open.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SignInChallenge {
+    /// Name of the challenge, used once, 32 hex digits.
+    pub challenge: String,
+    /// The site that asks; part of what the card proves.
+    pub site: SiteId,
+    /// HPKE encapsulated key and ciphertext, see `snapshot::slot::Challenge`.
+    pub sealed_b64: String,
+    /// When the challenge dies.
+    pub expires_ms: i64,
+}
+
+/// Second half of a sign-in. No `Debug`: it carries a password.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SignInRequest {
+    /// The challenge answered.
+    pub challenge: String,
+    /// `snapshot::slot::Challenge` proof: HMAC-SHA256 under the opened nonce.
+    pub proof_b64: String,
+    /// User name.
+    pub user: String,
+    /// Site password.
+    pub password: String,
+    /// The shared PC, for the user's "last saved on".
+    pub pc: String,
+}
+
+/// What a user gets at sign-in. No `Debug`: it carries a token.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SignIn {
+    /// Bearer token for this session: read, add, advance the own head.
+    pub token: String,
+    /// When the token dies.
+    pub token_expires_ms: i64,
+    /// The user.
+    pub user: UserId,
+    /// User name as registered.
+    pub name: String,
+    /// The wrapped user key for this card, see `snapshot::slot::Slot`.
+    pub slot_b64: String,
+    /// Newest snapshot any site reported, if there is one.
+    pub head: Option<HeadInfo>,
+}
+
+/// Newest snapshot of a user, as small as it travels to every site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadInfo {
+    /// 1 for the first snapshot.
+    pub seq: u64,
+    /// The signed record.
+    pub record: RecordId,
+    /// Where it was pushed.
+    pub site: SiteId,
+    /// When that site took it.
+    pub saved_ms: i64,
+    /// The PC that made it.
+    pub pc: String,
+}
+
+/// A head with its record, when this site has it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Head {
+    /// Where and when.
+    pub info: HeadInfo,
+    /// Encoded `snapshot::record::SignedRecord`; `None` while the site has no copy of the snapshot.
+    pub record_b64: Option<String>,
+}
+
+/// Compare-and-swap of the head.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PutHead {
+    /// The head this one follows; `None` for the first. Anything else there is 412 `head-moved`.
+    pub expected: Option<RecordId>,
+    /// Encoded `snapshot::record::SignedRecord`.
+    pub record_b64: String,
+    /// The PC that made it.
+    pub pc: String,
+}
+
+/// Which of these does the site lack?
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MissingRequest {
+    /// At most 4096.
+    pub objects: Vec<ObjectId>,
+}
+
+/// Those it lacks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Missing {
+    /// In the order asked.
+    pub objects: Vec<ObjectId>,
+}
+
+/// A relay to this site, under way or done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// The snapshot.
+    pub record: RecordId,
+    /// From which site.
+    pub from: SiteId,
+    /// How far it is.
+    pub state: TransferState,
+    /// Bytes here so far.
+    pub bytes_done: u64,
+    /// Bytes lacking when it began.
+    pub bytes_total: u64,
+    /// Why it failed, for people.
+    pub error: Option<String>,
+}
+
+/// State of a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TransferState {
+    /// Asked for, not begun.
+    Waiting,
+    /// Bytes move.
+    Running,
+    /// Everything the record lists is here and checked.
+    Done,
+    /// Stopped; asking again resumes.
+    Failed,
+}
+
+/// Body of every answer that is not 2xx (RFC 9457, `application/problem+json`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// HTTP status.
+    pub status: u16,
+    /// Short stable name of what is wrong.
+    pub code: ProblemCode,
+    /// One sentence for people: what, why, what to do.
+    pub detail: String,
+}
+
+/// Short stable names of what may be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProblemCode {
+    /// 400: not JSON, not an id, not a known path part.
+    BadRequest,
+    /// 401: no token, or one that died.
+    NotSignedIn,
+    /// 404: no user has this card.
+    UnknownCard,
+    /// 403: the card was revoked.
+    CardRevoked,
+    /// 401: the challenge was not opened by the card, was used, or died.
+    WrongProof,
+    /// 403: the card is good, the user name is another's.
+    CardOfAnotherUser,
+    /// 401: the password is wrong.
+    WrongPassword,
+    /// 429: too many wrong passwords; `Retry-After` says when.
+    TooManyTries,
+    /// 404: no such object, release, head.
+    NotFound,
+    /// 412: the head is not the one expected.
+    HeadMoved,
+    /// 409: the record lists objects this site lacks.
+    ObjectsMissing,
+    /// 422: the bytes do not have the name.
+    WrongHash,
+    /// 422: a record or release that does not verify.
+    WrongSignature,
+    /// 413: larger than [`MAX_OBJECT_BYTES`].
+    TooLarge,
+    /// 507: no space.
+    SiteFull,
+    /// 502: the other site did not answer.
+    PeerDown,
+    /// 500: our fault; the log has the chain.
+    Internal,
+}
