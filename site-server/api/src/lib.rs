@@ -8,6 +8,11 @@
 use serde::{Deserialize, Serialize};
 use snapshot::id::{BaselineId, CardId, ObjectId, RecordId, ReleaseId, SiteId, UserId};
 
+pub mod peer;
+pub mod registration;
+
+pub use registration::{RegisteredCard, Registration};
+
 /// Every path a site answers, with `{}` where an id goes.
 pub mod path {
     /// `GET`: [`super::SiteInfo`]. No sign-in.

@@ -1,0 +1,111 @@
+//! What sites say to one another, under `/s/v1/`, with a client certificate of the same CA.
+//!
+//! User records and head infos go to every site. Snapshots go only where the user names a site or
+//! arrives: the target asks for the record and for the objects it lacks.
+
+use serde::{Deserialize, Serialize};
+use snapshot::id::{RecordId, SiteId, UserId};
+
+use crate::{HeadInfo, registration::Registration};
+
+/// Paths between sites.
+pub mod path {
+    /// `POST`: body [`super::Records`]: records to merge; 204.
+    pub const RECORDS: &str = "/s/v1/records";
+    /// `POST`: body [`super::Digest`] of the asker; answer [`super::DigestAnswer`].
+    pub const DIGEST: &str = "/s/v1/digest";
+    /// `POST`: body [`super::TransferRequest`]; answer [`crate::Transfer`].
+    pub const TRANSFERS: &str = "/s/v1/transfers";
+
+    /// `GET`: [`crate::Transfer`] of one user to the asked site.
+    #[must_use]
+    pub fn transfer(user: super::UserId) -> String {
+        format!("/s/v1/transfers/{user}")
+    }
+
+    /// `GET`: the encoded signed record, `application/octet-stream`.
+    #[must_use]
+    pub fn record(user: super::UserId, record: super::RecordId) -> String {
+        format!("/s/v1/users/{user}/records/{record}")
+    }
+
+    /// `GET` (ranges): one sealed object.
+    #[must_use]
+    pub fn object(user: super::UserId, object: snapshot::id::ObjectId) -> String {
+        format!("/s/v1/users/{user}/objects/{object}")
+    }
+}
+
+/// Most records in one [`Records`].
+pub const MAX_BATCH: usize = 256;
+
+/// A user as every site knows it. No `Debug`: it carries a password hash.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRecord {
+    /// As issued.
+    pub registration: Registration,
+    /// Argon2id PHC string of the site password.
+    pub password_phc: String,
+    /// True once the user is deleted: a tombstone.
+    pub deleted: bool,
+    /// Grows by one with every change; the higher one wins, then the higher `origin`.
+    pub version: u64,
+    /// The site that made this version.
+    pub origin: SiteId,
+}
+
+/// A head as every site knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadRecord {
+    /// Whose.
+    pub user: UserId,
+    /// Newest snapshot. The higher `seq` wins, then the higher `site`.
+    pub info: HeadInfo,
+}
+
+/// Records to merge. Each is applied if it is newer than what is there; sending one twice is harmless.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Records {
+    /// Users.
+    pub users: Vec<UserRecord>,
+    /// Heads.
+    pub heads: Vec<HeadRecord>,
+}
+
+/// What a site knows, small: one row for each user.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digest {
+    /// In order of user id.
+    pub rows: Vec<DigestRow>,
+}
+
+/// State of one user at a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigestRow {
+    /// Whose.
+    pub user: UserId,
+    /// Version and origin of the user record, if there is one.
+    pub version: Option<(u64, SiteId)>,
+    /// Sequence number, site and record of the head, if there is one.
+    pub head: Option<(u64, SiteId, RecordId)>,
+}
+
+/// What the asked site has newer, and what it would like.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct DigestAnswer {
+    /// Newer at the asked site.
+    pub newer: Records,
+    /// Newer at the asker: please send.
+    pub wanted: Vec<UserId>,
+}
+
+/// "The user will be with you next: fetch this snapshot from me."
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferRequest {
+    /// Whose.
+    pub user: UserId,
+    /// Which snapshot.
+    pub head: HeadInfo,
+    /// The site that has it and asks.
+    pub from: SiteId,
+}
