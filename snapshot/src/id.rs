@@ -112,6 +112,26 @@ id!(
     /// A chunk: keyed BLAKE3 of its plain bytes, cut to 128 bits. Never leaves a sealed footer.
     ChunkId, 16, "chunk id"
 );
+id!(
+    /// BLAKE3 of a file of a release.
+    Digest, 32, "digest"
+);
+id!(
+    /// dm-verity root hash of a baseline (SHA-256).
+    RootHash, 32, "root hash"
+);
+id!(
+    /// dm-verity salt of a baseline.
+    VeritySalt, 32, "verity salt"
+);
+
+impl Digest {
+    /// The digest of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}
 
 impl ObjectId {
     /// The name of `sealed`.
