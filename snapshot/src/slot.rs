@@ -303,7 +303,9 @@ mod tests {
         let slot = parse(&bytes).unwrap();
         assert_eq!(slot.context, CONTEXT);
         assert_eq!(slot.aad(), CONTEXT.aad());
-        let opened = |key, info, aad: &[u8]| open(key, &slot.enc, info, aad, &slot.ciphertext);
+        let opened = |key: &Private, info: &[u8], aad: &[u8]| {
+            open(key, &slot.enc, info, aad, &slot.ciphertext)
+        };
         assert_eq!(opened(&private, SLOT_INFO, slot.aad()).unwrap(), [5; 32]);
         assert_eq!(opened(&card().0, SLOT_INFO, slot.aad()), None);
         assert_eq!(opened(&private, SIGN_IN_INFO, slot.aad()), None);
