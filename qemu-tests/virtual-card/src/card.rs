@@ -1,0 +1,266 @@
+//! The card: `piv-authenticator` over file storage, from power-on to power-off.
+//!
+//! A card forgets a verified PIN when it loses power. `piv-authenticator` leaves that to its host,
+//! so every power cycle builds the whole card again over the same two files.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use heapless::Vec as Buffer;
+use iso7816::{Command, Instruction, Status, command::FromSliceError};
+use piv_authenticator::{Authenticator, Options};
+use rand_core::{OsRng, RngCore as _};
+use trussed::{
+    pipe::TrussedChannel,
+    platform,
+    virt::{Client, Runner, StorageConfig, Store, StoreConfig, UserInterface},
+};
+
+use crate::dispatch::{BACKENDS, Dispatch};
+
+/// Answer to reset: T=0 offered first, T=1 second, historical bytes `SPCB`.
+///
+/// QEMU 7.2's reader speaks T=0 only, some tools ask for T=1 only: both find what they want.
+pub(crate) const ATR: [u8; 8] = [0x3B, 0x83, 0x80, 0x01, 0x53, 0x50, 0x43, 0x42];
+
+/// Longest command after chaining and longest answer before GET RESPONSE, in bytes.
+const BUFFER_BYTES: usize = 7609;
+/// Most data bytes in one answer; the rest follows after 61xx. QEMU's reader cuts longer ones.
+const ANSWER_BYTES: usize = 256;
+
+/// The folder that is the card: whoever holds it has the card.
+pub(crate) struct State {
+    folder: PathBuf,
+    device_key: [u8; 32],
+    _lock: File,
+}
+
+impl State {
+    /// Opens the card in `folder`, or makes a new one there.
+    ///
+    /// # Errors
+    /// Another process runs this card, or the folder cannot be written.
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+        let lock_path = folder.join("lock");
+        let lock = File::create(&lock_path)
+            .with_context(|| format!("create lock {}", lock_path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                bail!(
+                    "the card in {} is in use by another process",
+                    folder.display()
+                )
+            }
+            Err(TryLockError::Error(err)) => {
+                return Err(err).with_context(|| format!("lock {}", lock_path.display()));
+            }
+        }
+        Ok(Self {
+            device_key: device_key(&folder.join("device.key"))?,
+            folder: folder.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    fn storage(&self) -> StoreConfig<'static> {
+        StoreConfig {
+            internal: StorageConfig::filesystem(self.folder.join("internal.lfs")),
+            external: StorageConfig::filesystem(self.folder.join("external.lfs")),
+            volatile: StorageConfig::ram(),
+        }
+    }
+
+    /// Powers the card on, hands it to `serve`, and powers it off when that returns.
+    pub(crate) fn power_cycle<R>(&self, serve: impl FnOnce(&mut Card<'_>) -> R) -> R {
+        self.storage().with_store(|store| {
+            let platform = Platform {
+                rng: OsRng,
+                store,
+                ui: UserInterface::new(),
+            };
+            let channel = TrussedChannel::new();
+            let mut runner = Runner::new();
+            let (requester, responder) = channel.split().expect("the channel is new");
+            runner.add_endpoint(responder, "piv", BACKENDS);
+            let client = Client::<Dispatch>::new(requester, runner.syscall(), None);
+            runner.run(platform, Dispatch::new(&self.device_key), || {
+                serve(&mut Card {
+                    piv: Authenticator::new(client, Options::new()),
+                    command: None,
+                    answer: Buffer::new(),
+                    sent: 0,
+                })
+            })
+        })
+    }
+}
+
+/// Reads the key that stands for the secret burnt into a chip, or draws one.
+fn device_key(path: &Path) -> Result<[u8; 32]> {
+    match fs::read(path) {
+        Ok(bytes) => {
+            let have = bytes.len();
+            return bytes
+                .try_into()
+                .map_err(|_| anyhow::anyhow!("{}: {have} bytes, want 32", path.display()));
+        }
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => {}
+        Err(err) => return Err(err).with_context(|| format!("read {}", path.display())),
+    }
+    for name in ["internal.lfs", "external.lfs"] {
+        let storage = path.with_file_name(name);
+        ensure!(
+            !storage.exists(),
+            "{} exists without device.key: delete the folder for a new card",
+            storage.display()
+        );
+    }
+    let mut key = [0; 32];
+    OsRng.fill_bytes(&mut key);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("create {}", path.display()))?;
+    file.write_all(&key)
+        .with_context(|| format!("write {}", path.display()))?;
+    Ok(key)
+}
+
+/// Trussed's platform with the machine's randomness: `trussed::virt` has a constant seed, which
+/// would make all cards twins.
+struct Platform<'a> {
+    rng: OsRng,
+    store: Store<'a>,
+    ui: UserInterface,
+}
+
+impl<'a> platform::Platform for Platform<'a> {
+    type R = OsRng;
+    type S = Store<'a>;
+    type UI = UserInterface;
+
+    fn rng(&mut self) -> &mut OsRng {
+        &mut self.rng
+    }
+
+    fn store(&self) -> Store<'a> {
+        self.store
+    }
+
+    fn user_interface(&mut self) -> &mut UserInterface {
+        &mut self.ui
+    }
+}
+
+/// A powered card.
+pub(crate) struct Card<'a> {
+    piv: Authenticator<Client<'a, Dispatch>>,
+    command: Option<Command<BUFFER_BYTES>>,
+    answer: Buffer<u8, BUFFER_BYTES>,
+    sent: usize,
+}
+
+impl Card<'_> {
+    /// Answers one APDU with at most 256 data bytes and two status bytes.
+    pub(crate) fn transmit(&mut self, apdu: &[u8]) -> Vec<u8> {
+        let start = Instant::now();
+        let (data, status) = self.respond(apdu);
+        let status: [u8; 2] = status.into();
+        let answer = [data, &status].concat();
+        log(apdu, &answer, start);
+        answer
+    }
+
+    fn respond(&mut self, apdu: &[u8]) -> (&[u8], Status) {
+        let command = match Command::<BUFFER_BYTES>::try_from(apdu) {
+            Ok(command) => command,
+            Err(FromSliceError::InvalidClass) => return (&[], Status::ClassNotSupported),
+            Err(_) => return (&[], Status::WrongLength),
+        };
+        let expected = command.expected();
+        if command.instruction() != Instruction::GetResponse {
+            let whole = match self.chain(command) {
+                Ok(Some(whole)) => whole,
+                Ok(None) => return (&[], Status::Success),
+                Err(status) => return (&[], status),
+            };
+            self.answer.clear();
+            self.sent = 0;
+            if let Err(status) = self.piv.respond(whole.as_view(), &mut self.answer) {
+                self.answer.clear();
+                return (&[], status);
+            }
+        }
+        self.next_part(expected)
+    }
+
+    /// Joins chained commands (ISO 7816-4 §5.3.3); the whole one after its last part.
+    fn chain(
+        &mut self,
+        command: Command<BUFFER_BYTES>,
+    ) -> Result<Option<Command<BUFFER_BYTES>>, Status> {
+        let last = command.class().chain().last_or_only();
+        let joined = match self.command.take() {
+            None => command,
+            Some(mut first) => {
+                first
+                    .extend_from_command(&command)
+                    .map_err(|_| Status::WrongLength)?;
+                first
+            }
+        };
+        if last {
+            return Ok(Some(joined));
+        }
+        self.command = Some(joined);
+        Ok(None)
+    }
+
+    fn next_part(&mut self, expected: usize) -> (&[u8], Status) {
+        let rest = self.answer.get(self.sent..).unwrap_or_default();
+        let part = rest
+            .get(..expected.min(ANSWER_BYTES).min(rest.len()))
+            .unwrap_or_default();
+        self.sent += part.len();
+        let left = rest.len() - part.len();
+        let status = match left {
+            0 => Status::Success,
+            left => Status::MoreAvailable(u8::try_from(left).unwrap_or(0)),
+        };
+        (part, status)
+    }
+}
+
+static TRACE: AtomicBool = AtomicBool::new(false);
+
+/// Whether every APDU leaves a line on standard error.
+pub(crate) fn trace(on: bool) {
+    TRACE.store(on, Ordering::Relaxed);
+}
+
+/// One line for each APDU: header, sizes, status, time. Never data: it may be a PIN or a secret.
+fn log(apdu: &[u8], answer: &[u8], start: Instant) {
+    if !TRACE.load(Ordering::Relaxed) {
+        return;
+    }
+    let header: String = apdu.iter().take(4).map(|b| format!("{b:02X}")).collect();
+    let (data, status) = answer.split_at(answer.len().saturating_sub(2));
+    let status: String = status.iter().map(|b| format!("{b:02X}")).collect();
+    eprintln!(
+        "apdu {header} in {} bytes, out {} bytes, {status}, {} ms",
+        apdu.len().saturating_sub(4),
+        data.len(),
+        start.elapsed().as_millis()
+    );
+}

@@ -1,0 +1,276 @@
+//! Card, wire and orders together: one thread acts on one queue of events.
+
+use std::{
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender},
+    thread,
+    time::Duration,
+};
+
+use anyhow::Result;
+
+use crate::{
+    card::{Card, State},
+    wire::{Link, Message, Wire},
+};
+
+/// Pause between two tries to reach a socket nobody listens on yet.
+const CONNECT_AGAIN: Duration = Duration::from_millis(100);
+
+/// An order from the control socket or a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Take the card out of the reader.
+    Remove,
+    /// Put it in again.
+    Insert,
+    /// Take it out and end.
+    Quit,
+}
+
+/// What may happen.
+pub(crate) enum Event {
+    /// The other side spoke on the connection with this number.
+    Message(u64, Message),
+    /// The connection with this number is gone.
+    Closed(u64),
+    /// Do this and answer when done.
+    Order(Order, Option<Sender<()>>),
+}
+
+/// What others may want to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// The other side took the connection.
+    Connected,
+    /// The other side knows the card.
+    Inserted,
+    /// The card is out.
+    Removed,
+    /// The other side left; the card connects again by itself.
+    Disconnected,
+}
+
+impl Notice {
+    /// The word printed for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Inserted => "inserted",
+            Self::Removed => "removed",
+            Self::Disconnected => "disconnected",
+        }
+    }
+}
+
+/// What VSCard will acknowledge next.
+#[derive(PartialEq, Eq)]
+enum Awaiting {
+    Nothing,
+    Reader,
+    Atr,
+}
+
+/// Why a powered card stopped.
+enum End {
+    PowerCycle,
+    Quit,
+}
+
+/// Everything but the card itself.
+pub(crate) struct Machine<N> {
+    wire: Wire,
+    link: Option<Link>,
+    number: u64,
+    inserted: bool,
+    awaiting: Awaiting,
+    events: Receiver<Event>,
+    sender: Sender<Event>,
+    notify: N,
+}
+
+impl<N: FnMut(Notice)> Machine<N> {
+    /// A card in the reader, not yet connected.
+    pub(crate) fn new(
+        wire: Wire,
+        (sender, events): (Sender<Event>, Receiver<Event>),
+        notify: N,
+    ) -> Self {
+        Self {
+            wire,
+            link: None,
+            number: 0,
+            inserted: true,
+            awaiting: Awaiting::Nothing,
+            events,
+            sender,
+            notify,
+        }
+    }
+
+    /// Runs until somebody orders [`Order::Quit`].
+    pub(crate) fn run(mut self, state: &State) {
+        while let End::PowerCycle = state.power_cycle(|card| self.serve(card)) {}
+    }
+
+    fn serve(&mut self, card: &mut Card<'_>) -> End {
+        loop {
+            let event = if self.wants_link() && !self.connect() {
+                match self.events.recv_timeout(CONNECT_AGAIN) {
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return End::Quit,
+                    Ok(event) => event,
+                }
+            } else {
+                match self.events.recv() {
+                    Err(_) => return End::Quit,
+                    Ok(event) => event,
+                }
+            };
+            let end = match event {
+                Event::Message(number, message) if number == self.number => {
+                    self.message(card, message).unwrap_or_else(|err| {
+                        eprintln!("{}: {err:#}", self.wire.address());
+                        self.drop_link();
+                        Some(End::PowerCycle)
+                    })
+                }
+                Event::Closed(number) if number == self.number && self.link.is_some() => {
+                    self.drop_link();
+                    Some(End::PowerCycle)
+                }
+                Event::Message(..) | Event::Closed(_) => None, // of a connection before
+                Event::Order(order, done) => {
+                    let end = self.order(order);
+                    if let Some(done) = done {
+                        // Whoever ordered may have left without waiting.
+                        let _ = done.send(());
+                    }
+                    end
+                }
+            };
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    /// vpcd's connection is the card; QEMU's is the reader and stays without a card.
+    fn wants_link(&self) -> bool {
+        self.link.is_none() && (self.inserted || matches!(self.wire, Wire::VsCard(_)))
+    }
+
+    fn connect(&mut self) -> bool {
+        let Ok(link) = Link::connect(self.wire) else {
+            return false; // nobody listens yet
+        };
+        let mut reader = match link.reader() {
+            Ok(reader) => reader,
+            Err(err) => {
+                eprintln!("{}: {err}", self.wire.address());
+                return false;
+            }
+        };
+        self.number += 1;
+        let (number, sender) = (self.number, self.sender.clone());
+        thread::spawn(move || {
+            while let Ok(message) = reader.read() {
+                if sender.send(Event::Message(number, message)).is_err() {
+                    return;
+                }
+            }
+            // The machine may be gone already; then nobody needs to know.
+            let _ = sender.send(Event::Closed(number));
+        });
+        self.link = Some(link);
+        self.awaiting = Awaiting::Nothing;
+        (self.notify)(Notice::Connected);
+        true
+    }
+
+    fn drop_link(&mut self) {
+        if let Some(link) = self.link.take() {
+            link.close();
+            (self.notify)(Notice::Disconnected);
+        }
+    }
+
+    fn message(&mut self, card: &mut Card<'_>, message: Message) -> Result<Option<End>> {
+        let Some(link) = &mut self.link else {
+            return Ok(None);
+        };
+        match message {
+            Message::Apdu(apdu) if self.inserted => link.answer(&card.transmit(&apdu))?,
+            Message::Apdu(_) => link.answer(&[0x6F, 0x00])?,
+            Message::PowerOff | Message::Reset => return Ok(Some(End::PowerCycle)),
+            Message::PowerOn | Message::Other => {}
+            Message::GetAtr => {
+                link.send_atr()?;
+                (self.notify)(Notice::Inserted);
+            }
+            Message::Init => {
+                link.add_reader()?;
+                self.awaiting = Awaiting::Reader;
+            }
+            Message::Ack(0) if self.awaiting == Awaiting::Reader => {
+                self.awaiting = Awaiting::Nothing;
+                if self.inserted {
+                    link.send_atr()?;
+                    self.awaiting = Awaiting::Atr;
+                }
+            }
+            Message::Ack(0) if self.awaiting == Awaiting::Atr => {
+                self.awaiting = Awaiting::Nothing;
+                (self.notify)(Notice::Inserted);
+            }
+            Message::Ack(0) => {}
+            Message::Ack(code) => eprintln!("{}: refused, code {code}", self.wire.address()),
+            Message::Flush => link.flushed()?,
+        }
+        Ok(None)
+    }
+
+    fn order(&mut self, order: Order) -> Option<End> {
+        match order {
+            Order::Insert if !self.inserted => {
+                self.inserted = true;
+                if let (Wire::VsCard(_), Some(link)) = (self.wire, &mut self.link) {
+                    if let Err(err) = link.send_atr() {
+                        eprintln!("{}: {err}", self.wire.address());
+                        self.drop_link();
+                    }
+                    self.awaiting = Awaiting::Atr;
+                }
+                None // vpcd: connecting is inserting
+            }
+            Order::Insert => None,
+            Order::Remove | Order::Quit => {
+                if self.inserted {
+                    self.take_out();
+                }
+                match order {
+                    Order::Quit => {
+                        self.drop_link();
+                        Some(End::Quit)
+                    }
+                    _ => Some(End::PowerCycle),
+                }
+            }
+        }
+    }
+
+    /// QEMU keeps a card whose socket just dies, and every command to it hangs: say it is out.
+    fn take_out(&mut self) {
+        self.inserted = false;
+        self.awaiting = Awaiting::Nothing;
+        match self.wire {
+            Wire::Vpcd(_) => self.drop_link(),
+            Wire::VsCard(_) => {
+                if let Some(Err(err)) = self.link.as_mut().map(Link::remove_card) {
+                    eprintln!("{}: {err}", self.wire.address());
+                    self.drop_link();
+                }
+            }
+        }
+        (self.notify)(Notice::Removed);
+    }
+}
