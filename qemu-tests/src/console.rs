@@ -1,0 +1,146 @@
+//! The serial console: QEMU keeps the log, we keep the line open and type.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+
+use crate::child;
+use crate::wait::{self, Deadline};
+
+/// Lines of the console that a failure report shows.
+const REPORT_LINES: usize = 40;
+
+/// The console of a running PC.
+#[derive(Debug)]
+pub struct Console {
+    line: UnixStream,
+    log: PathBuf,
+}
+
+impl Console {
+    /// Takes the line; `log` is the file QEMU copies everything to.
+    ///
+    /// # Errors
+    /// The line cannot be shared with the thread that drains it.
+    pub fn new(line: UnixStream, log: &Path) -> Result<Self> {
+        let mut drain = line.try_clone().context("share the console line")?;
+        // Unread output would stop the guest. The thread ends with the machine.
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while matches!(drain.read(&mut buffer), Ok(n) if n > 0) {}
+        });
+        Ok(Self {
+            line,
+            log: log.to_path_buf(),
+        })
+    }
+
+    /// Types a line, as a person would. What it says is in no report: it may be a PIN.
+    ///
+    /// # Errors
+    /// The machine is off.
+    pub fn type_line(&mut self, text: &str) -> Result<()> {
+        self.line
+            .write_all(format!("{text}\n").as_bytes())
+            .context("type on the console")
+    }
+
+    /// The file with everything the console showed.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Everything shown so far.
+    #[must_use]
+    pub fn text(&self) -> String {
+        // No log yet means nothing was shown yet.
+        std::fs::read(&self.log)
+            .map(|b| String::from_utf8_lossy(&b).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// Waits until the four lines of message `code` are on the console: an empty line, then what
+    /// failed, why, whether work is safe, and what to do with the code in it.
+    ///
+    /// # Errors
+    /// They do not come, or there are not four of them.
+    pub fn four_lines(&self, code: &str, deadline: Deadline) -> Result<[String; 4]> {
+        loop {
+            if let Some(lines) = four_lines(&self.text(), code) {
+                return Ok(lines);
+            }
+            if deadline.passed() {
+                bail!(
+                    "message {code} was sent as an event, but the console has no four lines that end with it"
+                );
+            }
+            // The log is written by QEMU: look again when more of it may be there.
+            wait::pause(deadline)?;
+        }
+    }
+
+    /// The end of the console and where the rest is, for a failure report.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let text: String = self
+            .text()
+            .chars()
+            .filter(|c| *c == '\n' || !c.is_control())
+            .collect();
+        format!(
+            "last lines of the console ({}):\n{}",
+            self.log.display(),
+            child::tail(&text, REPORT_LINES)
+        )
+    }
+}
+
+/// The last four lines that stand together behind an empty one, the code in the fourth.
+fn four_lines(text: &str, code: &str) -> Option<[String; 4]> {
+    let lines: Vec<String> = text.lines().map(plain).collect();
+    let last = lines.iter().rposition(|line| line.contains(code))?;
+    let first = last.checked_sub(3)?;
+    let before = first.checked_sub(1).and_then(|at| lines.get(at));
+    let block = lines.get(first..=last)?;
+    if before.is_some_and(|line| !line.is_empty()) || block.iter().any(String::is_empty) {
+        return None;
+    }
+    block.to_vec().try_into().ok()
+}
+
+/// A line without the terminal's colours and carriage returns.
+fn plain(line: &str) -> String {
+    let mut text = String::new();
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            // ECMA-48 control sequence: ends with a letter.
+            for c in chars.by_ref() {
+                if c.is_ascii_alphabetic() {
+                    break;
+                }
+            }
+        } else if !c.is_control() {
+            text.push(c);
+        }
+    }
+    text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_lines_are_told_from_three_and_from_five() {
+        let whole = "Card PIN: \r\n\r\nWhat.\r\nWhy.\r\n\u{1b}[1mSafe.\u{1b}[0m\r\nDo this, code SITE-DOWN.\r\n\r\n";
+        assert_eq!(four_lines(whole, "SITE-DOWN").unwrap()[2], "Safe.");
+        assert!(four_lines("What.\n\nWhy.\nDo SITE-DOWN.\n", "SITE-DOWN").is_none());
+        assert!(four_lines("\nMore.\nWhat.\nWhy.\nSafe.\nDo SITE-DOWN.\n", "SITE-DOWN").is_none());
+        assert!(four_lines("nothing", "SITE-DOWN").is_none());
+    }
+}

@@ -1,0 +1,321 @@
+//! One power-on of a PC: the QEMU process and its lines.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::accel::Accel;
+use crate::child::{self, Running};
+use crate::console::Console;
+use crate::events::Events;
+use crate::guest::GuestAgent;
+use crate::qmp::Qmp;
+use crate::release::Release;
+use crate::wait::{self, Deadline};
+
+/// QEMU is up and has connected its lines within this, also on a busy machine.
+const QEMU_START: Duration = Duration::from_secs(60);
+/// Memory of a guest in MiB: the exitrd and a 50 MB capture fit, and two guests fit on a small host.
+const MEMORY_MIB: u32 = 1024;
+
+/// How the firmware starts the release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Firmware {
+    /// Kernel and initrd handed to QEMU: the quick way.
+    Direct,
+    /// The unified kernel image, started by UEFI firmware (OVMF): the way of a real PC.
+    Uefi,
+}
+
+/// What a PC is made of.
+#[derive(Debug)]
+pub struct Hardware<'a> {
+    /// Name in logs.
+    pub name: &'a str,
+    /// Raw disk image.
+    pub disk: &'a Path,
+    /// Read-only disk with tools and trees, `virtio-fstools` in the guest.
+    pub tools: Option<&'a Path>,
+    /// Last byte of its network address.
+    pub address: u8,
+    /// How it starts.
+    pub firmware: Firmware,
+    /// The release it starts.
+    pub release: &'a Release,
+    /// Kernel arguments beyond the release's own.
+    pub extra_cmdline: &'a str,
+    /// By processor or emulated.
+    pub accel: Accel,
+    /// Folder for logs.
+    pub logs: &'a Path,
+    /// Which power-on this is, for the names of the logs.
+    pub boot: u32,
+}
+
+/// A machine that is on. Off when dropped.
+#[derive(Debug)]
+pub struct Machine {
+    qemu: Running,
+    qemu_log: PathBuf,
+    /// The serial console.
+    pub console: Console,
+    /// The agent's events.
+    pub events: Events,
+    /// Verbs from outside.
+    pub qmp: Qmp,
+    /// Commands inside.
+    pub guest: GuestAgent,
+    /// Where a card bridge connects.
+    pub card_port: u16,
+    _sockets: TempDir,
+}
+
+impl Machine {
+    /// Switches on.
+    ///
+    /// # Errors
+    /// QEMU cannot be started or ends at once: the error has what it said.
+    pub fn power_on(hardware: &Hardware<'_>) -> Result<Self> {
+        // Not below target/: a socket's path has at most 107 bytes (unix(7)).
+        let sockets = tempfile::Builder::new()
+            .prefix("furoshiki-pc-")
+            .tempdir()
+            .context("make a folder for sockets")?;
+        let log = hardware
+            .logs
+            .join(format!("{}-{}.console.log", hardware.name, hardware.boot));
+        let qemu_log = hardware
+            .logs
+            .join(format!("{}-{}.qemu.log", hardware.name, hardware.boot));
+        // QEMU connects to us, so that no line can be missing or lose its first byte.
+        let listen = |name: &str| {
+            let path = sockets.path().join(name);
+            UnixListener::bind(&path).with_context(|| format!("listen at {}", path.display()))
+        };
+        let (serial, events, guest, qmp) = (
+            listen("serial")?,
+            listen("events")?,
+            listen("guest")?,
+            listen("qmp")?,
+        );
+        let card_port = free_port()?;
+        let mut command = command(hardware, sockets.path(), &log, card_port)?;
+        let mut qemu = Running::start(&mut command, &qemu_log)?;
+        let mut accept = |listener: &UnixListener| accept(listener, &mut qemu, &qemu_log);
+        let (serial, events, guest, qmp) = (
+            accept(&serial)?,
+            accept(&events)?,
+            accept(&guest)?,
+            accept(&qmp)?,
+        );
+        let qmp = Qmp::new(qmp).with_context(|| child::tail_of(&qemu_log))?;
+        Ok(Self {
+            console: Console::new(serial, &log)?,
+            events: Events::new(events),
+            qmp,
+            guest: GuestAgent::new(guest),
+            card_port,
+            qemu,
+            qemu_log,
+            _sockets: sockets,
+        })
+    }
+
+    /// Waits until the machine has switched itself off, then takes its last events.
+    ///
+    /// # Errors
+    /// It is still on at the deadline, or QEMU itself failed.
+    pub fn wait_off(&mut self, deadline: Deadline) -> Result<()> {
+        let status = wait::exit(&mut self.qemu.child, deadline)
+            .context("the PC did not switch itself off")?;
+        self.events.drain(Deadline::after(Duration::from_secs(5)));
+        if !status.success() {
+            bail!(
+                "QEMU ended with {status}\n{}",
+                child::tail_of(&self.qemu_log)
+            );
+        }
+        Ok(())
+    }
+
+    /// Pulls the plug.
+    pub fn cut_power(&mut self) {
+        self.qemu.kill();
+    }
+}
+
+fn accept(listener: &UnixListener, qemu: &mut Running, log: &Path) -> Result<UnixStream> {
+    let deadline = Deadline::after(QEMU_START);
+    // Short turns, so that a QEMU that ended is noticed before the deadline.
+    while !wait::readable(listener, Deadline::after(Duration::from_millis(200)))? {
+        qemu.still_runs(log)?;
+        if deadline.passed() {
+            bail!(
+                "{} did not connect its lines\n{}",
+                qemu.what(),
+                child::tail_of(log)
+            );
+        }
+    }
+    Ok(listener.accept().context("take a line from QEMU")?.0)
+}
+
+/// A port of 127.0.0.1 that was free a moment ago.
+///
+/// # Errors
+/// There is none.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("find a free port")?;
+    Ok(listener.local_addr().context("read the free port")?.port())
+}
+
+fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) -> Result<Command> {
+    let mut command = Command::new("qemu-system-x86_64");
+    command
+        .args([
+            "-name",
+            hardware.name,
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+        ])
+        .args([
+            "-machine",
+            "q35",
+            "-smp",
+            "2",
+            "-m",
+            &MEMORY_MIB.to_string(),
+        ])
+        .args(hardware.accel.arguments())
+        .args(["-device", "virtio-rng-pci"])
+        // User networking: the guest reaches this machine as 10.0.2.2 and nobody reaches the guest.
+        .args(["-netdev", "user,id=net0", "-device"])
+        .arg(format!(
+            "virtio-net-pci,netdev=net0,id=nic0,mac=52:54:00:66:75:{:02x}",
+            hardware.address
+        ))
+        .arg("-smbios")
+        .arg(format!(
+            "type=1,manufacturer=furoshiki,product=test,serial={}",
+            hardware.name
+        ))
+        .args(["-drive"])
+        // unsafe: a power cut is QEMU's end, not this machine's; the page cache survives it.
+        .arg(format!(
+            "if=none,id=disk,format=raw,cache=unsafe,discard=unmap,file={}",
+            text(hardware.disk)?
+        ))
+        .args(["-device", "virtio-blk-pci,drive=disk,serial=fsdisk"]);
+    if let Some(tools) = hardware.tools {
+        command
+            .arg("-drive")
+            .arg(format!(
+                "if=none,id=tools,format=raw,readonly=on,file={}",
+                text(tools)?
+            ))
+            .args(["-device", "virtio-blk-pci,drive=tools,serial=fstools"]);
+    }
+    command
+        .args([
+            "-device",
+            "qemu-xhci,id=hc",
+            "-device",
+            "usb-ccid,bus=hc.0,id=reader",
+            "-chardev",
+        ])
+        .arg(format!(
+            "socket,id=card,host=127.0.0.1,port={card_port},server=on,wait=off"
+        ))
+        .args(["-device", "ccid-card-passthru,chardev=card,bus=reader.0"])
+        .arg("-chardev")
+        .arg(format!(
+            "socket,id=serial,path={},logfile={}",
+            text(&sockets.join("serial"))?,
+            text(log)?
+        ))
+        .args(["-serial", "chardev:serial", "-device", "virtio-serial-pci"]);
+    for (id, port) in [
+        ("guest", "org.qemu.guest_agent.0"),
+        ("events", "org.furoshiki.events"),
+    ] {
+        command
+            .arg("-chardev")
+            .arg(format!("socket,id={id},path={}", text(&sockets.join(id))?))
+            .arg("-device")
+            .arg(format!("virtserialport,chardev={id},name={port}"));
+    }
+    command
+        .arg("-chardev")
+        .arg(format!(
+            "socket,id=qmp,path={}",
+            text(&sockets.join("qmp"))?
+        ))
+        .args(["-mon", "chardev=qmp,mode=control"]);
+    match hardware.firmware {
+        Firmware::Direct => {
+            let cmdline = format!(
+                "{} {} console=ttyS0",
+                hardware.release.cmdline, hardware.extra_cmdline
+            );
+            command
+                .arg("-kernel")
+                .arg(hardware.release.kernel())
+                .arg("-initrd")
+                .arg(hardware.release.initrd());
+            command.args(["-append", &cmdline]);
+        }
+        Firmware::Uefi => {
+            // systemd-stub(7): the pinned command line stays, this is added to it.
+            let extra = format!("{} console=ttyS0", hardware.extra_cmdline).replace(',', ",,");
+            command
+                .arg("-drive")
+                .arg(format!(
+                    "if=pflash,unit=0,format=raw,readonly=on,file={}",
+                    text(&ovmf("CODE")?)?
+                ))
+                .arg("-drive")
+                .arg(format!(
+                    "if=pflash,unit=1,format=raw,snapshot=on,file={}",
+                    text(&ovmf("VARS")?)?
+                ))
+                .arg("-kernel")
+                .arg(hardware.release.uki())
+                .arg("-smbios")
+                .arg(format!(
+                    "type=11,value=io.systemd.stub.kernel-cmdline-extra={extra}"
+                ));
+        }
+    }
+    Ok(command)
+}
+
+/// Firmware of the Debian package `ovmf`; its names differ between releases.
+fn ovmf(part: &str) -> Result<PathBuf> {
+    [format!("OVMF_{part}_4M.fd"), format!("OVMF_{part}.fd")]
+        .iter()
+        .map(|name| Path::new("/usr/share/OVMF").join(name))
+        .find(|path| fs::exists(path).unwrap_or(false))
+        .with_context(|| {
+            format!("no OVMF_{part} in /usr/share/OVMF: install the Debian package ovmf")
+        })
+}
+
+/// A path inside a QEMU option, where a comma would begin the next option.
+fn text(path: &Path) -> Result<&str> {
+    let text = path
+        .to_str()
+        .with_context(|| format!("{} is not text", path.display()))?;
+    if text.contains(',') {
+        bail!("{text} has a comma, which QEMU takes for the end of a path: use another folder");
+    }
+    Ok(text)
+}

@@ -1,0 +1,159 @@
+//! A user's session on a PC that is on.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::events::Event;
+use crate::guest::Outcome;
+use crate::shared_pc::{Person, RunningPc};
+
+/// A command in the guest, on a real processor.
+const COMMAND_SECONDS: u64 = 120;
+/// From "switch off" to off: capture, seal, push, unmount, discard, on a real processor.
+const OFF_SECONDS: u64 = 180;
+
+/// A session. It borrows its PC; [`Session::shut_down`] and [`Session::cut_power`] end both.
+#[derive(Debug)]
+pub struct Session<'pc> {
+    pc: RunningPc<'pc>,
+    user: String,
+}
+
+/// What a session that was shut down left behind.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Every event from power-on to power-off.
+    pub events: Vec<Event>,
+    /// From "switch off" to off.
+    pub took: Duration,
+    /// Everything the console showed.
+    pub console: String,
+}
+
+impl Ended {
+    /// Bytes pushed by the last snapshot.
+    #[must_use]
+    pub fn pushed_bytes(&self) -> u64 {
+        self.events
+            .iter()
+            .rev()
+            .find(|event| event.event == "saved")
+            .and_then(|event| event.number("bytes"))
+            .unwrap_or(0)
+    }
+}
+
+impl<'pc> Session<'pc> {
+    pub(crate) fn open(mut pc: RunningPc<'pc>, person: &Person) -> Result<Self> {
+        let deadline = pc.deadline(COMMAND_SECONDS);
+        pc.reported(|machine| {
+            machine
+                .guest
+                .sync(deadline)
+                .context("the session has no guest agent")
+        })?;
+        Ok(Self {
+            pc,
+            user: person.name.clone(),
+        })
+    }
+
+    /// The user's home.
+    #[must_use]
+    pub fn home(&self) -> String {
+        format!("/home/{}", self.user)
+    }
+
+    /// Runs a shell command as root; it must succeed. Gives its standard output.
+    ///
+    /// # Errors
+    /// It fails or does not end in time, with the end of the console.
+    pub fn run(&mut self, command: &str) -> Result<String> {
+        let deadline = self.pc.deadline(COMMAND_SECONDS);
+        self.pc
+            .reported(|machine| machine.guest.run(command, deadline)?.success(command))
+    }
+
+    /// Runs a shell command as root, whatever its end.
+    ///
+    /// # Errors
+    /// It does not end in time, with the end of the console.
+    pub fn try_run(&mut self, command: &str) -> Result<Outcome> {
+        let deadline = self.pc.deadline(COMMAND_SECONDS);
+        self.pc
+            .reported(|machine| machine.guest.run(command, deadline))
+    }
+
+    /// Runs a shell command as the user, in the home; it must succeed.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_as_user(&mut self, command: &str) -> Result<String> {
+        let quoted = command.replace('\'', r"'\''");
+        self.run(&format!("runuser -u {} -- sh -c 'cd; {quoted}'", self.user))
+    }
+
+    /// Writes a file in the user's home, as the user.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn write_file(&mut self, name: &str, content: &str) -> Result<()> {
+        let encoded = STANDARD.encode(content);
+        self.run_as_user(&format!("echo {encoded} | base64 -d > \"{name}\""))
+            .map(drop)
+    }
+
+    /// Takes the card out of the reader.
+    pub fn remove_card(&mut self) {
+        self.pc.remove_card();
+    }
+
+    /// Pulls the network cable.
+    ///
+    /// # Errors
+    /// QEMU refuses.
+    pub fn cut_network(&mut self) -> Result<()> {
+        self.pc.cut_network()
+    }
+
+    /// Puts the cable back.
+    ///
+    /// # Errors
+    /// QEMU refuses.
+    pub fn restore_network(&mut self) -> Result<()> {
+        self.pc.restore_network()
+    }
+
+    /// The events taken so far.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        self.pc.events()
+    }
+
+    /// Switches the PC off as a person does and waits until it is.
+    ///
+    /// # Errors
+    /// It does not go off in time or shows a message, with the end of the console.
+    pub fn shut_down(mut self) -> Result<Ended> {
+        let begin = Instant::now();
+        let soon = self.pc.deadline(COMMAND_SECONDS);
+        let off = self.pc.deadline(OFF_SECONDS);
+        self.pc.reported(|machine| {
+            machine.guest.start("systemctl poweroff --no-block", soon)?;
+            machine.wait_off(off)
+        })?;
+        Ok(Ended {
+            events: self.pc.events().to_vec(),
+            took: begin.elapsed(),
+            console: self.pc.console_text(),
+        })
+    }
+
+    /// Pulls the plug.
+    pub fn cut_power(self) {
+        self.pc.cut_power();
+    }
+}

@@ -1,0 +1,349 @@
+//! A shared PC: a disk that stays, a machine that goes on and off.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use crate::accel::Accel;
+use crate::card::{InReader, TestCard};
+use crate::events::Event;
+use crate::machine::{Firmware, Hardware, Machine};
+use crate::release::Release;
+use crate::session::Session;
+use crate::wait::Deadline;
+
+/// Size of the disk: the image is sparse, an untouched byte costs nothing.
+pub const DISK_BYTES: u64 = 3 << 30;
+/// Power on to the first prompt, with the baseline fetched from the site, on a real processor.
+const PROMPT_SECONDS: u64 = 120;
+/// A prompt answered to the armed session, on a real processor.
+const READY_SECONDS: u64 = 150;
+
+/// A user as the harness knows one.
+#[derive(Debug, Clone)]
+pub struct Person {
+    /// User name.
+    pub name: String,
+    /// Site password.
+    pub password: String,
+    /// The card, with its PIN.
+    pub card: TestCard,
+}
+
+/// A PC that is off.
+#[derive(Debug)]
+pub struct SharedPc {
+    name: String,
+    logs: PathBuf,
+    disk: PathBuf,
+    tools: Option<PathBuf>,
+    release: Release,
+    accel: Accel,
+    address: u8,
+    boots: u32,
+}
+
+impl SharedPc {
+    /// A PC with an empty disk in `folder`. `address` tells PCs apart on the network.
+    ///
+    /// # Errors
+    /// The disk cannot be made, or the KVM probe cannot keep its answer.
+    pub fn new(folder: &Path, name: &str, address: u8, release: &Release) -> Result<Self> {
+        let disk = folder.join(format!("{name}.disk"));
+        File::create(&disk)
+            .and_then(|file| file.set_len(DISK_BYTES))
+            .with_context(|| format!("make disk {}", disk.display()))?;
+        Self::with_disk(folder, name, address, release)
+    }
+
+    /// A PC whose disk is already in `folder`.
+    ///
+    /// # Errors
+    /// It is not, or the KVM probe cannot keep its answer.
+    pub fn with_disk(folder: &Path, name: &str, address: u8, release: &Release) -> Result<Self> {
+        let disk = folder.join(format!("{name}.disk"));
+        if !disk.exists() {
+            bail!("no disk at {}", disk.display());
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            logs: folder.to_path_buf(),
+            disk,
+            tools: None,
+            release: release.clone(),
+            accel: Accel::probe(release)?,
+            address,
+            boots: 0,
+        })
+    }
+
+    /// Gives it a read-only disk with tools.
+    pub fn attach_tools(&mut self, disk: &Path) {
+        self.tools = Some(disk.to_path_buf());
+    }
+
+    /// The raw disk image.
+    #[must_use]
+    pub fn disk(&self) -> &Path {
+        &self.disk
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether its guests are emulated, and everything takes longer.
+    #[must_use]
+    pub fn emulated(&self) -> bool {
+        self.accel.emulated()
+    }
+
+    /// Switches it on at a site, with nobody's card in the reader.
+    ///
+    /// # Errors
+    /// QEMU does not start.
+    pub fn power_on(&mut self, site_urls: &[String]) -> Result<RunningPc<'_>> {
+        self.power_on_with(site_urls, Firmware::Direct)
+    }
+
+    /// [`Self::power_on`] by another firmware.
+    ///
+    /// # Errors
+    /// QEMU does not start.
+    pub fn power_on_with(
+        &mut self,
+        site_urls: &[String],
+        firmware: Firmware,
+    ) -> Result<RunningPc<'_>> {
+        self.boots += 1;
+        let sites: Vec<String> = site_urls
+            .iter()
+            .map(|url| format!("furoshiki.site={url}"))
+            .collect();
+        let machine = Machine::power_on(&Hardware {
+            name: &self.name,
+            disk: &self.disk,
+            tools: self.tools.as_deref(),
+            address: self.address,
+            firmware,
+            release: &self.release,
+            extra_cmdline: &sites.join(" "),
+            accel: self.accel,
+            logs: &self.logs,
+            boot: self.boots,
+        })
+        .with_context(|| format!("switch on {}", self.name))?;
+        let emulated = self.accel.emulated();
+        Ok(RunningPc {
+            pc: self,
+            machine,
+            card: None,
+            emulated,
+        })
+    }
+
+    /// Switches it on, puts the card in, answers every prompt, and gives the session.
+    ///
+    /// # Errors
+    /// The PC shows a message or does not get there in time: the error has the console's end.
+    pub fn boot(&mut self, site_urls: &[String], person: &Person) -> Result<Session<'_>> {
+        let mut pc = self.power_on(site_urls)?;
+        pc.insert(&person.card)?;
+        pc.sign_in(person)
+    }
+
+    /// Removes disk and logs of a PC that proved what it should: evidence is for failures.
+    ///
+    /// # Errors
+    /// The disk cannot be removed.
+    pub fn scrap(self) -> Result<()> {
+        fs::remove_file(&self.disk).with_context(|| format!("remove {}", self.disk.display()))
+    }
+}
+
+/// A PC that is on. The plug is pulled when it is dropped.
+#[derive(Debug)]
+pub struct RunningPc<'pc> {
+    /// Borrowed: nobody reads the disk of a PC that is on.
+    pub(crate) pc: &'pc mut SharedPc,
+    pub(crate) machine: Machine,
+    pub(crate) card: Option<InReader>,
+    pub(crate) emulated: bool,
+}
+
+impl<'pc> RunningPc<'pc> {
+    /// Puts a card into the reader; one that is in there comes out first.
+    ///
+    /// # Errors
+    /// The card does not reach the reader.
+    pub fn insert(&mut self, card: &TestCard) -> Result<()> {
+        self.card = None;
+        self.card = Some(card.insert(self.machine.card_port)?);
+        Ok(())
+    }
+
+    /// Takes the card out.
+    pub fn remove_card(&mut self) {
+        self.card = None;
+    }
+
+    /// Types a line at the PC.
+    ///
+    /// # Errors
+    /// The PC is off.
+    pub fn type_line(&mut self, text: &str) -> Result<()> {
+        self.machine.console.type_line(text)
+    }
+
+    /// Waits until the PC asks for `prompt`. Another prompt or a message before it is a failure.
+    ///
+    /// # Errors
+    /// What came instead, with the end of the console.
+    pub fn expect_prompt(&mut self, prompt: &str) -> Result<Event> {
+        let deadline = self.deadline(PROMPT_SECONDS);
+        self.reported(|machine| {
+            machine.events.until(
+                &format!("the {prompt} prompt"),
+                deadline,
+                |event| event.is("prompt", "prompt", prompt),
+                |event| matches!(event.event.as_str(), "prompt" | "message"),
+            )
+        })
+    }
+
+    /// Waits until the PC shows the message with `code` as its four lines on the console. Another
+    /// message before it is a failure.
+    ///
+    /// # Errors
+    /// What came instead, or what is wrong with the lines, with the end of the console.
+    pub fn expect_message(&mut self, code: &str) -> Result<Event> {
+        let deadline = self.deadline(PROMPT_SECONDS);
+        self.reported(|machine| {
+            let event = machine.events.until(
+                &format!("message {code}"),
+                deadline,
+                |event| event.is("message", "code", code),
+                |event| event.event == "message",
+            )?;
+            machine.console.four_lines(code, deadline)?;
+            Ok(event)
+        })
+    }
+
+    /// Waits until a stage ended well.
+    ///
+    /// # Errors
+    /// It failed or did not end in time, with the end of the console.
+    pub fn expect_stage(&mut self, stage: &str) -> Result<Event> {
+        let deadline = self.deadline(PROMPT_SECONDS);
+        self.reported(|machine| {
+            machine.events.until(
+                &format!("the end of stage {stage}"),
+                deadline,
+                |event| event.is("stage", "stage", stage) && event.text("state") == "end",
+                |event| event.is("stage", "stage", stage) && event.text("state") == "failed",
+            )
+        })
+    }
+
+    /// Answers every prompt once, as `person`, until the session is ready.
+    ///
+    /// # Errors
+    /// A message, a prompt for the second time, or silence, with the end of the console.
+    pub fn sign_in(mut self, person: &Person) -> Result<Session<'pc>> {
+        let mut answered: Vec<String> = Vec::new();
+        loop {
+            let seconds = if answered.is_empty() {
+                PROMPT_SECONDS
+            } else {
+                READY_SECONDS
+            };
+            let deadline = self.deadline(seconds);
+            let event = self.reported(|machine| {
+                machine.events.until(
+                    "a prompt or the session",
+                    deadline,
+                    |event| matches!(event.event.as_str(), "prompt" | "session-ready"),
+                    |event| event.event == "message",
+                )
+            })?;
+            if event.event == "session-ready" {
+                return Session::open(self, person);
+            }
+            let prompt = event.text("prompt").to_owned();
+            if prompt == "insert-card" {
+                continue; // it is on its way into the reader
+            }
+            if answered.contains(&prompt) {
+                return self.reported(|_| bail!("{prompt} was asked a second time"));
+            }
+            let answer = match prompt.as_str() {
+                "pin" => &person.card.pin,
+                "user" => &person.name,
+                "password" => &person.password,
+                _ => return self.reported(|_| bail!("nobody knows what to answer to {prompt}")),
+            };
+            self.machine.console.type_line(answer)?;
+            answered.push(prompt);
+        }
+    }
+
+    /// Pulls the network cable.
+    ///
+    /// # Errors
+    /// QEMU refuses.
+    pub fn cut_network(&mut self) -> Result<()> {
+        self.machine
+            .qmp
+            .command("set_link", &json!({ "name": "nic0", "up": false }))
+            .map(drop)
+    }
+
+    /// Puts the cable back.
+    ///
+    /// # Errors
+    /// QEMU refuses.
+    pub fn restore_network(&mut self) -> Result<()> {
+        self.machine
+            .qmp
+            .command("set_link", &json!({ "name": "nic0", "up": true }))
+            .map(drop)
+    }
+
+    /// Pulls the plug.
+    pub fn cut_power(mut self) {
+        self.machine.cut_power();
+    }
+
+    /// Everything the console showed so far.
+    #[must_use]
+    pub fn console_text(&self) -> String {
+        self.machine.console.text()
+    }
+
+    /// The events taken so far.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.machine.events.seen
+    }
+
+    pub(crate) fn deadline(&self, seconds: u64) -> Deadline {
+        Deadline::guest(seconds, self.emulated)
+    }
+
+    /// Runs a step; its failure carries name and console of this PC.
+    pub(crate) fn reported<T>(
+        &mut self,
+        step: impl FnOnce(&mut Machine) -> Result<T>,
+    ) -> Result<T> {
+        let name = self.pc.name.clone();
+        step(&mut self.machine).map_err(|error| {
+            let report = self.machine.console.report();
+            error.context(format!("{name}, power-on {}\n{report}", self.pc.boots))
+        })
+    }
+}

@@ -1,0 +1,327 @@
+//! A site: a real server process with a data folder of its own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use walkdir::WalkDir;
+
+use crate::card::TestCard;
+use crate::child::{self, Running};
+use crate::machine::free_port;
+use crate::place;
+use crate::release::Release;
+use crate::shared_pc::Person;
+use crate::wait::{self, Deadline};
+
+/// A site listens within this, also on a busy machine.
+const LISTEN: Duration = Duration::from_secs(60);
+
+/// A site on a port of 127.0.0.1. Guests reach it at 10.0.2.2.
+#[derive(Debug)]
+pub struct TestSite {
+    /// Its name for people.
+    pub name: String,
+    /// Its id, hex.
+    pub id: String,
+    /// Everything it stores.
+    pub data: PathBuf,
+    port: u16,
+    log: PathBuf,
+    starts: u32,
+    server: Option<Running>,
+}
+
+impl TestSite {
+    /// Makes a site below `folder` and serves it.
+    ///
+    /// # Errors
+    /// It cannot be made or does not listen in time.
+    pub fn start(folder: &Path, name: &str) -> Result<Self> {
+        let data = folder.join(name);
+        place::fresh(&data)?;
+        let port = free_port()?;
+        let mut init = Command::new(place::program("furoshiki-site")?);
+        init.arg("init")
+            .arg("--data")
+            .arg(&data)
+            .args(["--name", name]);
+        init.args([
+            "--url",
+            &format!("https://127.0.0.1:{port}"),
+            "--also-name",
+            "10.0.2.2",
+            "--ca",
+        ]);
+        init.arg(place::authority());
+        child::output(&mut init)?;
+        let mut info = Command::new(place::program("furoshiki-site")?);
+        info.args(["site", "info", "--json", "--data"]).arg(&data);
+        let info: Value =
+            serde_json::from_str(&child::output(&mut info)?).context("parse site info")?;
+        let id = ["site", "id"]
+            .iter()
+            .find_map(|field| info.get(*field).and_then(Value::as_str))
+            .with_context(|| format!("site info has no id: {info}"))?;
+        let mut site = Self {
+            name: name.to_owned(),
+            id: id.to_owned(),
+            data,
+            port,
+            log: folder.join(format!("{name}.site.log")),
+            starts: 0,
+            server: None,
+        };
+        site.serve()?;
+        Ok(site)
+    }
+
+    /// Starts the server of a site that was killed. Its log goes on in a new file.
+    ///
+    /// # Errors
+    /// It does not listen in time.
+    pub fn serve(&mut self) -> Result<()> {
+        self.starts += 1;
+        self.log
+            .set_file_name(format!("{}.site-{}.log", self.name, self.starts));
+        let mut command = Command::new(place::program("furoshiki-site")?);
+        command
+            .arg("serve")
+            .arg("--data")
+            .arg(&self.data)
+            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
+            .stdout(Stdio::piped());
+        let mut server = Running::start(&mut command, &self.log)?;
+        let said = server
+            .child
+            .stdout
+            .take()
+            .context("a site without output")?;
+        let mut line = String::new();
+        if wait::readable(&said, Deadline::after(LISTEN))? {
+            BufReader::new(said)
+                .read_line(&mut line)
+                .context("read what the site says")?;
+        }
+        if !line.starts_with("listening") {
+            bail!(
+                "site {} does not listen: {line}\n{}",
+                self.name,
+                child::tail_of(&self.log)
+            );
+        }
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// Kills the server, as a power cut would.
+    pub fn kill(&mut self) {
+        self.server = None;
+    }
+
+    /// Leaves the server running when this value goes; gives its process id.
+    #[must_use]
+    pub fn leave_running(mut self) -> Option<u32> {
+        let server = self.server.take()?;
+        let pid = server.child.id();
+        std::mem::forget(server);
+        Some(pid)
+    }
+
+    /// Its address on this machine.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// Its address for guests.
+    #[must_use]
+    pub fn guest_url(&self) -> String {
+        format!("https://10.0.2.2:{}", self.port)
+    }
+
+    /// Makes it know `other`.
+    ///
+    /// # Errors
+    /// The site refuses.
+    pub fn add_peer(&self, other: &Self) -> Result<()> {
+        let mut command = Command::new(place::program("furoshiki-site")?);
+        command.args(["site", "add", "--data"]).arg(&self.data);
+        command.args([
+            "--id",
+            &other.id,
+            "--name",
+            &other.name,
+            "--url",
+            &other.url(),
+        ]);
+        child::output(&mut command).map(drop)
+    }
+
+    /// Issues a card to a new user and registers both here.
+    ///
+    /// # Errors
+    /// Issuing or registering fails.
+    pub fn add_user(&self, cards: &Path, name: &str, pin: &str, password: &str) -> Result<Person> {
+        let (card, registration) = TestCard::issue(cards, name, pin)?;
+        let mut command = Command::new(place::program("furoshiki-site")?);
+        command
+            .args(["user", "add", name, "--data"])
+            .arg(&self.data)
+            .arg("--card")
+            .arg(registration);
+        child::output_with_input(&mut command, &format!("{password}\n"))
+            .with_context(|| format!("register {name}"))?;
+        Ok(Person {
+            name: name.to_owned(),
+            password: password.to_owned(),
+            card,
+        })
+    }
+
+    /// Puts a release on it.
+    ///
+    /// # Errors
+    /// The builder cannot publish.
+    pub fn publish(&self, release: &Release) -> Result<()> {
+        let mut command = Command::new(place::program("furoshiki-builder")?);
+        command
+            .arg("publish")
+            .arg(&release.folder)
+            .args(["--site", &self.url(), "--site-ca"]);
+        command
+            .arg(place::authority().join("ca.pem"))
+            .arg("--operator-token-file")
+            .arg(self.data.join("operator.token"));
+        child::output(&mut command).with_context(|| format!("publish at {}", self.name))?;
+        Ok(())
+    }
+
+    /// Its counters.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn metrics(&self) -> Result<BTreeMap<String, u64>> {
+        Ok(parse_metrics(&self.get("/metrics")?))
+    }
+
+    /// One counter; a counter it does not know is an error, so that a typo never counts as zero.
+    ///
+    /// # Errors
+    /// It does not answer or has no such counter.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        self.metrics()?
+            .get(name)
+            .copied()
+            .with_context(|| format!("site {} has no counter {name}", self.name))
+    }
+
+    /// What it answers to a GET without sign-in.
+    ///
+    /// # Errors
+    /// It does not answer with success.
+    pub fn get(&self, path: &str) -> Result<String> {
+        let mut command = Command::new("curl");
+        command.args([
+            "--silent",
+            "--show-error",
+            "--fail-with-body",
+            "--max-time",
+            "30",
+            "--cacert",
+        ]);
+        command
+            .arg(place::authority().join("ca.pem"))
+            .arg(format!("{}{path}", self.url()));
+        child::output(&mut command)
+    }
+
+    /// Flips one byte in the middle of the largest stored object of any user; gives its path.
+    ///
+    /// # Errors
+    /// There is no object.
+    pub fn alter_object(&self) -> Result<PathBuf> {
+        let largest = WalkDir::new(self.data.join("objects"))
+            .into_iter()
+            .filter_map(std::result::Result::ok)
+            .filter(|entry| entry.file_type().is_file())
+            .max_by_key(|entry| entry.metadata().map_or(0, |m| m.len()))
+            .with_context(|| format!("site {} stores no object", self.name))?;
+        flip_middle(largest.path())?;
+        Ok(largest.into_path())
+    }
+
+    /// Flips one byte in the middle of every stored baseline image.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn alter_baseline(&self) -> Result<()> {
+        let mut altered = 0;
+        for entry in WalkDir::new(self.data.join("releases")) {
+            let entry = entry.context("walk the releases")?;
+            if entry.file_name() == "baseline.img" {
+                flip_middle(entry.path())?;
+                altered += 1;
+            }
+        }
+        if altered == 0 {
+            bail!("site {} stores no baseline", self.name);
+        }
+        Ok(())
+    }
+
+    /// Everything its server said, over all starts.
+    ///
+    /// # Errors
+    /// A log cannot be read.
+    pub fn log_text(&self) -> Result<String> {
+        let mut text = String::new();
+        for start in 1..=self.starts {
+            let path = self
+                .log
+                .with_file_name(format!("{}.site-{start}.log", self.name));
+            let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+            text.push_str(&String::from_utf8_lossy(&bytes));
+        }
+        Ok(text)
+    }
+}
+
+/// Changes one bit in the middle of a file, in place.
+///
+/// # Errors
+/// The file is empty or cannot be written.
+pub fn flip_middle(path: &Path) -> Result<()> {
+    let middle = fs::metadata(path)
+        .with_context(|| format!("look at {}", path.display()))?
+        .len()
+        / 2;
+    crate::disk::flip(path, middle)
+}
+
+fn parse_metrics(text: &str) -> BTreeMap<String, u64> {
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_read_and_comments_skipped() {
+        let metrics = parse_metrics("# HELP a_total b\n# TYPE a_total counter\na_total 12\nb 0\n");
+        assert_eq!(metrics.get("a_total"), Some(&12));
+        assert_eq!(metrics.len(), 2);
+    }
+}
