@@ -24,7 +24,7 @@ pub mod release;
 pub mod session;
 pub mod shared_pc;
 pub mod site;
-//STORY
+pub mod story;
 pub mod timeline;
 pub mod tools;
 pub mod tree;
