@@ -244,12 +244,12 @@ impl BaselineManifest {
         )?;
         rule(
             "image.data_bytes",
-            image.data_bytes > 0 && image.data_bytes % BLOCK_BYTES == 0,
+            image.data_bytes > 0 && image.data_bytes.is_multiple_of(BLOCK_BYTES),
             "whole blocks",
         )?;
         rule(
             "image.bytes",
-            image.bytes % BLOCK_BYTES == 0,
+            image.bytes.is_multiple_of(BLOCK_BYTES),
             "whole blocks",
         )?;
         rule(

@@ -1,6 +1,8 @@
 //! What programs must agree on: bytes and keys in, bytes out.
 //!
-//! Rooms, in the order data walks through them: [`baseline`] says what a tree is compared with and
+//! Rooms, in the order data walks through them: [`baseline`] says what a tree is compared with,
+//! [`diff`] what changed, [`chunk`] cuts file data, [`frame`] compresses runs of chunks, [`pack`]
+//! seals frames into what a site stores, [`manifest`] says where each file's data lies, and
 //! [`record`] signs the whole. Beside them [`id`] names things, [`keys`] derives every key from the
 //! user key, and [`slot`] wraps that key to a card.
 //!
@@ -8,11 +10,18 @@
 #![forbid(unsafe_code)]
 
 pub mod baseline;
+pub mod chunk;
+pub mod diff;
+pub mod frame;
+pub mod manifest;
+pub mod pack;
 pub mod record;
 
 mod bytes;
 pub mod id;
 pub mod keys;
+mod seal;
 pub mod slot;
 
 pub use bytes::ParseError;
+pub use seal::HeaderError;

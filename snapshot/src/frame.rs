@@ -1,0 +1,275 @@
+//! Compressing runs of chunks: the unit of compression and of sealing.
+//!
+//! A frame is larger than a chunk, so that small files compress together and nobody sees where
+//! chunks end, and smaller than a pack, so that a reader opens little more than it needs.
+//!
+//! Source: docs/formats/pack.md §frames; Zstandard, RFC 8878.
+
+use crate::id::ChunkId;
+
+/// Most plain bytes in a frame.
+pub const MAX_BYTES: usize = 1 << 20;
+/// Most chunks in a frame.
+pub const MAX_CHUNKS: usize = 4096;
+/// zstd level: measured best ratio for the time, see docs/formats/pack.md.
+pub const LEVEL: i32 = 3;
+/// Plain bytes looked at to tell whether a chunk compresses.
+const SAMPLE_BYTES: usize = 4096;
+
+/// How the plain bytes of a frame are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// As they are.
+    Raw,
+    /// One zstd frame.
+    Zstd,
+}
+
+impl Codec {
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Self::Raw => 0,
+            Self::Zstd => 1,
+        }
+    }
+
+    pub(crate) const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Raw),
+            1 => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+}
+
+/// zstd could not do its work.
+#[derive(Debug, thiserror::Error)]
+#[error("compress a frame")]
+pub struct CompressError(#[source] std::io::Error);
+
+/// Compresses frame after frame with one set of tables.
+pub struct Compressor(zstd::bulk::Compressor<'static>);
+
+impl Compressor {
+    /// A compressor at [`LEVEL`].
+    ///
+    /// # Errors
+    /// [`CompressError`]: no memory.
+    pub fn new() -> Result<Self, CompressError> {
+        zstd::bulk::Compressor::new(LEVEL)
+            .map(Self)
+            .map_err(CompressError)
+    }
+
+    pub(crate) fn compress(&mut self, plain: &[u8]) -> Result<Vec<u8>, CompressError> {
+        self.0.compress(plain).map_err(CompressError)
+    }
+}
+
+/// Decompresses frame after frame with one set of tables.
+pub struct Decompressor(zstd::bulk::Decompressor<'static>);
+
+impl Decompressor {
+    /// A decompressor.
+    ///
+    /// # Errors
+    /// [`CompressError`]: no memory.
+    pub fn new() -> Result<Self, CompressError> {
+        zstd::bulk::Decompressor::new()
+            .map(Self)
+            .map_err(CompressError)
+    }
+
+    /// Decompresses to exactly `plain_bytes` in `out`; `false` when it is anything else.
+    ///
+    /// Never writes more than `plain_bytes`, whatever the input promises.
+    pub(crate) fn decompress(
+        &mut self,
+        stored: &[u8],
+        plain_bytes: usize,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        out.resize(plain_bytes, 0);
+        let done = self.0.decompress_to_buffer(stored, out.as_mut_slice());
+        done.is_ok_and(|written| written == plain_bytes)
+    }
+}
+
+/// Whether zstd is worth its time on this chunk.
+///
+/// Looks at how evenly the bytes in the middle of the chunk are spread: the sum of squared counts,
+/// which for even noise of `n` bytes is `n + n²/256`. Integers only: the agent may run where
+/// floating point is slow.
+#[must_use]
+pub fn compresses(chunk: &[u8]) -> bool {
+    let start = chunk.len().saturating_sub(SAMPLE_BYTES) / 2;
+    let sample = chunk.iter().skip(start).take(SAMPLE_BYTES);
+    let n = chunk.len().min(SAMPLE_BYTES) as u64;
+    if n < 1024 {
+        return true;
+    }
+    let mut counts = [0u32; 256];
+    for &byte in sample {
+        if let Some(count) = counts.get_mut(usize::from(byte)) {
+            *count += 1;
+        }
+    }
+    let squares: u64 = counts
+        .iter()
+        .map(|&count| u64::from(count) * u64::from(count))
+        .sum();
+    squares > n + n * n / 192
+}
+
+/// A chunk in a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameChunk {
+    /// Its keyed name.
+    pub id: ChunkId,
+    /// Plain bytes, at least one.
+    pub bytes: u32,
+}
+
+/// A frame being filled.
+#[derive(Debug, Default)]
+pub struct FrameBuilder {
+    plain: Vec<u8>,
+    chunks: Vec<FrameChunk>,
+}
+
+impl FrameBuilder {
+    /// An empty frame.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether a chunk of `bytes` still fits.
+    #[must_use]
+    pub fn fits(&self, bytes: usize) -> bool {
+        self.plain.len() + bytes <= MAX_BYTES && self.chunks.len() < MAX_CHUNKS
+    }
+
+    /// Whether nothing was pushed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Appends a chunk and tells at which byte of the frame it begins; `None`: it does not fit, or
+    /// is empty.
+    pub fn push(&mut self, id: ChunkId, chunk: &[u8]) -> Option<u32> {
+        if chunk.is_empty() || !self.fits(chunk.len()) {
+            return None;
+        }
+        let offset = u32::try_from(self.plain.len()).ok()?;
+        let bytes = u32::try_from(chunk.len()).ok()?;
+        if self.plain.capacity() == 0 {
+            self.plain.reserve_exact(MAX_BYTES);
+        }
+        self.plain.extend_from_slice(chunk);
+        self.chunks.push(FrameChunk { id, bytes });
+        Some(offset)
+    }
+
+    /// Closes the frame and begins the next one. `codec` is what the caller hopes for: a frame that
+    /// zstd would not make smaller is stored raw.
+    ///
+    /// # Errors
+    /// [`CompressError`]: no memory; the frame is lost.
+    pub fn close(&mut self, codec: Codec, zstd: &mut Compressor) -> Result<Frame, CompressError> {
+        let chunks = std::mem::take(&mut self.chunks);
+        let plain_bytes = self.plain.len();
+        if codec == Codec::Zstd {
+            let stored = zstd.compress(&self.plain)?;
+            if stored.len() < plain_bytes {
+                self.plain.clear();
+                return Ok(Frame {
+                    codec,
+                    stored,
+                    plain_bytes,
+                    chunks,
+                });
+            }
+        }
+        let stored = std::mem::take(&mut self.plain);
+        Ok(Frame {
+            codec: Codec::Raw,
+            stored,
+            plain_bytes,
+            chunks,
+        })
+    }
+}
+
+/// A closed frame: coded, not yet sealed.
+#[derive(Debug)]
+pub struct Frame {
+    pub(crate) codec: Codec,
+    pub(crate) stored: Vec<u8>,
+    pub(crate) plain_bytes: usize,
+    pub(crate) chunks: Vec<FrameChunk>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(len: usize) -> Vec<u8> {
+        let mut out = vec![0; len];
+        blake3::Hasher::new().finalize_xof().fill(&mut out);
+        out
+    }
+
+    #[test]
+    fn noise_does_not_compress_and_text_does() {
+        assert!(!compresses(&noise(65_536)));
+        assert!(compresses(&b"the quick brown fox ".repeat(500)));
+        assert!(compresses(&hex::encode(noise(65_536)).into_bytes()));
+        assert!(compresses(&noise(1000)), "too short to tell");
+        assert!(compresses(&[]));
+    }
+
+    #[test]
+    fn a_frame_that_does_not_shrink_is_raw() {
+        let mut zstd = Compressor::new().unwrap();
+        let mut frame = FrameBuilder::new();
+        assert_eq!(frame.push(ChunkId::new([0; 16]), &noise(5000)), Some(0));
+        assert_eq!(frame.push(ChunkId::new([1; 16]), &[]), None);
+        let closed = frame.close(Codec::Zstd, &mut zstd).unwrap();
+        assert_eq!(
+            (closed.codec, closed.plain_bytes, closed.stored.len()),
+            (Codec::Raw, 5000, 5000)
+        );
+        assert!(frame.is_empty());
+        frame.push(ChunkId::new([2; 16]), &[0; 5000]);
+        let closed = frame.close(Codec::Zstd, &mut zstd).unwrap();
+        assert_eq!((closed.codec, closed.plain_bytes), (Codec::Zstd, 5000));
+        assert!(closed.stored.len() < 100);
+    }
+
+    #[test]
+    fn frames_are_bounded() {
+        let mut frame = FrameBuilder::new();
+        assert!(frame.fits(MAX_BYTES) && !frame.fits(MAX_BYTES + 1));
+        for _ in 0..MAX_CHUNKS {
+            frame.push(ChunkId::new([0; 16]), &[1]).unwrap();
+        }
+        assert_eq!(frame.push(ChunkId::new([0; 16]), &[1]), None);
+    }
+
+    #[test]
+    fn decompression_never_exceeds_what_was_promised() {
+        let bomb = Compressor::new()
+            .unwrap()
+            .compress(&vec![0; 1 << 20])
+            .unwrap();
+        let mut unzstd = Decompressor::new().unwrap();
+        let mut out = Vec::new();
+        assert!(!unzstd.decompress(&bomb, 1000, &mut out));
+        assert!(out.len() <= 1000);
+        assert!(unzstd.decompress(&bomb, 1 << 20, &mut out));
+        assert!(!unzstd.decompress(&bomb, (1 << 20) + 1, &mut out));
+        assert!(!unzstd.decompress(&bomb[..bomb.len() - 1], 1 << 20, &mut out));
+    }
+}

@@ -1,0 +1,223 @@
+//! Reading a manifest's bytes: everything a length or a number may be is checked here, what the
+//! entries mean together in `check`.
+
+use super::{
+    Entry, EntryKind, FileData, MAX_ALL_XATTRS, MAX_ENTRIES, MAX_FILE_BYTES, MAX_NAME_BYTES,
+    MAX_PATH_BYTES, MAX_RUNS, MAX_TARGET_BYTES, MAX_XATTR_BYTES, MAX_XATTRS, Manifest, Meta, Ref,
+    Time, Xattr,
+    encode::{
+        AT, BASE, BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, HARDLINK, HOLE, NEXT,
+        OPAQUE_DIRECTORY, Position, SYMLINK, TORN_FILE, WHITEOUT,
+    },
+};
+use crate::{
+    bytes::{ParseError, Reader},
+    frame,
+    id::{BaselineId, ObjectId},
+    pack, record,
+};
+
+pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, ParseError> {
+    let mut reader = Reader::new(bytes);
+    if reader.u8("kind of the manifest")? != BASE {
+        return Err(ParseError::Invalid {
+            what: "kind of the manifest",
+            rule: "this program reads manifests that stand alone; use a newer program",
+        });
+    }
+    let baseline = BaselineId::new(reader.array("baseline id")?);
+    let count = reader.count(record::MAX_PACKS, 33, "number of packs")?;
+    let packs = (0..count)
+        .map(|_| {
+            let id = ObjectId::new(reader.array("pack id")?);
+            Ok((id, reader.varint(u64::MAX, "size of a pack")?))
+        })
+        .collect::<Result<_, ParseError>>()?;
+    let count = reader.count(MAX_ENTRIES, 3, "number of entries")?;
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut state = State {
+        position: (0, 0, 0),
+        runs: MAX_RUNS,
+        xattrs: MAX_ALL_XATTRS,
+    };
+    for _ in 0..count {
+        let entry = entry(&mut reader, &entries, &mut state)?;
+        entries.push(entry);
+    }
+    reader.end("the entries")?;
+    Ok(Manifest {
+        baseline,
+        packs,
+        entries,
+    })
+}
+
+/// What reading one entry leaves for the next.
+struct State {
+    position: Position,
+    /// Runs still allowed, so that few bytes never take much memory.
+    runs: usize,
+    /// Extended attributes still allowed.
+    xattrs: usize,
+}
+
+fn entry(
+    reader: &mut Reader<'_>,
+    entries: &[Entry],
+    state: &mut State,
+) -> Result<Entry, ParseError> {
+    let number = reader.u8("kind of an entry")?;
+    let path = path(reader, entries.last())?;
+    let meta = match number {
+        HARDLINK | WHITEOUT => Meta::default(),
+        _ => meta(reader, state)?,
+    };
+    let kind = match number {
+        DIRECTORY => EntryKind::Directory { opaque: false },
+        OPAQUE_DIRECTORY => EntryKind::Directory { opaque: true },
+        FILE => EntryKind::File(file(reader, state, false)?),
+        TORN_FILE => EntryKind::File(file(reader, state, true)?),
+        SYMLINK => {
+            let target = bytes(reader, MAX_TARGET_BYTES, "symlink's target")?;
+            EntryKind::Symlink { target }
+        }
+        HARDLINK => {
+            let index = reader.size(MAX_ENTRIES, "target of a hardlink")?;
+            let target = entries.get(index).ok_or(ParseError::Invalid {
+                what: "hardlink",
+                rule: "its target comes before it",
+            })?;
+            EntryKind::Hardlink {
+                target: target.path.clone(),
+            }
+        }
+        FIFO => EntryKind::Fifo,
+        CHAR_DEVICE | BLOCK_DEVICE => {
+            let major = reader.varint32(u32::MAX, "major number")?;
+            let minor = reader.varint32(u32::MAX, "minor number")?;
+            if number == CHAR_DEVICE {
+                EntryKind::CharDevice { major, minor }
+            } else {
+                EntryKind::BlockDevice { major, minor }
+            }
+        }
+        WHITEOUT => EntryKind::Whiteout,
+        _ => {
+            let rule = "this program does not know it; use a newer program";
+            return Err(ParseError::Invalid {
+                what: "kind of an entry",
+                rule,
+            });
+        }
+    };
+    Ok(Entry { path, kind, meta })
+}
+
+fn path(reader: &mut Reader<'_>, before: Option<&Entry>) -> Result<Vec<u8>, ParseError> {
+    let before = before.map_or(&[][..], |entry| &entry.path);
+    let shared = reader.size(MAX_PATH_BYTES, "shared part of a path")?;
+    let head = before.get(..shared).ok_or(ParseError::Invalid {
+        what: "shared part of a path",
+        rule: "it is no longer than the path before",
+    })?;
+    let rest = reader.size(MAX_PATH_BYTES, "rest of a path")?;
+    let tail = reader.take(rest, "rest of a path")?;
+    if let (Some(a), Some(b)) = (before.get(shared), tail.first())
+        && a == b
+    {
+        let rule = "it is as long as it can be";
+        return Err(ParseError::Invalid {
+            what: "shared part of a path",
+            rule,
+        });
+    }
+    Ok([head, tail].concat())
+}
+
+fn meta(reader: &mut Reader<'_>, state: &mut State) -> Result<Meta, ParseError> {
+    let mode = reader.varint32(0o7777, "mode")?;
+    let uid = reader.varint32(u32::MAX, "owner")?;
+    let gid = reader.varint32(u32::MAX, "group")?;
+    let seconds = reader.zigzag("time")?;
+    let nanos = reader.varint32(999_999_999, "nanoseconds")?;
+    let count = reader.count(
+        MAX_XATTRS.min(state.xattrs),
+        2,
+        "number of extended attributes",
+    )?;
+    state.xattrs -= count;
+    let xattrs = (0..count)
+        .map(|_| {
+            let name = bytes(reader, MAX_NAME_BYTES, "attribute's name")?;
+            let value = bytes(reader, MAX_XATTR_BYTES, "attribute's value")?;
+            Ok(Xattr { name, value })
+        })
+        .collect::<Result<_, ParseError>>()?;
+    Ok(Meta {
+        mode,
+        uid,
+        gid,
+        mtime: Time { seconds, nanos },
+        xattrs,
+    })
+}
+
+fn file(reader: &mut Reader<'_>, state: &mut State, torn: bool) -> Result<FileData, ParseError> {
+    let size = reader.varint(MAX_FILE_BYTES, "size of a file")?;
+    let count = reader.count(state.runs, 2, "number of runs")?;
+    state.runs -= count;
+    let mut refs = Vec::with_capacity(count);
+    for _ in 0..count {
+        refs.push(run(reader, &mut state.position)?);
+    }
+    Ok(FileData { size, refs, torn })
+}
+
+fn run(reader: &mut Reader<'_>, position: &mut Position) -> Result<Ref, ParseError> {
+    const FRAME_BYTES: u32 = 1 << 20;
+    const _: () = assert!(FRAME_BYTES as usize == frame::MAX_BYTES);
+    match reader.u8("kind of a run")? {
+        HOLE => Ok(Ref::Hole {
+            bytes: reader.varint(MAX_FILE_BYTES, "length of a hole")?,
+        }),
+        tag @ (NEXT | AT) => {
+            let (pack, frame, offset) = if tag == NEXT {
+                *position
+            } else {
+                let at = (
+                    reader.varint32(u32::MAX, "pack of a run")?,
+                    reader.varint32(u32::MAX, "frame of a run")?,
+                    reader.varint32(FRAME_BYTES, "offset of a run")?,
+                );
+                if at == *position {
+                    let rule = "one that follows the one before says so";
+                    return Err(ParseError::Invalid {
+                        what: "run of a file",
+                        rule,
+                    });
+                }
+                at
+            };
+            let bytes = reader.varint32(FRAME_BYTES, "length of a run")?;
+            *position = (pack, frame, offset.saturating_add(bytes));
+            Ok(Ref::Data {
+                pack,
+                frame,
+                offset,
+                bytes,
+            })
+        }
+        _ => Err(ParseError::Invalid {
+            what: "kind of a run",
+            rule: "it is hole, next or at",
+        }),
+    }
+}
+
+fn bytes(reader: &mut Reader<'_>, limit: usize, what: &'static str) -> Result<Vec<u8>, ParseError> {
+    let len = reader.size(limit, what)?;
+    reader.take(len, what).map(<[u8]>::to_vec)
+}
+
+// Frame numbers are bounded by `check`, with the packs at hand.
+const _: () = assert!(pack::MAX_FRAMES <= u32::MAX as usize);

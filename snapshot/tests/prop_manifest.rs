@@ -1,0 +1,203 @@
+//! Manifests and diffs: what was written is read, no bytes panic the reader, and
+//! `between(a, b).apply(a) == b`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed"
+)]
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use snapshot::{
+    diff::Diff,
+    id::{BaselineId, ObjectId, UserId},
+    keys::{SnapshotKeys, UserKey},
+    manifest::{self, Entry, EntryKind, FileData, Manifest, Meta, Ref, Time, Xattr},
+};
+
+const PACKS: u32 = 3;
+
+fn meta() -> impl Strategy<Value = Meta> {
+    let time =
+        (any::<i64>(), 0u32..1_000_000_000).prop_map(|(seconds, nanos)| Time { seconds, nanos });
+    let xattrs = prop::collection::btree_map(
+        prop::collection::vec(1u8.., 1..8),
+        prop::collection::vec(any::<u8>(), 0..8),
+        0..3,
+    )
+    .prop_map(|map| {
+        map.into_iter()
+            .map(|(name, value)| Xattr { name, value })
+            .collect()
+    });
+    (0u32..=0o7777, any::<u32>(), any::<u32>(), time, xattrs).prop_map(
+        |(mode, uid, gid, mtime, xattrs)| Meta {
+            mode,
+            uid,
+            gid,
+            mtime,
+            xattrs,
+        },
+    )
+}
+
+fn run() -> impl Strategy<Value = Ref> {
+    prop_oneof![
+        (1u64..1 << 40).prop_map(|bytes| Ref::Hole { bytes }),
+        (0..PACKS, 0u32..4096, 0u32..1000, 1u32..1 << 19).prop_map(
+            |(pack, frame, offset, bytes)| Ref::Data {
+                pack,
+                frame,
+                offset,
+                bytes
+            }
+        ),
+    ]
+}
+
+fn leaf() -> impl Strategy<Value = EntryKind> {
+    prop_oneof![
+        3 => (prop::collection::vec(run(), 0..4), any::<bool>()).prop_map(|(refs, torn)| {
+            EntryKind::File(FileData { size: refs.iter().map(Ref::bytes).sum(), refs, torn })
+        }),
+        1 => prop::collection::vec(1u8.., 1..20).prop_map(|target| EntryKind::Symlink { target }),
+        1 => Just(EntryKind::Fifo),
+        1 => Just(EntryKind::Whiteout),
+        1 => (any::<u32>(), any::<u32>()).prop_map(|(major, minor)| EntryKind::CharDevice { major, minor }),
+        1 => (any::<u32>(), any::<u32>()).prop_map(|(major, minor)| EntryKind::BlockDevice { major, minor }),
+    ]
+}
+
+/// A sorted tree: names of any bytes, directories made for every leaf, some hardlinks.
+fn tree() -> impl Strategy<Value = Manifest> {
+    let name = prop::collection::vec(
+        any::<u8>().prop_filter("a name", |b| *b != 0 && *b != b'/'),
+        1..5,
+    )
+    .prop_filter("not a way out", |name| name != b"." && name != b"..");
+    let path = prop::collection::vec(name, 1..4).prop_map(|names| names.join(&b'/'));
+    let leaves = prop::collection::btree_map(path, (leaf(), meta(), any::<bool>()), 0..20);
+    (leaves, meta(), any::<bool>()).prop_map(|(leaves, dir_meta, opaque)| {
+        let directory = || (EntryKind::Directory { opaque }, dir_meta.clone());
+        let mut all: BTreeMap<Vec<u8>, (EntryKind, Meta)> = BTreeMap::new();
+        all.insert(
+            Vec::new(),
+            (EntryKind::Directory { opaque: false }, dir_meta.clone()),
+        );
+        let mut link = None;
+        for (path, (kind, meta, linked)) in leaves {
+            for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+                all.insert(path[..at].to_vec(), directory());
+            }
+            if all.contains_key(&path) {
+                continue;
+            }
+            let made = match &link {
+                Some(target) if linked => (
+                    EntryKind::Hardlink {
+                        target: Vec::clone(target),
+                    },
+                    Meta::default(),
+                ),
+                _ if kind.has_meta() => (kind, meta),
+                _ => (kind, Meta::default()),
+            };
+            if made.0.has_meta() {
+                link = Some(path.clone());
+            }
+            all.insert(path, made);
+        }
+        // A directory may have replaced what a hardlink pointed to.
+        let linkable: Vec<_> = all
+            .iter()
+            .filter(|(_, (kind, _))| {
+                kind.has_meta() && !matches!(kind, EntryKind::Directory { .. })
+            })
+            .map(|(path, _)| path.clone())
+            .collect();
+        let entries = all
+            .into_iter()
+            .map(|(path, (kind, meta))| match kind {
+                EntryKind::Hardlink { target } if linkable.binary_search(&target).is_err() => {
+                    Entry {
+                        path,
+                        kind: EntryKind::Fifo,
+                        meta,
+                    }
+                }
+                kind => Entry { path, kind, meta },
+            })
+            .collect();
+        let packs = (0..PACKS)
+            .map(|n| (ObjectId::new([n.to_le_bytes()[0]; 32]), u64::from(n) << 16))
+            .collect();
+        Manifest {
+            baseline: BaselineId::new([7; 32]),
+            packs,
+            entries,
+        }
+    })
+}
+
+fn keys() -> SnapshotKeys {
+    SnapshotKeys::derive(&UserKey::from_bytes([1; 32]), UserId::new([1; 16]), 1)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn what_was_written_is_read(tree in tree()) {
+        let bytes = tree.encode().unwrap();
+        let again = Manifest::decode(&bytes).unwrap();
+        prop_assert_eq!(&again, &tree);
+        prop_assert_eq!(again.encode().unwrap(), bytes);
+    }
+
+    #[test]
+    fn what_was_sealed_is_opened_and_a_flipped_bit_is_refused(
+        tree in tree(), at in any::<prop::sample::Index>(), bit in 0u8..8
+    ) {
+        let mut sealed = manifest::seal(&tree, &keys()).unwrap();
+        prop_assert_eq!(sealed.bytes.len() % 4096, 0);
+        prop_assert_eq!(manifest::open(&keys(), &sealed.bytes).unwrap(), tree);
+        let at = at.index(sealed.bytes.len());
+        sealed.bytes[at] ^= 1 << bit;
+        prop_assert!(manifest::open(&keys(), &sealed.bytes).is_err());
+    }
+
+    #[test]
+    fn altered_plain_bytes_are_refused_or_are_a_manifest(
+        tree in tree(), at in any::<prop::sample::Index>(), byte in any::<u8>()
+    ) {
+        let mut bytes = tree.encode().unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        // One form for each manifest: whatever is read is written back the same.
+        if let Ok(other) = Manifest::decode(&bytes) {
+            prop_assert_eq!(other.encode().unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn random_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Manifest::decode(&bytes);
+        let _ = manifest::open(&keys(), &bytes);
+        let _ = snapshot::record::parse_unverified(&bytes);
+        let _ = snapshot::slot::parse(&bytes);
+        let _ = snapshot::slot::Challenge::parse(&bytes);
+        let _ = SnapshotKeys::from_bytes(&bytes);
+        let _ = snapshot::baseline::parse_unverified(&bytes);
+        let mut behind_a_baseline = vec![0; 33];
+        behind_a_baseline.extend(bytes);
+        let _ = Manifest::decode(&behind_a_baseline);
+    }
+
+    #[test]
+    fn a_diff_leads_from_one_tree_to_the_other(a in tree(), b in tree()) {
+        let diff = Diff::between(&a.entries, &b.entries);
+        prop_assert_eq!(diff.apply(&a.entries), b.entries.clone());
+        prop_assert!(Diff::between(&b.entries, &b.entries).is_empty());
+    }
+}
