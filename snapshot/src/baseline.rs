@@ -362,7 +362,8 @@ mod tests {
 
     #[test]
     fn manifests_that_break_a_rule_are_refused() {
-        let cases: [(&str, fn(&mut BaselineManifest)); 10] = [
+        type Spoil = fn(&mut BaselineManifest);
+        let cases: [(&str, Spoil); 10] = [
             ("format", |m| m.format = "x".into()),
             ("version", |m| m.version = 2),
             ("incompatible", |m| m.incompatible.push("x".into())),

@@ -183,8 +183,8 @@ mod tests {
         }
         let end = data.len().min(MAX_BYTES);
         let mut hash = 0u64;
-        for i in MIN_BYTES..end {
-            hash = (hash << 1).wrapping_add(chunker.gear[usize::from(data[i])]);
+        for (i, byte) in data.iter().enumerate().take(end).skip(MIN_BYTES) {
+            hash = (hash << 1).wrapping_add(chunker.gear[usize::from(*byte)]);
             if hash & (if i < AVG_BYTES { MASK_SHORT } else { MASK_LONG }) == 0 {
                 return i + 1;
             }

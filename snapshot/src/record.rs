@@ -340,7 +340,8 @@ mod tests {
 
     #[test]
     fn records_that_break_a_rule_are_not_signed() {
-        let cases: [(&str, fn(&mut Record)); 7] = [
+        type Spoil = fn(&mut Record);
+        let cases: [(&str, Spoil); 7] = [
             ("first with a previous", |r| r.seq = 1),
             ("zero", |r| r.seq = 0),
             ("no previous", |r| r.previous = None),
