@@ -1,0 +1,227 @@
+//! One command to a card, one whole answer back.
+//!
+//! Cards and readers differ in how they move long data; all of them understand the oldest way, so
+//! only that is spoken: short APDUs, command chaining, GET RESPONSE after 61xx, again after 6Cxx.
+//!
+//! Source: ISO/IEC 7816-4 §5.1 to §5.3; docs/formats/card.md §transport.
+
+mod status;
+pub mod tlv;
+
+use zeroize::Zeroizing;
+
+pub use status::Status;
+
+/// Most data bytes in one short command.
+const COMMAND_BYTES: usize = 255;
+/// Most bytes taken for one answer: the largest object PIV knows is a fifth of this.
+pub const ANSWER_BYTES: usize = 16 * 1024;
+/// Most parts an answer may come in. A card that sends empty parts for ever ends here.
+const ANSWER_PARTS: usize = 256;
+
+const GET_RESPONSE: u8 = 0xC0;
+const CLASS_CHAINED: u8 = 0x10;
+
+/// Why bytes did not reach the card or did not come back.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The card or its reader is gone.
+    #[error("the card was taken out of the reader")]
+    Removed(#[source] Option<pcsc::Error>),
+    /// Another program holds the card for itself.
+    #[error("another program uses the card")]
+    InUse(#[source] pcsc::Error),
+    /// The reader or its driver failed.
+    #[error("talk to the card in reader {reader:?}")]
+    Reader {
+        /// Which reader.
+        reader: String,
+        /// What PC/SC says.
+        #[source]
+        source: pcsc::Error,
+    },
+}
+
+/// Why a command has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ApduError {
+    /// The bytes did not arrive.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// Not even a status came back.
+    #[error("the card answered {0} bytes, at least 2 are an answer")]
+    Short(usize),
+    /// The card does not stop.
+    #[error("the card answered more than {ANSWER_BYTES} bytes or {ANSWER_PARTS} parts")]
+    Endless,
+}
+
+/// How a card and its reader exchange bytes. Decides about one byte of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// A command has data or an answer, never both: the answer is fetched.
+    T0,
+    /// A command may have both.
+    T1,
+}
+
+/// Something that carries APDUs to one card.
+pub trait Transport: Send {
+    /// Sends one short APDU and returns what came back, status included.
+    ///
+    /// # Errors
+    /// [`TransportError`]; the card may or may not have seen the command.
+    fn transmit(&mut self, command: &[u8]) -> Result<Zeroizing<Vec<u8>>, TransportError>;
+
+    /// Cuts the card's power and gives it back: everything verified is forgotten.
+    ///
+    /// # Errors
+    /// [`TransportError`].
+    fn power_cycle(&mut self) -> Result<(), TransportError>;
+
+    /// The protocol the card was connected with.
+    fn protocol(&self) -> Protocol;
+}
+
+/// A command before it is cut into APDUs.
+#[derive(Clone, Copy)]
+pub struct Command<'a> {
+    /// INS.
+    pub instruction: u8,
+    /// P1.
+    pub p1: u8,
+    /// P2.
+    pub p2: u8,
+    /// Data of any length; may be a secret, hence no `Debug`.
+    pub data: &'a [u8],
+    /// Whether data comes back.
+    pub answers: Answers,
+}
+
+/// Whether a command's answer has data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// Only a status.
+    Status,
+    /// Data and a status.
+    Data,
+}
+
+/// What a card said. The data may be a secret, hence no `Debug`.
+pub struct Answer {
+    /// At most [`ANSWER_BYTES`].
+    pub data: Zeroizing<Vec<u8>>,
+    /// Never 61xx or 6Cxx.
+    pub status: Status,
+}
+
+/// Sends `command` in as many APDUs as it needs and collects the whole answer.
+///
+/// When a part of a chained command is refused, its status is the answer.
+///
+/// # Errors
+/// [`ApduError`]; the card may have seen a part of the command.
+pub fn send(transport: &mut dyn Transport, command: Command<'_>) -> Result<Answer, ApduError> {
+    let mut parts = command.data.chunks(COMMAND_BYTES).peekable();
+    let mut last: &[u8] = &[];
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            last = part;
+            break;
+        }
+        let answer = exchange(transport, &encode(&command, CLASS_CHAINED, part, None))?;
+        if answer.status != Status::OK {
+            return Ok(answer);
+        }
+    }
+    let le = match (command.answers, last, transport.protocol()) {
+        (Answers::Status, ..) => None,
+        (Answers::Data, [], _) | (Answers::Data, _, Protocol::T1) => Some(0),
+        (Answers::Data, _, Protocol::T0) => None,
+    };
+    let apdu = encode(&command, 0, last, le);
+    let mut answer = exchange(transport, &apdu)?;
+    if let Some(right_le) = answer.status.wrong_le() {
+        answer = exchange(transport, &encode(&command, 0, last, Some(right_le)))?;
+    }
+    collect(transport, answer)
+}
+
+/// Fetches the rest of an answer.
+fn collect(transport: &mut dyn Transport, mut answer: Answer) -> Result<Answer, ApduError> {
+    let mut data = Zeroizing::new(Vec::with_capacity(answer.data.len()));
+    for _ in 0..ANSWER_PARTS {
+        if data.len() + answer.data.len() > ANSWER_BYTES {
+            return Err(ApduError::Endless);
+        }
+        // Growing would leave copies behind; a fresh buffer is wiped when dropped.
+        let mut longer = Zeroizing::new(Vec::with_capacity(data.len() + answer.data.len()));
+        longer.extend_from_slice(&data);
+        longer.extend_from_slice(&answer.data);
+        data = longer;
+        let Some(rest) = answer.status.more() else {
+            return Ok(Answer {
+                data,
+                status: answer.status,
+            });
+        };
+        answer = exchange(transport, &[0, GET_RESPONSE, 0, 0, rest])?;
+        if let Some(right_le) = answer.status.wrong_le() {
+            answer = exchange(transport, &[0, GET_RESPONSE, 0, 0, right_le])?;
+        }
+    }
+    Err(ApduError::Endless)
+}
+
+fn encode(command: &Command<'_>, class: u8, data: &[u8], le: Option<u8>) -> Zeroizing<Vec<u8>> {
+    let mut apdu = Zeroizing::new(Vec::with_capacity(4 + 1 + data.len() + 1));
+    apdu.extend_from_slice(&[class, command.instruction, command.p1, command.p2]);
+    if let Ok(length @ 1..) = u8::try_from(data.len()) {
+        apdu.push(length);
+        apdu.extend_from_slice(data);
+    }
+    apdu.extend(le);
+    apdu
+}
+
+fn exchange(transport: &mut dyn Transport, apdu: &[u8]) -> Result<Answer, ApduError> {
+    let mut data = transport.transmit(apdu)?;
+    let status = match data.as_slice() {
+        [.., sw1, sw2] => Status::new(u16::from_be_bytes([*sw1, *sw2])),
+        short => return Err(ApduError::Short(short.len())),
+    };
+    let length = data.len() - 2;
+    data.truncate(length);
+    tracing::trace!(
+        instruction = apdu.get(1).copied().unwrap_or_default(),
+        sent_bytes = apdu.len(),
+        got_bytes = data.len(),
+        %status,
+        "apdu"
+    );
+    Ok(Answer { data, status })
+}
+
+/// Whether the error is, somewhere in its chain, a card that was taken out.
+#[must_use]
+pub fn was_removed(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if matches!(
+            error.downcast_ref::<TransportError>(),
+            Some(TransportError::Removed(_))
+        ) || matches!(
+            error.downcast_ref::<ApduError>(),
+            Some(ApduError::Transport(TransportError::Removed(_)))
+        ) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+pub(crate) mod script;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! Changing PIN and PUK. Each call gives the card one old value, once.
+//!
+//! Source: NIST SP 800-73-4 part 2 §3.2.2 CHANGE REFERENCE DATA, §3.2.3 RESET RETRY COUNTER.
+
+use zeroize::Zeroizing;
+
+use super::ManageError;
+use crate::{
+    apdu::{Answers, Command, Status, Transport},
+    app::{CardApp as _, CardError},
+    pin::{Pin, Puk},
+    piv::{PIN, Piv},
+    verify::LastTry,
+};
+
+const CHANGE_REFERENCE_DATA: u8 = 0x24;
+const RESET_RETRY_COUNTER: u8 = 0x2C;
+/// Reference of the PUK.
+const PUK: u8 = 0x81;
+
+/// Replaces the PIN. The card is locked afterwards.
+///
+/// # Errors
+/// [`ManageError::WrongReference`], [`ManageError::Blocked`], [`ManageError::LastTry`]: the old PIN
+/// stays.
+pub fn change_pin<T: Transport>(
+    piv: &mut Piv<T>,
+    old: &Pin,
+    new: &Pin,
+    last_try: LastTry,
+) -> Result<(), ManageError> {
+    match piv.tries_left()? {
+        Some(0) => return Err(ManageError::Blocked("PIN")),
+        Some(1) if last_try == LastTry::Keep => return Err(ManageError::LastTry("PIN")),
+        _ => {}
+    }
+    let status = change(piv, CHANGE_REFERENCE_DATA, PIN, old.padded(), new.padded())?;
+    if status == Status::OK {
+        return Ok(piv.lock()?); // some cards take the change as a verification
+    }
+    let tries_left = match status.tries_left() {
+        Some(tries) => Some(tries),
+        None if wrong(status) => piv.tries_left()?,
+        None => None,
+    };
+    Err(refusal("PIN", "change the card PIN", status, tries_left))
+}
+
+/// Replaces the PUK.
+///
+/// # Errors
+/// [`ManageError::WrongReference`], [`ManageError::Blocked`]: the old PUK stays.
+pub fn change_puk<T: Transport>(piv: &mut Piv<T>, old: &Puk, new: &Puk) -> Result<(), ManageError> {
+    let status = change(piv, CHANGE_REFERENCE_DATA, PUK, old.padded(), new.padded())?;
+    if status == Status::OK {
+        return Ok(());
+    }
+    Err(refusal(
+        "PUK",
+        "change the PUK",
+        status,
+        status.tries_left(),
+    ))
+}
+
+/// Gives a blocked PIN a new value and all its tries, by the PUK.
+///
+/// # Errors
+/// [`ManageError::WrongReference`], [`ManageError::Blocked`] for the PUK: the PIN stays as it was.
+pub fn unblock<T: Transport>(piv: &mut Piv<T>, puk: &Puk, new: &Pin) -> Result<(), ManageError> {
+    let status = change(piv, RESET_RETRY_COUNTER, PIN, puk.padded(), new.padded())?;
+    if status == Status::OK {
+        return Ok(piv.lock()?);
+    }
+    Err(refusal(
+        "PUK",
+        "unblock the card PIN",
+        status,
+        status.tries_left(),
+    ))
+}
+
+fn change<T: Transport>(
+    piv: &mut Piv<T>,
+    instruction: u8,
+    reference: u8,
+    old: &[u8; 8],
+    new: &[u8; 8],
+) -> Result<Status, CardError> {
+    let mut data = Zeroizing::new(Vec::with_capacity(16));
+    data.extend_from_slice(old);
+    data.extend_from_slice(new);
+    let command = Command {
+        instruction,
+        p1: 0x00,
+        p2: reference,
+        data: &data,
+        answers: Answers::Status,
+    };
+    Ok(piv.send("change a PIN or PUK", command)?.status)
+}
+
+/// Statuses of cards that say "wrong" without a count.
+fn wrong(status: Status) -> bool {
+    status == Status::NOT_ALLOWED || status.word() == 0x6300
+}
+
+fn refusal(
+    what: &'static str,
+    doing: &'static str,
+    status: Status,
+    tries_left: Option<u8>,
+) -> ManageError {
+    if status == Status::BLOCKED || tries_left == Some(0) {
+        ManageError::Blocked(what)
+    } else if wrong(status) || tries_left.is_some() {
+        ManageError::WrongReference { what, tries_left }
+    } else {
+        CardError::Refused { doing, status }.into()
+    }
+}

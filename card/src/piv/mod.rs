@@ -1,0 +1,265 @@
+//! PIV, as far as a key behind a PIN needs it.
+//!
+//! Source: NIST SP 800-73-4 part 2 §3; docs/formats/card.md §commands.
+
+pub mod certificate;
+
+use snapshot::slot::POINT_BYTES;
+use zeroize::Zeroizing;
+
+use crate::{
+    apdu::{
+        Answer, Answers, Command, Status, Transport, send,
+        tlv::{self, put},
+    },
+    app::{CardApp, CardError, CardKey, Verified},
+    pin::Pin,
+};
+
+/// The application's name in full, then as short as some cards want it. Nitrokey refuses the last,
+/// other cards know only that one.
+const NAMES: [&[u8]; 3] = [
+    &[0xA0, 0, 0, 3, 8, 0, 0, 0x10, 0, 1, 0],
+    &[0xA0, 0, 0, 3, 8, 0, 0, 0x10, 0],
+    &[0xA0, 0, 0, 3, 8],
+];
+
+const SELECT: u8 = 0xA4;
+const VERIFY: u8 = 0x20;
+const GET_DATA: u8 = 0xCB;
+pub(crate) const GENERAL_AUTHENTICATE: u8 = 0x87;
+
+/// Reference of the PIV card application PIN.
+pub(crate) const PIN: u8 = 0x80;
+/// The key management key: the slot for key agreement.
+pub(crate) const KEY_MANAGEMENT: u8 = 0x9D;
+/// ECC P-256 in the algorithm table of SP 800-78.
+pub(crate) const P256: u8 = 0x11;
+/// Object of the certificate of 9D.
+pub(crate) const CERTIFICATE: [u8; 3] = [0x5F, 0xC1, 0x0B];
+/// Dynamic authentication template.
+pub(crate) const TEMPLATE: u32 = 0x7C;
+/// Wrapper of every data object.
+pub(crate) const DATA: u32 = 0x53;
+
+/// The PIV application of one card.
+pub struct Piv<T: Transport> {
+    transport: T,
+    /// Whether a PIN was verified and not dropped since.
+    unlocked: bool,
+}
+
+impl<T: Transport> Piv<T> {
+    /// Selects PIV on the card behind `transport`.
+    ///
+    /// # Errors
+    /// [`CardError::NoPiv`] when no name of the application is known to the card.
+    pub fn select(transport: T) -> Result<Self, CardError> {
+        let mut piv = Self {
+            transport,
+            unlocked: false,
+        };
+        piv.select_again()?;
+        Ok(piv)
+    }
+
+    /// What carries the APDUs.
+    pub const fn transport(&self) -> &T {
+        &self.transport
+    }
+
+    fn select_again(&mut self) -> Result<(), CardError> {
+        let mut status = Status::NOT_FOUND;
+        for name in NAMES {
+            let command = Command {
+                instruction: SELECT,
+                p1: 0x04,
+                p2: 0x00,
+                data: name,
+                answers: Answers::Data,
+            };
+            status = self.send("select PIV", command)?.status;
+            if status == Status::OK {
+                return Ok(());
+            }
+        }
+        Err(CardError::NoPiv(status))
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        doing: &'static str,
+        command: Command<'_>,
+    ) -> Result<Answer, CardError> {
+        send(&mut self.transport, command).map_err(CardError::apdu(doing))
+    }
+
+    /// Sends a command whose only good status is 9000.
+    pub(crate) fn order(
+        &mut self,
+        doing: &'static str,
+        command: Command<'_>,
+    ) -> Result<Zeroizing<Vec<u8>>, CardError> {
+        let answer = self.send(doing, command)?;
+        if answer.status == Status::OK {
+            Ok(answer.data)
+        } else {
+            Err(CardError::Refused {
+                doing,
+                status: answer.status,
+            })
+        }
+    }
+
+    /// The content of a data object, `None` when the card does not have it.
+    pub(crate) fn get_object(
+        &mut self,
+        doing: &'static str,
+        object: &[u8],
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, CardError> {
+        let command = Command {
+            instruction: GET_DATA,
+            p1: 0x3F,
+            p2: 0xFF,
+            data: &put(0x5C, &[object]),
+            answers: Answers::Data,
+        };
+        let answer = self.send(doing, command)?;
+        match answer.status {
+            Status::OK => {}
+            Status::NOT_FOUND => return Ok(None),
+            status => return Err(CardError::Refused { doing, status }),
+        }
+        let content = tlv::find(&answer.data, DATA).map_err(CardError::malformed(doing))?;
+        match content {
+            // An object that was written empty is one that was deleted.
+            None | Some([]) => Ok(None),
+            Some(content) => Ok(Some(Zeroizing::new(content.to_vec()))),
+        }
+    }
+
+    fn verify_command(&mut self, p1: u8, data: &[u8]) -> Result<Status, CardError> {
+        let command = Command {
+            instruction: VERIFY,
+            p1,
+            p2: PIN,
+            data,
+            answers: Answers::Status,
+        };
+        Ok(self.send("verify the card PIN", command)?.status)
+    }
+
+    fn power_cycle(&mut self) -> Result<(), CardError> {
+        self.transport
+            .power_cycle()
+            .map_err(|err| CardError::apdu("cut the card's power")(err.into()))?;
+        self.unlocked = false;
+        self.select_again()
+    }
+
+    /// Tries left as the card says them now; `None` means it is unlocked or does not say.
+    fn ask_tries(&mut self) -> Result<Tries, CardError> {
+        Ok(match self.verify_command(0, &[])? {
+            Status::OK => Tries::Unlocked,
+            Status::BLOCKED => Tries::Left(0),
+            status => status.tries_left().map_or(Tries::Untold, Tries::Left),
+        })
+    }
+}
+
+enum Tries {
+    Left(u8),
+    Untold,
+    Unlocked,
+}
+
+impl<T: Transport> CardApp for Piv<T> {
+    fn key(&mut self) -> Result<CardKey, CardError> {
+        let doing = "read the 9D certificate";
+        let object = self
+            .get_object(doing, &CERTIFICATE)?
+            .ok_or(CardError::NoKey)?;
+        let spki = certificate::spki_of_object(&object)?;
+        CardKey::from_spki(spki).map_err(CardError::WrongKey)
+    }
+
+    fn tries_left(&mut self) -> Result<Option<u8>, CardError> {
+        for attempt in 0..3 {
+            match self.ask_tries()? {
+                Tries::Left(tries) => return Ok(Some(tries)),
+                Tries::Untold => return Ok(None),
+                // Somebody before us left it open.
+                Tries::Unlocked if attempt == 0 => self.lock()?,
+                Tries::Unlocked => self.power_cycle()?,
+            }
+        }
+        Err(CardError::StaysUnlocked)
+    }
+
+    // VERIFY, NIST SP 800-73-4 part 2 §3.2.1
+    fn verify(&mut self, pin: &Pin) -> Result<Verified, CardError> {
+        match self.verify_command(0, pin.padded())? {
+            Status::OK => {
+                self.unlocked = true;
+                Ok(Verified::Yes)
+            }
+            Status::BLOCKED => Ok(Verified::Blocked),
+            status if status.tries_left() == Some(0) => Ok(Verified::Blocked),
+            status if status.tries_left().is_some() => Ok(Verified::Wrong(status.tries_left())),
+            // Cards that do not count in their answer.
+            status if status == Status::NOT_ALLOWED || status.word() == 0x6300 => {
+                Ok(match self.tries_left()? {
+                    Some(0) => Verified::Blocked,
+                    tries => Verified::Wrong(tries),
+                })
+            }
+            status => Err(CardError::Refused {
+                doing: "verify the card PIN",
+                status,
+            }),
+        }
+    }
+
+    // GENERAL AUTHENTICATE, NIST SP 800-73-4 part 2 §3.2.4 and A.5.1
+    fn agree(&mut self, point: &[u8; POINT_BYTES]) -> Result<Zeroizing<[u8; 32]>, CardError> {
+        let doing = "agree on a key with the card";
+        let command = Command {
+            instruction: GENERAL_AUTHENTICATE,
+            p1: P256,
+            p2: KEY_MANAGEMENT,
+            data: &put(TEMPLATE, &[&put(0x82, &[]), &put(0x85, &[point])]),
+            answers: Answers::Data,
+        };
+        let data = self.order(doing, command)?;
+        let template = tlv::find(&data, TEMPLATE).map_err(CardError::malformed(doing))?;
+        let secret = tlv::find(template.unwrap_or_default(), 0x82)
+            .map_err(CardError::malformed(doing))?
+            .unwrap_or_default();
+        let secret = secret.try_into().map_err(|_| CardError::Malformed {
+            doing,
+            source: None,
+        })?;
+        Ok(Zeroizing::new(secret))
+    }
+
+    fn lock(&mut self) -> Result<(), CardError> {
+        // P1=FF is younger than many cards; those forget when they lose power.
+        if self.verify_command(0xFF, &[])? == Status::OK {
+            self.unlocked = false;
+            return Ok(());
+        }
+        self.power_cycle()
+    }
+}
+
+impl<T: Transport> Drop for Piv<T> {
+    fn drop(&mut self) {
+        if self.unlocked {
+            // Best effort: the connection cuts the card's power when it ends.
+            let _ = self.verify_command(0xFF, &[]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

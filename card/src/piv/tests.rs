@@ -1,0 +1,225 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    apdu::script::{Same, Script},
+    manage::{self, ManageError, ManagementKey},
+    pin::Puk,
+    verify::{Card, LastTry, PinError},
+};
+
+const SELECT_FULL: (&str, &str) = ("00A404000BA000000308000010000100", "9000");
+
+fn piv(steps: &[(&str, &str)]) -> Piv<Script> {
+    Piv::select(Script::new(&[&[SELECT_FULL][..], steps].concat())).unwrap()
+}
+
+fn pin() -> Pin {
+    Pin::typed("471147").unwrap()
+}
+
+#[test]
+fn piv_is_selected_by_the_first_name_the_card_knows() {
+    let nine = "00A4040009A00000030800001000";
+    let five = "00A4040005A000000308";
+    for steps in [
+        &[SELECT_FULL][..],
+        &[("*", "6A82"), (nine, "9000")],
+        &[("*", "6A82"), ("*", "6A82"), (five, "9000")],
+    ] {
+        let piv = Piv::select(Script::new(steps)).unwrap();
+        assert!(piv.transport().finished());
+    }
+    let none = Piv::select(Script::new(&[("*", "6A82"), ("*", "6A82"), ("*", "6D00")]));
+    assert!(matches!(none, Err(CardError::NoPiv(status)) if status.word() == 0x6D00));
+}
+
+#[test]
+fn tries_are_read_without_spending_one() {
+    for (answer, tries) in [
+        ("63C3", Some(3)),
+        ("63C0", Some(0)),
+        ("6983", Some(0)),
+        ("63CF", Some(15)),
+        ("6A86", None),
+        ("6982", None),
+    ] {
+        let mut piv = piv(&[("00200080", answer)]);
+        assert_eq!(piv.tries_left().unwrap(), tries, "{answer}");
+    }
+}
+
+#[test]
+fn a_card_left_open_is_locked_before_its_tries_are_read() {
+    let drop = "0020FF80";
+    let mut polite = piv(&[("00200080", "9000"), (drop, "9000"), ("00200080", "63C2")]);
+    assert_eq!(polite.tries_left().unwrap(), Some(2));
+    assert_eq!(polite.transport.power_cycles, 0);
+
+    let mut old = piv(&[
+        ("00200080", "9000"),
+        (drop, "6A86"),
+        SELECT_FULL,
+        ("00200080", "63C2"),
+    ]);
+    assert_eq!(old.tries_left().unwrap(), Some(2));
+    assert_eq!(old.transport.power_cycles, 1);
+
+    let mut liar = Piv::select(Same(vec![0x90, 0])).unwrap();
+    assert!(matches!(liar.tries_left(), Err(CardError::StaysUnlocked)));
+}
+
+#[test]
+fn every_status_of_verify_has_its_meaning() {
+    let verify = "0020008008343731313437FFFF";
+    use Verified::{Blocked, Wrong, Yes};
+    for (answer, more, meaning) in [
+        ("9000", None, Yes),
+        ("63C2", None, Wrong(Some(2))),
+        ("63C0", None, Blocked),
+        ("6983", None, Blocked),
+        ("6982", Some("63C1"), Wrong(Some(1))),
+        ("6300", Some("63C1"), Wrong(Some(1))),
+        ("6300", Some("6983"), Blocked),
+        ("6982", Some("6A86"), Wrong(None)),
+    ] {
+        let mut steps = vec![(verify, answer)];
+        steps.extend(more.map(|answer| ("00200080", answer)));
+        let mut piv = piv(&steps);
+        assert_eq!(piv.verify(&pin()).unwrap(), meaning, "{answer}");
+        assert!(piv.transport().finished());
+    }
+    let mut odd = piv(&[(verify, "6F00")]);
+    assert!(matches!(
+        odd.verify(&pin()),
+        Err(CardError::Refused { status, .. }) if status.word() == 0x6F00
+    ));
+}
+
+/// A card with a key, and the steps that follow reading it.
+fn card(steps: &[(&str, &str)]) -> Card<crate::Locked> {
+    let point = "046B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296\
+                 4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5";
+    let key = CardKey::from_point(&hex::decode(point.replace(' ', "")).unwrap()).unwrap();
+    let envelope = certificate::envelope(key.spki(), key.id()).unwrap();
+    let object = put(DATA, &[&put(0x70, &[&envelope]), &put(0x71, &[&[0]])]);
+    let object = hex::encode(object) + "9000";
+    let read = ("00CB3FFF055C035FC10B", object.as_str());
+    Card::open(piv(&[&[read][..], steps].concat())).unwrap()
+}
+
+#[test]
+fn the_last_try_is_kept_unless_the_user_says_so() {
+    let verify = "0020008008343731313437FFFF";
+    let kept = card(&[("00200080", "63C1")]).unlock(&pin(), LastTry::Keep);
+    assert!(matches!(kept.unwrap_err().error, PinError::LastTry));
+
+    let steps = [("00200080", "63C1"), (verify, "9000"), ("0020FF80", "9000")];
+    card(&steps).unlock(&pin(), LastTry::Use).unwrap();
+
+    let blocked = card(&[("00200080", "6983")]).unlock(&pin(), LastTry::Use);
+    assert!(matches!(blocked.unwrap_err().error, PinError::Blocked));
+
+    let steps = [("00200080", "63C3"), (verify, "63C2")];
+    let wrong = card(&steps).unlock(&pin(), LastTry::Keep).unwrap_err();
+    assert_eq!(
+        wrong.error.to_string(),
+        "the card PIN is wrong, 2 tries left"
+    );
+}
+
+#[test]
+fn the_factory_pin_never_reaches_a_card() {
+    let refused = card(&[]).unlock(&Pin::factory(), LastTry::Use).unwrap_err();
+    assert!(matches!(refused.error, PinError::Format(_)));
+}
+
+#[test]
+fn a_card_without_a_key_says_so() {
+    let read = "00CB3FFF055C035FC10B";
+    for answer in ["6A82", "53009000", "53037000FE9000"] {
+        assert!(
+            matches!(piv(&[(read, answer)]).key(), Err(CardError::NoKey)),
+            "{answer}"
+        );
+    }
+    assert!(matches!(
+        piv(&[(read, "53057003300100710000")]).key(),
+        Err(CardError::Refused { .. } | CardError::Malformed { .. })
+    ));
+}
+
+#[test]
+fn agreeing_takes_32_bytes_and_nothing_else() {
+    let point = [4; POINT_BYTES];
+    let secret = "11".repeat(32);
+    for (answer, good) in [
+        (format!("7C228220{secret}9000"), true),
+        (format!("7C218220{secret}9000"), false),
+        (format!("7C23822101{secret}9000"), false),
+        ("7C0282009000".into(), false),
+        ("7C009000".into(), false),
+        ("9000".into(), false),
+        ("6982".into(), false),
+    ] {
+        let answer = piv(&[("*", &answer)]).agree(&point);
+        assert_eq!(answer.is_ok(), good);
+    }
+}
+
+#[test]
+fn the_old_pin_and_the_puk_are_given_once() {
+    let (old, new) = (pin(), Pin::typed("081508").unwrap());
+    let change = "0024008010343731313437FFFF303831353038FFFF";
+    for (answers, meaning) in [
+        (
+            &[("00200080", "63C3"), (change, "9000"), ("0020FF80", "9000")][..],
+            "ok",
+        ),
+        (
+            &[("00200080", "63C3"), (change, "63C2")],
+            "the card refuses the PIN, tries left: 2",
+        ),
+        (
+            &[("00200080", "63C3"), (change, "6300"), ("00200080", "63C1")],
+            "the card refuses the PIN, tries left: 1",
+        ),
+        (
+            &[("00200080", "63C2"), (change, "6983")],
+            "the PIN of the card is blocked",
+        ),
+        (&[("00200080", "6983")], "the PIN of the card is blocked"),
+        (
+            &[("00200080", "63C1")],
+            "one try is left for the PIN; it was not used",
+        ),
+    ] {
+        let mut piv = piv(answers);
+        let said = match manage::change_pin(&mut piv, &old, &new, LastTry::Keep) {
+            Ok(()) => "ok".into(),
+            Err(err) => err.to_string(),
+        };
+        assert_eq!(said, meaning);
+        assert!(piv.transport().finished());
+    }
+    let puk = Puk::typed("47114712").unwrap();
+    let mut blocked = piv(&[("002C0080103437313134373132303831353038FFFF", "6983")]);
+    assert!(matches!(
+        manage::unblock(&mut blocked, &puk, &new),
+        Err(ManageError::Blocked("PUK"))
+    ));
+}
+
+proptest! {
+    #[test]
+    fn no_answer_panics_piv(answer in prop::collection::vec(any::<u8>(), 0..400)) {
+        let answer = [answer, vec![0x90, 0]].concat();
+        let mut piv = Piv::select(Same(answer)).unwrap();
+        let _ = piv.key();
+        let _ = piv.tries_left();
+        let _ = piv.agree(&[4; POINT_BYTES]);
+        let _ = manage::authenticate(&mut piv, &ManagementKey::factory()).map(|mut manager| {
+            let _ = manager.make_key();
+        });
+    }
+}
