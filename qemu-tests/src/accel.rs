@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::child::{self, Running};
+use crate::child;
+use crate::limit;
 use crate::place;
 use crate::release::Release;
-use crate::wait::{self, Deadline};
 
 /// How guests run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,9 +72,9 @@ impl Accel {
                 Self::Tcg
             });
         }
+        fs::create_dir_all(place::target().join("vm")).context("make target/vm")?;
         let works = boots_under_kvm(release);
         let answer = if works { "kvm" } else { "tcg" };
-        fs::create_dir_all(place::target().join("vm")).context("make target/vm")?;
         fs::write(&kept, format!("{machine}\n{answer}\n"))
             .context("keep the answer of the KVM probe")?;
         eprintln!(
@@ -107,42 +107,13 @@ fn machine() -> String {
     )
 }
 
-/// Boots kernel and initrd with the agent as first process: it ends at once, the kernel panics
-/// ("Attempted to kill init") and restarts, which ends QEMU. Anything else is "no".
+/// Up to the first process, as in a real boot. Anything else is "no".
 fn boots_under_kvm(release: &Release) -> bool {
-    let log = place::target().join("vm/kvm-probe.log");
-    let mut command = Command::new("qemu-system-x86_64");
-    command
-        .args([
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-no-reboot",
-            "-m",
-            "1024",
-        ])
-        .args(Accel::Kvm.arguments())
-        .arg("-kernel")
-        .arg(release.kernel())
-        .arg("-initrd")
-        .arg(release.initrd())
-        .args([
-            "-append",
-            "console=ttyS0 panic=-1 rdinit=/usr/lib/furoshiki/furoshiki-agent",
-        ])
-        .arg("-serial")
-        .arg(format!("file:{}", log.display()))
-        .stdout(std::process::Stdio::null());
-    let said = log.with_extension("qemu.log");
-    let Ok(mut qemu) = fs::create_dir_all(place::target().join("vm"))
-        .map_err(anyhow::Error::from)
-        .and_then(|()| Running::start(&mut command, &said))
-    else {
-        return false;
-    };
-    let ended = wait::exit(&mut qemu.child, Deadline::after(PROBE));
-    let console = fs::read(&log).unwrap_or_default();
-    ended.is_ok_and(|status| status.success())
-        && String::from_utf8_lossy(&console).contains("Attempted to kill init")
+    limit::first_process(
+        release,
+        Accel::Kvm,
+        &place::target().join("vm/kvm-probe.log"),
+        PROBE,
+    )
+    .is_ok()
 }

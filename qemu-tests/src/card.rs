@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 
 use crate::child::{self, Running};
 use crate::place;
@@ -17,7 +18,7 @@ use crate::wait::{self, Deadline};
 const CONNECT: Duration = Duration::from_secs(60);
 
 /// A card, in nobody's reader.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TestCard {
     /// The card's own memory: keys, PIN, counters.
     pub state: PathBuf,

@@ -160,8 +160,10 @@ pub fn partitions(path: &Path) -> Result<Vec<Partition>> {
             let name: Vec<u16> = entry
                 .get(56..)
                 .unwrap_or_default()
-                .chunks_exact(2)
-                .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|pair| u16::from_le_bytes(*pair))
                 .take_while(|unit| *unit != 0)
                 .collect();
             let first = number(entry, 32);

@@ -16,6 +16,7 @@ pub mod console;
 pub mod disk;
 pub mod events;
 pub mod guest;
+pub mod limit;
 pub mod machine;
 pub mod place;
 pub mod portal;

@@ -144,6 +144,19 @@ impl Machine {
         Ok(())
     }
 
+    /// Whether QEMU still runs.
+    ///
+    /// # Errors
+    /// The process cannot be asked.
+    pub fn is_on(&mut self) -> Result<bool> {
+        Ok(self
+            .qemu
+            .child
+            .try_wait()
+            .context("look after QEMU")?
+            .is_none())
+    }
+
     /// Pulls the plug.
     pub fn cut_power(&mut self) {
         self.qemu.kill();

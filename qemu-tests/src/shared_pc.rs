@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::accel::Accel;
@@ -22,7 +23,7 @@ const PROMPT_SECONDS: u64 = 120;
 const READY_SECONDS: u64 = 150;
 
 /// A user as the harness knows one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Person {
     /// User name.
     pub name: String,
@@ -250,6 +251,22 @@ impl<'pc> RunningPc<'pc> {
         })
     }
 
+    /// Waits until the PC gave up: stage `restore` failed for good, so no session can begin.
+    ///
+    /// # Errors
+    /// A session began or nothing came, with the end of the console.
+    pub fn expect_refusal(&mut self) -> Result<Event> {
+        let deadline = self.deadline(PROMPT_SECONDS);
+        self.reported(|machine| {
+            machine.events.until(
+                "the end of the attempt to restore",
+                deadline,
+                |event| event.is("stage", "stage", "restore") && event.text("state") == "failed",
+                |event| event.event == "session-ready" || event.is("stage", "stage", "handover"),
+            )
+        })
+    }
+
     /// Answers every prompt once, as `person`, until the session is ready.
     ///
     /// # Errors
@@ -317,6 +334,14 @@ impl<'pc> RunningPc<'pc> {
     /// Pulls the plug.
     pub fn cut_power(mut self) {
         self.machine.cut_power();
+    }
+
+    /// Whether it is on.
+    ///
+    /// # Errors
+    /// The machine cannot be asked.
+    pub fn is_on(&mut self) -> Result<bool> {
+        self.machine.is_on()
     }
 
     /// Everything the console showed so far.

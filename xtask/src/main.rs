@@ -1,3 +1,104 @@
-//! Placeholder.
+//! Every command a developer runs: `cargo xtask demo | test | check | image | vm | bench | fuzz | bless`.
 
-fn main() {}
+mod bench;
+mod bless;
+mod build;
+mod check;
+mod child;
+mod deny;
+mod image;
+mod packages;
+mod paths;
+mod setup;
+mod suites;
+mod tally;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Every command a developer of Furoshiki runs"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the main job on this machine: two users, two shared PCs, three sites; ends with a timeline.
+    Demo {
+        /// Leave the sites running, and print the portal's address and how to boot another PC.
+        #[arg(long)]
+        keep: bool,
+        /// Size of the user's tree; 1.0 is about 1 GB.
+        #[arg(long, default_value_t = 0.05)]
+        scale: f64,
+    },
+    /// Run every check and test, or those of one room; ends with their count.
+    Test {
+        /// One room only.
+        #[arg(value_enum)]
+        room: Option<suites::Room>,
+        /// More cases in property tests.
+        #[arg(long)]
+        thorough: bool,
+    },
+    /// Format, lints, licences, docs, dependency rules. Boots nothing.
+    Check,
+    /// Build the programs and the release of a recipe.
+    Image {
+        /// Folder below image-recipes/.
+        #[arg(default_value = "minimal")]
+        recipe: String,
+    },
+    /// Run the VM tests, or one of them, with their output shown.
+    Vm {
+        /// File below qemu-tests/tests/, without `.rs`.
+        name: Option<String>,
+    },
+    /// Measure a room.
+    Bench(bench::Arguments),
+    /// Throw random bytes at every parser for a while.
+    Fuzz {
+        /// Cases for each property.
+        #[arg(long, default_value_t = 100_000)]
+        cases: u32,
+    },
+    /// Rewrite golden files and show what changed.
+    Bless,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Demo { keep, scale } => suites::demo(keep, scale),
+        Command::Test { room, thorough } => suites::test(room, thorough),
+        Command::Check => {
+            setup::install(setup::For::Checks)?;
+            check::all()
+        }
+        Command::Image { recipe } => {
+            setup::install(setup::For::Everything)?;
+            image::release(&recipe).map(|folder: PathBuf| println!("{}", folder.display()))
+        }
+        Command::Vm { name } => suites::vm(name.as_deref()),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Fuzz { cases } => suites::fuzz(cases),
+        Command::Bless => bless::run(),
+    }
+}

@@ -37,7 +37,14 @@ const REPLACED: &str = "/etc/skel";
 type Answers = BTreeMap<&'static str, String>;
 
 pub(super) fn play(scene: &mut Scene, release: &Release, mut steps: Steps<'_>) -> Result<Evidence> {
-    let Scene { folder, sites, first, next, pc1, pc2 } = scene;
+    let Scene {
+        folder,
+        sites,
+        first,
+        next,
+        pc1,
+        pc2,
+    } = scene;
     let [site1, site2, site3] = sites;
     let without_release = sites_without(release, &[site1, site2, site3])?;
     steps.step("The user records reach every site", || {
@@ -47,15 +54,27 @@ pub(super) fn play(scene: &mut Scene, release: &Release, mut steps: Steps<'_>) -
     })?;
     let (first_desk, used) = at_first_desk(&mut steps, pc1, site1, first)?;
     let pushed_first = site1.counter(PUSHED)?;
-    let (mut on_disks, control_found, left) = steps.step("PC 1's raw disk is searched for the planted strings", || {
-        let found = secrets_on(pc1)?;
-        Ok((found, disk::contains(pc1.disk(), canary::CONTROL)?, disk::allocated_bytes(pc1.disk())?))
-    })?;
-    steps.step("In the portal the user chooses Site 2, and Site 1 relays", || {
-        let portal = Portal::sign_in(site1, &first.name, &first.password)?;
-        portal.choose_next_site(site2)?;
-        wait_until("the snapshot at Site 2", || Ok(site2.counter(STORED)? >= pushed_first))
-    })?;
+    let (mut on_disks, control_found, left) = steps.step(
+        "PC 1's raw disk is searched for the planted strings",
+        || {
+            let found = secrets_on(pc1)?;
+            Ok((
+                found,
+                disk::contains(pc1.disk(), canary::CONTROL)?,
+                disk::allocated_bytes(pc1.disk())?,
+            ))
+        },
+    )?;
+    steps.step(
+        "In the portal the user chooses Site 2, and Site 1 relays",
+        || {
+            let portal = Portal::sign_in(site1, &first.name, &first.password)?;
+            portal.choose_next_site(site2)?;
+            wait_until("the snapshot at Site 2", || {
+                Ok(site2.counter(STORED)? >= pushed_first)
+            })
+        },
+    )?;
     let (again_desk, next_desk) = two_desks(&mut steps, (pc2, site2, first), (pc1, site1, next))?;
     steps.step("Disks, sites and logs are searched", || {
         on_disks.extend(secrets_on(pc1)?);
@@ -64,7 +83,11 @@ pub(super) fn play(scene: &mut Scene, release: &Release, mut steps: Steps<'_>) -
     })?;
     let secrets = secrets_of(first, next);
     let at_sites = found_at(&[site1, site2, site3], &secrets)?;
-    let in_logs = found_in_logs(&[site1, site2, site3], &[&first_desk, &again_desk, &next_desk], &secrets)?;
+    let in_logs = found_in_logs(
+        &[site1, site2, site3],
+        &[&first_desk, &again_desk, &next_desk],
+        &secrets,
+    )?;
     Ok(Evidence {
         steps: steps.done,
         first: first_desk,
@@ -81,25 +104,40 @@ pub(super) fn play(scene: &mut Scene, release: &Release, mut steps: Steps<'_>) -
     })
 }
 
-fn at_first_desk(steps: &mut Steps<'_>, pc: &mut SharedPc, site: &TestSite, who: &Person) -> Result<(Desk, u64)> {
+fn at_first_desk(
+    steps: &mut Steps<'_>,
+    pc: &mut SharedPc,
+    site: &TestSite,
+    who: &Person,
+) -> Result<(Desk, u64)> {
     let disk = pc.disk().to_path_buf();
     let begin = Instant::now();
     let mut session = steps.step("PC 1 at Site 1 boots and signs the first user in", || {
         pc.boot(&[site.guest_url()], who)
     })?;
     let boot = begin.elapsed();
-    let (seen, used) = steps.step("The user unpacks a tree, changes and deletes files of the baseline", || {
-        tools::mount(&mut session)?;
-        unpack(&mut session)?;
-        canary::plant(&mut session)?;
-        canary::plant_control(&mut session)?;
-        session.run(&format!("rm {DELETED} && rm -r {REPLACED} && mkdir {REPLACED} && echo mine > {REPLACED}/own"))?;
-        let seen = look(&mut session)?;
-        session.run("sync")?;
-        Ok((seen, disk::allocated_bytes(&disk)?))
+    let (seen, used) = steps.step(
+        "The user unpacks a tree, changes and deletes files of the baseline",
+        || {
+            tools::mount(&mut session)?;
+            unpack(&mut session)?;
+            canary::plant(&mut session)?;
+            canary::plant_control(&mut session)?;
+            session.run(&format!(
+                "rm {DELETED} && rm -r {REPLACED} && mkdir {REPLACED} && echo mine > {REPLACED}/own"
+            ))?;
+            let seen = look(&mut session)?;
+            session.run("sync")?;
+            Ok((seen, disk::allocated_bytes(&disk)?))
+        },
+    )?;
+    let ended = steps.step("Power-off captures, seals, pushes and wipes", || {
+        session.shut_down()
     })?;
-    let ended = steps.step("Power-off captures, seals, pushes and wipes", || session.shut_down())?;
-    Ok((Desk::new("first user at PC 1, Site 1", boot, ended, seen), used))
+    Ok((
+        Desk::new("first user at PC 1, Site 1", boot, ended, seen),
+        used,
+    ))
 }
 
 /// Both desks at once: one waits for the other's processor no longer than it must.
@@ -115,23 +153,36 @@ fn two_desks(
         let begin = Instant::now();
         let mut session = pc.boot(&[site.guest_url()], person)?;
         let boot = begin.elapsed();
-        progress(&format!("  {who} is signed in after {:.0} s", boot.as_secs_f64()));
+        progress(&format!(
+            "  {who} is signed in after {:.0} s",
+            boot.as_secs_f64()
+        ));
         tools::mount(&mut session)?;
         let seen = look(&mut session)?;
         let ended = session.shut_down()?;
         // One sentence at a time.
-        let _turn = failed.lock().map_err(|_| anyhow!("the other desk panicked"))?;
-        progress(&format!("  {who} has switched off after {:.0} s", ended.took.as_secs_f64()));
+        let _turn = failed
+            .lock()
+            .map_err(|_| anyhow!("the other desk panicked"))?;
+        progress(&format!(
+            "  {who} has switched off after {:.0} s",
+            ended.took.as_secs_f64()
+        ));
         Ok(Desk::new(who, boot, ended, seen))
     };
-    steps.step("PC 2 at Site 2 boots for the first user, PC 1 at Site 1 for the next", || {
-        std::thread::scope(|scope| {
-            let again = scope.spawn(|| both("first user at PC 2, Site 2", again));
-            let next = both("next user at PC 1, Site 1", next);
-            let again = again.join().map_err(|_| anyhow!("the desk at Site 2 panicked"))?;
-            Ok((again?, next?))
-        })
-    })
+    steps.step(
+        "PC 2 at Site 2 boots for the first user, PC 1 at Site 1 for the next",
+        || {
+            std::thread::scope(|scope| {
+                let again = scope.spawn(|| both("first user at PC 2, Site 2", again));
+                let next = both("next user at PC 1, Site 1", next);
+                let again = again
+                    .join()
+                    .map_err(|_| anyhow!("the desk at Site 2 panicked"))?;
+                Ok((again?, next?))
+            })
+        },
+    )
 }
 
 fn unpack(session: &mut Session<'_>) -> Result<()> {
@@ -140,8 +191,14 @@ fn unpack(session: &mut Session<'_>) -> Result<()> {
         tools::MOUNT
     );
     let home = session.home();
-    session.run(&format!("{tar} --directory={home} --strip-components=2 ./home"))?;
-    session.run(&format!("{tar} --directory=/ --strip-components=2 --no-overwrite-dir ./system")).map(drop)
+    session.run(&format!(
+        "{tar} --directory={home} --strip-components=2 ./home"
+    ))?;
+    session
+        .run(&format!(
+            "{tar} --directory=/ --strip-components=2 --no-overwrite-dir ./system"
+        ))
+        .map(drop)
 }
 
 /// Asks the same questions at every desk.
@@ -149,14 +206,44 @@ fn look(session: &mut Session<'_>) -> Result<Answers> {
     let home = session.home();
     let mut seen = Answers::new();
     seen.insert("home", tools::digest(session, &home)?);
-    seen.insert("entries", session.run(&format!("find {home} | wc -l"))?.trim().to_owned());
-    for (question, path) in [("etc", "/etc/fixture"), ("var", "/var/lib/fixture"), ("profile", "/etc/profile"), ("replaced", REPLACED)] {
-        let answer = session.try_run(&format!("test -e {path} && {}/tree-fixture digest {path}", tools::MOUNT))?;
-        seen.insert(question, if answer.code == 0 { answer.stdout.trim().to_owned() } else { "absent".to_owned() });
+    seen.insert(
+        "entries",
+        session
+            .run(&format!("find {home} | wc -l"))?
+            .trim()
+            .to_owned(),
+    );
+    for (question, path) in [
+        ("etc", "/etc/fixture"),
+        ("var", "/var/lib/fixture"),
+        ("profile", "/etc/profile"),
+        ("replaced", REPLACED),
+    ] {
+        let answer = session.try_run(&format!(
+            "test -e {path} && {}/tree-fixture digest {path}",
+            tools::MOUNT
+        ))?;
+        seen.insert(
+            question,
+            if answer.code == 0 {
+                answer.stdout.trim().to_owned()
+            } else {
+                "absent".to_owned()
+            },
+        );
     }
     let deleted = session.try_run(&format!("test -e {DELETED}"))?;
-    seen.insert("deleted", if deleted.code == 0 { "there" } else { "gone" }.to_owned());
-    seen.insert("inside replaced", session.run(&format!("ls -A {REPLACED} | tr '\\n' ' '"))?.trim().to_owned());
+    seen.insert(
+        "deleted",
+        if deleted.code == 0 { "there" } else { "gone" }.to_owned(),
+    );
+    seen.insert(
+        "inside replaced",
+        session
+            .run(&format!("ls -A {REPLACED} | tr '\\n' ' '"))?
+            .trim()
+            .to_owned(),
+    );
     let pattern = canary::SECRETS.join("|");
     // One file system after another would leave the session out: name the places of a user.
     let traces = session.try_run(&format!(
@@ -164,7 +251,10 @@ fn look(session: &mut Session<'_>) -> Result<Answers> {
         canary::NAME
     ))?;
     seen.insert("traces", traces.stdout.trim().to_owned());
-    seen.insert("homes", session.run("ls -A /home | tr '\\n' ' '")?.trim().to_owned());
+    seen.insert(
+        "homes",
+        session.run("ls -A /home | tr '\\n' ' '")?.trim().to_owned(),
+    );
     Ok(seen)
 }
 
@@ -185,7 +275,15 @@ fn secrets_of(first: &Person, next: &Person) -> Vec<String> {
     for person in [first, next] {
         secrets.extend([person.card.pin.clone(), person.password.clone()]);
     }
-    secrets.extend(["places.sqlite", "measurements.csv", "global-messages-db", "k3x9ab2c.default-release"].map(str::to_owned));
+    secrets.extend(
+        [
+            "places.sqlite",
+            "measurements.csv",
+            "global-messages-db",
+            "k3x9ab2c.default-release",
+        ]
+        .map(str::to_owned),
+    );
     secrets
 }
 
@@ -193,7 +291,9 @@ fn found_at(sites: &[&mut TestSite], secrets: &[String]) -> Result<Vec<String>> 
     let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
     let mut found = Vec::new();
     for site in sites {
-        for entry in std::fs::read_dir(&site.data).with_context(|| format!("list {}", site.data.display()))? {
+        for entry in std::fs::read_dir(&site.data)
+            .with_context(|| format!("list {}", site.data.display()))?
+        {
             let path = entry.context("list a data folder")?.path();
             // Releases are public, and the baseline has file names of its own.
             if path.file_name().is_some_and(|name| name != "releases") {
@@ -204,21 +304,36 @@ fn found_at(sites: &[&mut TestSite], secrets: &[String]) -> Result<Vec<String>> 
     Ok(found)
 }
 
-fn found_in_logs(sites: &[&mut TestSite], desks: &[&Desk], secrets: &[String]) -> Result<Vec<String>> {
-    let mut logs: Vec<(String, String)> = desks.iter().map(|desk| (desk.who.clone(), desk.console.clone())).collect();
+fn found_in_logs(
+    sites: &[&mut TestSite],
+    desks: &[&Desk],
+    secrets: &[String],
+) -> Result<Vec<String>> {
+    let mut logs: Vec<(String, String)> = desks
+        .iter()
+        .map(|desk| (desk.who.clone(), desk.console.clone()))
+        .collect();
     for site in sites {
         logs.push((site.name.clone(), site.log_text()?));
     }
     Ok(logs
         .iter()
         .flat_map(|(whose, log)| {
-            secrets.iter().filter(|secret| log.contains(*secret)).map(move |secret| format!("{secret} in the log of {whose}"))
+            secrets
+                .iter()
+                .filter(|secret| log.contains(*secret))
+                .map(move |secret| format!("{secret} in the log of {whose}"))
         })
         .collect())
 }
 
 fn count(pushed_first: u64, sites: [&mut TestSite; 3]) -> Result<Bytes> {
-    let all = |counter: &str| sites.iter().map(|site| site.counter(counter)).sum::<Result<u64>>();
+    let all = |counter: &str| {
+        sites
+            .iter()
+            .map(|site| site.counter(counter))
+            .sum::<Result<u64>>()
+    };
     let pushed = all(PUSHED)?;
     let others = u64::try_from(sites.len() - 1).context("a few sites")?;
     let [_, _, unchosen] = &sites;
@@ -227,7 +342,9 @@ fn count(pushed_first: u64, sites: [&mut TestSite; 3]) -> Result<Bytes> {
         pushed,
         relayed: all(RELAYED)?,
         full_mirroring: pushed * others,
-        unchosen: unchosen.counter(PUSHED)? + unchosen.counter(RELAYED)? + unchosen.counter(STORED)?,
+        unchosen: unchosen.counter(PUSHED)?
+            + unchosen.counter(RELAYED)?
+            + unchosen.counter(STORED)?,
         unchosen_records: unchosen.counter(RECORDS)?,
     })
 }

@@ -26,9 +26,13 @@ const GAP_SECTOR: u32 = 1999;
 pub(super) fn plant(session: &mut Session<'_>) -> Result<()> {
     session.write_file(&format!("{NAME}.txt"), &format!("{CONTENT}\n"))?;
     // Many times over, so that one lucky overwrite does not hide a leak.
-    session.run_as_user(&format!("mkdir -p many; for i in $(seq 200); do echo {CONTENT} $i > many/{NAME}-$i; done"))?;
+    session.run_as_user(&format!(
+        "mkdir -p many; for i in $(seq 200); do echo {CONTENT} $i > many/{NAME}-$i; done"
+    ))?;
     session.run_as_user(&format!("printf 'INSERT %s' '{ROW}' > rows.sql"))?;
-    session.run(&format!("echo '# {SETTING}' >> /etc/profile && sync")).map(drop)
+    session
+        .run(&format!("echo '# {SETTING}' >> /etc/profile && sync"))
+        .map(drop)
 }
 
 /// Writes the control onto the bare disk.

