@@ -60,7 +60,7 @@ impl Card<Unlocked> {
     /// Source: docs/formats/keys.md §slot; RFC 9180 §5.1.1.
     pub fn unwrap(&mut self, slot: &Slot) -> Result<UserKey, UnwrapError> {
         check(self.id(), slot)?;
-        let mut key = self.open(&slot.enc, &slot.ciphertext, SLOT_INFO, slot.aad())?;
+        let mut key = self.open_secret(&slot.enc, &slot.ciphertext, SLOT_INFO, slot.aad())?;
         let user_key = UserKey::from_bytes(key);
         zeroize::Zeroize::zeroize(&mut key);
         Ok(user_key)
@@ -82,13 +82,13 @@ impl Card<Unlocked> {
     ) -> Result<[u8; 32], UnwrapError> {
         let sealed = Challenge::parse(sealed).map_err(UnwrapError::Challenge)?;
         let aad = Challenge::aad(site, challenge);
-        let mut nonce = self.open(&sealed.enc, &sealed.ciphertext, SIGN_IN_INFO, &aad)?;
+        let mut nonce = self.open_secret(&sealed.enc, &sealed.ciphertext, SIGN_IN_INFO, &aad)?;
         let nonce = Secret::take(&mut nonce);
         Ok(slot::proof(&nonce, site, challenge, self.id()))
     }
 
     /// Opens 32 sealed bytes with one ECDH on the card.
-    fn open(
+    fn open_secret(
         &mut self,
         enc: &[u8; POINT_BYTES],
         ciphertext: &[u8],

@@ -129,6 +129,7 @@ proptest! {
     fn what_the_hpke_crate_seals_opens_here(number in 1_u8..=255, key: [u8; 32]) {
         let mut card = card(number);
         let slot = slot_for(&card, key);
-        prop_assert_eq!(card.unwrap(&slot).unwrap().expose(), &key);
+        let opened = card.unwrap(&slot).unwrap();
+        prop_assert_eq!(opened.expose(), &key);
     }
 }
