@@ -205,33 +205,44 @@ impl<'pc> RunningPc<'pc> {
     /// # Errors
     /// What came instead, with the end of the console.
     pub fn expect_prompt(&mut self, prompt: &str) -> Result<Event> {
+        self.expect_prompt_after(prompt, &[])
+    }
+
+    /// [`Self::expect_prompt`], where messages with these codes may come before it.
+    ///
+    /// # Errors
+    /// What came instead, with the end of the console.
+    pub fn expect_prompt_after(&mut self, prompt: &str, codes: &[&str]) -> Result<Event> {
         let deadline = self.deadline(PROMPT_SECONDS);
         self.reported(|machine| {
             machine.events.until(
                 &format!("the {prompt} prompt"),
                 deadline,
                 |event| event.is("prompt", "prompt", prompt),
-                |event| matches!(event.event.as_str(), "prompt" | "message"),
+                |event| match event.event.as_str() {
+                    "prompt" => true,
+                    "message" => !codes.contains(&event.text("code")),
+                    _ => false,
+                },
             )
         })
     }
 
-    /// Waits until the PC shows the message with `code` as its four lines on the console. Another
-    /// message before it is a failure.
+    /// Waits until the PC shows the message with `code`, and gives its four lines on the console.
+    /// Another message before it is a failure.
     ///
     /// # Errors
     /// What came instead, or what is wrong with the lines, with the end of the console.
-    pub fn expect_message(&mut self, code: &str) -> Result<Event> {
+    pub fn expect_message(&mut self, code: &str) -> Result<[String; 4]> {
         let deadline = self.deadline(PROMPT_SECONDS);
         self.reported(|machine| {
-            let event = machine.events.until(
+            machine.events.until(
                 &format!("message {code}"),
                 deadline,
                 |event| event.is("message", "code", code),
                 |event| event.event == "message",
             )?;
-            machine.console.four_lines(code, deadline)?;
-            Ok(event)
+            machine.console.four_lines(code, deadline)
         })
     }
 
