@@ -63,8 +63,8 @@ impl Console {
             .unwrap_or_default()
     }
 
-    /// Waits until the four lines of message `code` are on the console: an empty line, then what
-    /// failed, why, whether work is safe, and what to do with the code in it.
+    /// Waits until the four lines of message `code` are on the console: behind an empty line what
+    /// failed, why (with the code in brackets), whether work is safe, and what to do.
     ///
     /// # Errors
     /// They do not come, or there are not four of them.
@@ -75,7 +75,7 @@ impl Console {
             }
             if deadline.passed() {
                 bail!(
-                    "message {code} was sent as an event, but the console has no four lines that end with it"
+                    "message {code} was sent as an event, but the console has no four lines with [{code}] in the second"
                 );
             }
             // The log is written by QEMU: look again when more of it may be there.
@@ -99,13 +99,16 @@ impl Console {
     }
 }
 
-/// The last four lines that stand together behind an empty one, the code in the fourth.
+/// The last four lines behind an empty one with the code in the second.
 fn four_lines(text: &str, code: &str) -> Option<[String; 4]> {
     let lines: Vec<String> = text.lines().map(plain).collect();
-    let last = lines.iter().rposition(|line| line.contains(code))?;
-    let first = last.checked_sub(3)?;
+    let mark = format!("[{code}]");
+    let first = lines
+        .iter()
+        .rposition(|line| line.contains(&mark))?
+        .checked_sub(1)?;
     let before = first.checked_sub(1).and_then(|at| lines.get(at));
-    let block = lines.get(first..=last)?;
+    let block = lines.get(first..first + 4)?;
     if before.is_some_and(|line| !line.is_empty()) || block.iter().any(String::is_empty) {
         return None;
     }
@@ -137,10 +140,10 @@ mod tests {
 
     #[test]
     fn four_lines_are_told_from_three_and_from_five() {
-        let whole = "Card PIN: \r\n\r\nWhat.\r\nWhy.\r\n\u{1b}[1mSafe.\u{1b}[0m\r\nDo this, code SITE-DOWN.\r\n\r\n";
+        let whole = "Card PIN: \r\n\r\nWhat.\r\nWhy [SITE-DOWN]\r\n\u{1b}[1mSafe.\u{1b}[0m\r\nDo this.\r\n\r\n";
         assert_eq!(four_lines(whole, "SITE-DOWN").unwrap()[2], "Safe.");
-        assert!(four_lines("What.\n\nWhy.\nDo SITE-DOWN.\n", "SITE-DOWN").is_none());
-        assert!(four_lines("\nMore.\nWhat.\nWhy.\nSafe.\nDo SITE-DOWN.\n", "SITE-DOWN").is_none());
+        assert!(four_lines("What.\nWhy [SITE-DOWN]\nSafe.\n\nDo.\n", "SITE-DOWN").is_none());
+        assert!(four_lines("\nMore.\nWhat.\nWhy [SITE-DOWN]\nSafe.\nDo.\n", "SITE-DOWN").is_none());
         assert!(four_lines("nothing", "SITE-DOWN").is_none());
     }
 }

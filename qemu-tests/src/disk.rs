@@ -2,10 +2,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use memchr::memmem;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use walkdir::WalkDir;
@@ -15,20 +19,69 @@ const CHUNK_BYTES: usize = 4 << 20;
 /// Sector of a partition table.
 const SECTOR_BYTES: u64 = 512;
 
-/// Whether a file has `needle` anywhere, as UTF-8 or as UTF-16LE. Holes are skipped.
+/// Something to search for, in every form it might be written in.
+#[derive(Debug, Clone)]
+pub struct Needle {
+    /// What reports call it.
+    pub name: String,
+    forms: Vec<Vec<u8>>,
+}
+
+impl Needle {
+    /// A text, as UTF-8 and as UTF-16LE.
+    ///
+    /// # Errors
+    /// It is shorter than eight bytes and would be found by chance.
+    pub fn text(text: &str) -> Result<Self> {
+        if text.len() < 8 {
+            bail!("`{text}` is too short to search for");
+        }
+        let wide = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        Ok(Self {
+            name: text.to_owned(),
+            forms: vec![text.as_bytes().to_vec(), wide],
+        })
+    }
+
+    /// A key, as it is, in hex and in base64. Reports have its name only.
+    #[must_use]
+    pub fn key(name: &str, key: &[u8]) -> Self {
+        let base64 = STANDARD
+            .encode(key)
+            .trim_end_matches('=')
+            .as_bytes()
+            .to_vec();
+        Self {
+            name: name.to_owned(),
+            forms: vec![key.to_vec(), hex::encode(key).into_bytes(), base64],
+        }
+    }
+
+    /// Whether it is anywhere in `bytes`.
+    #[must_use]
+    pub fn is_in(&self, bytes: &[u8]) -> bool {
+        self.forms
+            .iter()
+            .any(|form| memmem::find(bytes, form).is_some())
+    }
+}
+
+/// Names of the needles that a file has anywhere. Holes are skipped.
 ///
 /// # Errors
-/// The file cannot be read, or the needle is shorter than eight bytes and would be found by chance.
-pub fn contains(path: &Path, needle: &str) -> Result<bool> {
-    if needle.len() < 8 {
-        bail!("`{needle}` is too short to search for");
-    }
-    let wide: Vec<u8> = needle.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let needles = [needle.as_bytes(), &wide];
-    let keep = wide.len() - 1;
+/// The file cannot be read.
+pub fn search(path: &Path, needles: &[Needle]) -> Result<Vec<String>> {
+    let keep = needles
+        .iter()
+        .flat_map(|needle| &needle.forms)
+        .map(Vec::len)
+        .max()
+        .unwrap_or(1)
+        .saturating_sub(1);
     let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    let mut found: Vec<String> = Vec::new();
     let mut at = 0;
-    // Two strings on both sides of a hole cannot join: the hole is zeroes, the needle has none in it.
+    // What lies on both sides of a hole does not join: the hole is zeroes, and no needle has a run of them.
     while let Some((begin, end)) =
         next_data(&file, at).with_context(|| format!("look for data in {}", path.display()))?
     {
@@ -41,15 +94,25 @@ pub fn contains(path: &Path, needle: &str) -> Result<bool> {
             let fresh = window.get_mut(kept..).unwrap_or_default();
             file.read_exact_at(fresh, offset)
                 .with_context(|| format!("read {} at {offset}", path.display()))?;
-            if needles.iter().any(|needle| find(&window, needle)) {
-                return Ok(true);
+            for needle in needles {
+                if !found.contains(&needle.name) && needle.is_in(&window) {
+                    found.push(needle.name.clone());
+                }
             }
             offset += u64::try_from(want).context("a chunk fits 64 bits")?;
             window.drain(..window.len().saturating_sub(keep));
         }
         at = end;
     }
-    Ok(false)
+    Ok(found)
+}
+
+/// Whether a file has a text anywhere.
+///
+/// # Errors
+/// As [`search`]; or the text is too short.
+pub fn contains(path: &Path, text: &str) -> Result<bool> {
+    Ok(!search(path, &[Needle::text(text)?])?.is_empty())
 }
 
 /// The next run of bytes that are not a hole, from `at` on.
@@ -64,35 +127,27 @@ fn next_data(file: &File, at: u64) -> Result<Option<(u64, u64)>> {
     Ok(Some((begin, end)))
 }
 
-fn find(haystack: &[u8], needle: &[u8]) -> bool {
-    let Some((first, rest)) = needle.split_first() else {
-        return true;
-    };
-    let mut from = haystack;
-    while let Some(at) = from.iter().position(|byte| byte == first) {
-        from = from.get(at + 1..).unwrap_or_default();
-        if from.starts_with(rest) {
-            return true;
-        }
-    }
-    false
-}
-
-/// Every file below `folder` whose name or content has one of `needles`, with the needle.
+/// Every file below `folder` whose name or content has one of `needles`: needle and place.
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn search_tree(folder: &Path, needles: &[&str]) -> Result<Vec<String>> {
+pub fn search_tree(folder: &Path, needles: &[Needle]) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in WalkDir::new(folder) {
         let entry = entry.with_context(|| format!("walk {}", folder.display()))?;
-        for needle in needles {
-            if entry.path().to_string_lossy().contains(needle) {
-                found.push(format!("{needle} in the name {}", entry.path().display()));
-            }
-            if entry.file_type().is_file() && contains(entry.path(), needle)? {
-                found.push(format!("{needle} in {}", entry.path().display()));
-            }
+        let (path, name) = (entry.path().display(), entry.file_name().as_bytes());
+        found.extend(
+            needles
+                .iter()
+                .filter(|needle| needle.is_in(name))
+                .map(|needle| format!("{} in the name {path}", needle.name)),
+        );
+        if entry.file_type().is_file() {
+            found.extend(
+                search(entry.path(), needles)?
+                    .into_iter()
+                    .map(|needle| format!("{needle} in {path}")),
+            );
         }
     }
     Ok(found)
@@ -210,6 +265,27 @@ mod tests {
     }
 
     #[test]
+    fn a_planted_key_is_found_in_every_form() {
+        let key: Vec<u8> = (1..=32).collect();
+        let needles = [Needle::key("user key", &key)];
+        for form in [
+            key.clone(),
+            hex::encode(&key).into_bytes(),
+            STANDARD.encode(&key).into_bytes(),
+        ] {
+            assert_eq!(
+                search(sparse(CHUNK_BYTES as u64 - 9, &form).path(), &needles).unwrap(),
+                ["user key"]
+            );
+        }
+        assert!(
+            search(sparse(9, key.get(..31).unwrap()).path(), &needles)
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[test]
     fn a_flipped_byte_changes_and_changes_back() {
         let file = sparse(100, b"a");
         flip(file.path(), 100).unwrap();
@@ -223,7 +299,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("tulip-4471.txt"), "x").unwrap();
         fs::write(folder.path().join("b"), "say daisy-9902 twice").unwrap();
-        let found = search_tree(folder.path(), &["tulip-4471", "daisy-9902", "rose-0000"]).unwrap();
+        let needles =
+            ["tulip-4471", "daisy-9902", "rose-0000"].map(|text| Needle::text(text).unwrap());
+        let found = search_tree(folder.path(), &needles).unwrap();
         assert_eq!(found.len(), 2, "{found:?}");
     }
 }

@@ -262,22 +262,6 @@ impl<'pc> RunningPc<'pc> {
         })
     }
 
-    /// Waits until the PC gave up: stage `restore` failed for good, so no session can begin.
-    ///
-    /// # Errors
-    /// A session began or nothing came, with the end of the console.
-    pub fn expect_refusal(&mut self) -> Result<Event> {
-        let deadline = self.deadline(PROMPT_SECONDS);
-        self.reported(|machine| {
-            machine.events.until(
-                "the end of the attempt to restore",
-                deadline,
-                |event| event.is("stage", "stage", "restore") && event.text("state") == "failed",
-                |event| event.event == "session-ready" || event.is("stage", "stage", "handover"),
-            )
-        })
-    }
-
     /// Answers every prompt once, as `person`, until the session is ready.
     ///
     /// # Errors

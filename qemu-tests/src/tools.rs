@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::child;
+use crate::disk::Needle;
 use crate::place;
 use crate::session::Session;
 
@@ -16,16 +17,23 @@ pub const MOUNT: &str = "/run/fstools";
 /// Room for metadata of the file system, beyond the files.
 const SLACK_KIB: u64 = 8 << 10;
 
-/// Makes the disk image `<folder>/tools.disk` with `tree-fixture` and the given files on it.
+/// Makes the disk image `<folder>/tools.disk` with our guest programs and the given files on it.
 ///
 /// # Errors
 /// A file is missing or mke2fs fails.
 pub fn disk(folder: &Path, files: &[&Path]) -> Result<PathBuf> {
     let staging = folder.join("tools");
     place::fresh(&staging)?;
-    let tool = place::program("tree-fixture")?;
+    let programs = [
+        place::program("tree-fixture")?,
+        place::program("session-keys")?,
+    ];
     let mut bytes = 0;
-    for file in [tool.as_path()].iter().chain(files) {
+    for file in programs
+        .iter()
+        .map(PathBuf::as_path)
+        .chain(files.iter().copied())
+    {
         let name = file
             .file_name()
             .with_context(|| format!("{} has no name", file.display()))?;
@@ -65,6 +73,21 @@ pub fn mount(session: &mut Session<'_>) -> Result<()> {
             "mkdir -p {MOUNT} && mount -t ext4 -o ro /dev/disk/by-id/virtio-fstools {MOUNT}"
         ))
         .map(drop)
+}
+
+/// Every key of the session, by name.
+///
+/// # Errors
+/// The session has none, or the tool fails.
+pub fn keys(session: &mut Session<'_>) -> Result<Vec<Needle>> {
+    let said = session.run(&format!("{MOUNT}/session-keys"))?;
+    said.lines()
+        .enumerate()
+        .map(|(number, line)| {
+            let key = hex::decode(line).context("read a key in hex")?;
+            Ok(Needle::key(&format!("session key {}", number + 1), &key))
+        })
+        .collect()
 }
 
 /// The digest of a tree, computed in the guest.

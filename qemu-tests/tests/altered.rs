@@ -71,7 +71,7 @@ fn altered_bytes_are_found_said_and_repaired_or_refused() -> Result<()> {
     site.alter_baseline()?;
     let mut running = pc.power_on(&urls)?;
     running.expect_message("RESTORE-ALTERED-BASELINE")?;
-    running.expect_refusal()?;
+    running.expect_message("RESTORE-REFUSED")?;
     running.cut_power();
     site.kill();
     pc.scrap()

@@ -66,7 +66,7 @@ fn next_user_finds_no_trace_of_the_last_one() {
 
 #[test]
 fn the_raw_disk_of_a_pc_that_is_off_has_no_planted_string() {
-    promise("no planted string is on the raw disk of a PC that is off");
+    promise("no planted string, key or password is on the raw disk of a PC that is off");
 }
 
 #[test]
@@ -86,12 +86,12 @@ fn a_site_nobody_chose_receives_records_and_no_snapshot_byte() {
 
 #[test]
 fn a_site_stores_no_name_content_or_key_in_clear() {
-    promise("a site stores no name, content, PIN or password in clear");
+    promise("a site stores no name, content, key, PIN or password in clear");
 }
 
 #[test]
 fn no_log_has_a_pin_a_password_or_a_planted_string() {
-    promise("no log has a PIN, a password or a planted string");
+    promise("no log has a key, a PIN, a password or a planted string");
 }
 
 #[test]

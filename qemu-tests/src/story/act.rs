@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::canary;
 use super::evidence::{Bytes, Desk, Evidence, Steps};
 use super::scene::Scene;
-use crate::disk;
+use crate::disk::{self, Needle};
 use crate::portal::Portal;
 use crate::release::Release;
 use crate::session::Session;
@@ -52,12 +52,13 @@ pub(super) fn play(scene: &mut Scene, release: &Release, mut steps: Steps<'_>) -
             Ok(site2.counter(RECORDS)? >= 2 && site3.counter(RECORDS)? >= 2)
         })
     })?;
-    let (first_desk, used) = at_first_desk(&mut steps, pc1, site1, first)?;
+    let (first_desk, used, keys) = at_first_desk(&mut steps, pc1, site1, first)?;
     let pushed_first = site1.counter(PUSHED)?;
+    let secrets = secrets_of(first, next, keys)?;
     let (mut on_disks, control_found, left) = steps.step(
         "PC 1's raw disk is searched for the planted strings",
         || {
-            let found = secrets_on(pc1)?;
+            let found = secrets_on(pc1, &secrets)?;
             Ok((
                 found,
                 disk::contains(pc1.disk(), canary::CONTROL)?,
@@ -77,11 +78,10 @@ pub(super) fn play(scene: &mut Scene, release: &Release, mut steps: Steps<'_>) -
     )?;
     let (again_desk, next_desk) = two_desks(&mut steps, (pc2, site2, first), (pc1, site1, next))?;
     steps.step("Disks, sites and logs are searched", || {
-        on_disks.extend(secrets_on(pc1)?);
-        on_disks.extend(secrets_on(pc2)?);
+        on_disks.extend(secrets_on(pc1, &secrets)?);
+        on_disks.extend(secrets_on(pc2, &secrets)?);
         Ok(())
     })?;
-    let secrets = secrets_of(first, next);
     let at_sites = found_at(&[site1, site2, site3], &secrets)?;
     let in_logs = found_in_logs(
         &[site1, site2, site3],
@@ -109,14 +109,14 @@ fn at_first_desk(
     pc: &mut SharedPc,
     site: &TestSite,
     who: &Person,
-) -> Result<(Desk, u64)> {
+) -> Result<(Desk, u64, Vec<Needle>)> {
     let disk = pc.disk().to_path_buf();
     let begin = Instant::now();
     let mut session = steps.step("PC 1 at Site 1 boots and signs the first user in", || {
         pc.boot(&[site.guest_url()], who)
     })?;
     let boot = begin.elapsed();
-    let (seen, used) = steps.step(
+    let (seen, used, keys) = steps.step(
         "The user unpacks a tree, changes and deletes files of the baseline",
         || {
             tools::mount(&mut session)?;
@@ -128,7 +128,11 @@ fn at_first_desk(
             ))?;
             let seen = look(&mut session)?;
             session.run("sync")?;
-            Ok((seen, disk::allocated_bytes(&disk)?))
+            Ok((
+                seen,
+                disk::allocated_bytes(&disk)?,
+                tools::keys(&mut session)?,
+            ))
         },
     )?;
     let ended = steps.step("Power-off captures, seals, pushes and wipes", || {
@@ -137,6 +141,7 @@ fn at_first_desk(
     Ok((
         Desk::new("first user at PC 1, Site 1", boot, ended, seen),
         used,
+        keys,
     ))
 }
 
@@ -258,37 +263,35 @@ fn look(session: &mut Session<'_>) -> Result<Answers> {
     Ok(seen)
 }
 
-fn secrets_on(pc: &SharedPc) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    for secret in canary::SECRETS {
-        if disk::contains(pc.disk(), secret)? {
-            found.push(format!("{secret} on the disk of {}", pc.name()));
-        }
-    }
-    Ok(found)
+fn secrets_on(pc: &SharedPc, secrets: &[Needle]) -> Result<Vec<String>> {
+    let found = disk::search(pc.disk(), secrets)?;
+    Ok(found
+        .into_iter()
+        .map(|secret| format!("{secret} on the disk of {}", pc.name()))
+        .collect())
 }
 
-/// What neither a site nor a log may ever have: planted strings, PINs, passwords, and names and
-/// lines of the tree that a user would recognise.
-fn secrets_of(first: &Person, next: &Person) -> Vec<String> {
-    let mut secrets: Vec<String> = canary::SECRETS.iter().map(|s| (*s).to_owned()).collect();
-    for person in [first, next] {
-        secrets.extend([person.card.pin.clone(), person.password.clone()]);
-    }
-    secrets.extend(
-        [
-            "places.sqlite",
-            "measurements.csv",
-            "global-messages-db",
-            "k3x9ab2c.default-release",
-        ]
-        .map(str::to_owned),
-    );
-    secrets
+/// What no disk, site or log may ever have: planted strings, PINs, passwords, keys, and names of
+/// the tree that a user would recognise.
+fn secrets_of(first: &Person, next: &Person, keys: Vec<Needle>) -> Result<Vec<Needle>> {
+    let people = [first, next];
+    let typed = people
+        .iter()
+        .flat_map(|person| [person.card.pin.as_str(), person.password.as_str()]);
+    let names = [
+        "places.sqlite",
+        "measurements.csv",
+        "global-messages-db",
+        "k3x9ab2c.default-release",
+    ];
+    let texts = canary::SECRETS.into_iter().chain(typed).chain(names);
+    let mut secrets = texts.map(Needle::text).collect::<Result<Vec<_>>>()?;
+    ensure!(!keys.is_empty(), "the session gave no key to search for");
+    secrets.extend(keys);
+    Ok(secrets)
 }
 
-fn found_at(sites: &[&mut TestSite], secrets: &[String]) -> Result<Vec<String>> {
-    let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+fn found_at(sites: &[&mut TestSite], secrets: &[Needle]) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for site in sites {
         for entry in std::fs::read_dir(&site.data)
@@ -297,7 +300,7 @@ fn found_at(sites: &[&mut TestSite], secrets: &[String]) -> Result<Vec<String>> 
             let path = entry.context("list a data folder")?.path();
             // Releases are public, and the baseline has file names of its own.
             if path.file_name().is_some_and(|name| name != "releases") {
-                found.extend(disk::search_tree(&path, &secrets)?);
+                found.extend(disk::search_tree(&path, secrets)?);
             }
         }
     }
@@ -307,7 +310,7 @@ fn found_at(sites: &[&mut TestSite], secrets: &[String]) -> Result<Vec<String>> 
 fn found_in_logs(
     sites: &[&mut TestSite],
     desks: &[&Desk],
-    secrets: &[String],
+    secrets: &[Needle],
 ) -> Result<Vec<String>> {
     let mut logs: Vec<(String, String)> = desks
         .iter()
@@ -319,10 +322,8 @@ fn found_in_logs(
     Ok(logs
         .iter()
         .flat_map(|(whose, log)| {
-            secrets
-                .iter()
-                .filter(|secret| log.contains(*secret))
-                .map(move |secret| format!("{secret} in the log of {whose}"))
+            let found = secrets.iter().filter(|secret| secret.is_in(log.as_bytes()));
+            found.map(move |secret| format!("{} in the log of {whose}", secret.name))
         })
         .collect())
 }

@@ -26,7 +26,7 @@ pub const PROMISES: [Promise; 11] = [
         next_finds_baseline,
     ),
     (
-        "no planted string is on the raw disk of a PC that is off",
+        "no planted string, key or password is on the raw disk of a PC that is off",
         disks_are_clean,
     ),
     (
@@ -39,11 +39,11 @@ pub const PROMISES: [Promise; 11] = [
         only_chosen_site,
     ),
     (
-        "a site stores no name, content, PIN or password in clear",
+        "a site stores no name, content, key, PIN or password in clear",
         sites_are_blind,
     ),
     (
-        "no log has a PIN, a password or a planted string",
+        "no log has a key, a PIN, a password or a planted string",
         logs_are_silent,
     ),
     (
