@@ -170,6 +170,19 @@ impl Puk {
         Self::pad(FACTORY_PUK)
     }
 
+    /// The digits, for the one time an operator sees them.
+    #[must_use]
+    pub fn show(&self) -> zeroize::Zeroizing<String> {
+        let digits = self.0.iter().filter(|byte| **byte != PAD);
+        zeroize::Zeroizing::new(digits.map(|byte| char::from(*byte)).collect())
+    }
+
+    /// A second one, for an escrow. On purpose not `Clone`: each copy is a decision.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self(self.0)
+    }
+
     /// Takes the padded bytes an escrow holds.
     pub(crate) fn from_padded(bytes: &[u8; MAX_CHARACTERS]) -> Self {
         Self(*bytes)

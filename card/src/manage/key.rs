@@ -112,6 +112,12 @@ impl ManagementKey {
         Ok(Self(bytes))
     }
 
+    /// A second one, for an escrow. On purpose not `Clone`: each copy is a decision.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self(self.0.clone())
+    }
+
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         Self(Zeroizing::new(bytes.to_vec()))
     }
