@@ -332,3 +332,41 @@ fn text(path: &Path) -> Result<&str> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_cannot_start_says_what_qemu_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = folder.path().join("disk");
+        fs::write(&disk, [0; 512]).unwrap();
+        let release = Release {
+            folder: folder.path().to_path_buf(),
+            baseline: String::new(),
+            cmdline: String::new(),
+            image_bytes: 0,
+        };
+        let error = Machine::power_on(&Hardware {
+            name: "pc-0",
+            disk: &disk,
+            tools: None,
+            address: 9,
+            firmware: Firmware::Direct,
+            release: &release,
+            extra_cmdline: "",
+            accel: Accel::Tcg,
+            logs: folder.path(),
+            boot: 1,
+        })
+        .unwrap_err();
+        assert!(format!("{error:#}").contains("vmlinuz"), "{error:#}");
+    }
+
+    #[test]
+    fn a_path_with_a_comma_is_refused() {
+        assert!(text(Path::new("/tmp/a,b")).is_err());
+        assert_eq!(text(Path::new("/tmp/a b")).unwrap(), "/tmp/a b");
+    }
+}
