@@ -1,1 +1,29 @@
-//! Placeholder.
+//! A site: sealed packs come in, the same go out, later or at another site.
+//!
+//! Rooms, in the order a request walks through them: [`serve`] takes the connection and says who is at
+//! the other end ([`tls`]), [`app`] finds the route, `routes` and `portal` parse and map, [`auth`]
+//! checks who asks, [`store`] keeps. Beside them [`replication`] brings user records and heads to
+//! every site, [`relay`] brings snapshots to the one site a user chose or arrived at, and [`init`] and
+//! [`admin`] are what the operator does.
+//!
+//! A site cannot open what it stores: this crate never depends on `card`.
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod app;
+pub mod auth;
+mod clock;
+pub mod config;
+pub mod error;
+pub mod init;
+mod metrics;
+mod peers;
+mod portal;
+pub mod range;
+pub mod relay;
+pub mod replication;
+pub mod routes;
+mod send;
+pub mod serve;
+pub mod store;
+pub mod tls;

@@ -1,3 +1,211 @@
-//! Placeholder.
+//! `furoshiki-site`: the server of a site, and what its operator does.
 
-fn main() {}
+use std::{io::BufRead as _, net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use site_server::{admin, init, serve};
+use snapshot::id::SiteId;
+use zeroize::Zeroizing;
+
+/// Stores sealed snapshots of users and hands them to shared PCs and other sites.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes a site: data folder, certificate, operator token.
+    Init {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// Name of the site for people.
+        #[arg(long)]
+        name: String,
+        /// Where PCs, browsers and other sites reach it, for example <https://site-a.example:8443>.
+        #[arg(long)]
+        url: String,
+        /// Another host name or address for the certificate; may be given again.
+        #[arg(long = "also-name", value_name = "HOST_OR_IP")]
+        also_names: Vec<String>,
+        /// Folder of the CA that all sites share; made when it has none.
+        #[arg(long, value_name = "CADIR")]
+        ca: PathBuf,
+        /// Public key that releases must be signed with (release.pub).
+        #[arg(long, value_name = "FILE")]
+        release_key: Option<PathBuf>,
+    },
+    /// Serves a site until SIGTERM.
+    Serve {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// Address and port to listen on.
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// Users of the site.
+    #[command(subcommand)]
+    User(User),
+    /// This site and others.
+    #[command(subcommand)]
+    Site(Site),
+    /// Sets the public key that releases must be signed with.
+    ReleaseKey {
+        /// release.pub: 64 hex digits.
+        file: PathBuf,
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum User {
+    /// Registers a user, or renews card and password of a known one; the password is one line on standard input.
+    Add {
+        /// User name.
+        name: String,
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// What `furoshiki-agent card issue` wrote.
+        #[arg(long, value_name = "FILE")]
+        card: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum Site {
+    /// Makes another site known to this one.
+    Add {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// Id of the other site, as its `site info` shows it.
+        #[arg(long)]
+        id: SiteId,
+        /// Its name for people.
+        #[arg(long)]
+        name: String,
+        /// Where it is reached.
+        #[arg(long)]
+        url: String,
+    },
+    /// Shows what this site is and has.
+    Info {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .json()
+        .with_writer(std::io::stderr)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("FUROSHIKI_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .init();
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("furoshiki-site: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(async {
+        match command {
+            Command::Init {
+                data,
+                name,
+                url,
+                also_names,
+                ca,
+                release_key,
+            } => {
+                let made = init::init(&init::Init {
+                    data,
+                    name,
+                    url,
+                    also_names,
+                    ca,
+                    release_key,
+                })
+                .await?;
+                println!("site {} ({}) at {}", made.site, made.name, made.url);
+            }
+            Command::Serve { data, listen } => {
+                serve::serve(&data, listen, |address| {
+                    println!("listening https://{address}")
+                })
+                .await?;
+            }
+            Command::User(User::Add { name, data, card }) => {
+                let password = password()?;
+                let added = admin::user_add(&data, &name, &card, &password).await?;
+                println!(
+                    "user {} ({}) version {}",
+                    added.user, added.name, added.version
+                );
+            }
+            Command::Site(Site::Add {
+                data,
+                id,
+                name,
+                url,
+            }) => {
+                admin::site_add(&data, id, &name, &url).await?;
+                println!("site {id} ({name}) at {url}");
+            }
+            Command::Site(Site::Info { data, json }) => {
+                let info = admin::site_info(&data).await?;
+                if json {
+                    println!(
+                        "{}",
+                        serde_json::to_string_pretty(&info).context("write JSON")?
+                    );
+                } else {
+                    print!("{info}");
+                }
+            }
+            Command::ReleaseKey { file, data } => {
+                admin::set_release_key(&data, &file)?;
+                println!("releases must be signed with the key in {}", file.display());
+            }
+        }
+        Ok(())
+    })
+}
+
+/// One line of standard input, never an argument: other users of the machine see arguments.
+fn password() -> anyhow::Result<Zeroizing<String>> {
+    let mut line = Zeroizing::new(String::with_capacity(512));
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .context("read the password from standard input")?;
+    let password = line.trim_end_matches(['\r', '\n']);
+    anyhow::ensure!(
+        !password.is_empty(),
+        "no password came on standard input; give it as one line"
+    );
+    Ok(Zeroizing::new(password.to_owned()))
+}

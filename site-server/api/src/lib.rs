@@ -25,7 +25,9 @@ pub mod path {
     pub const SIGN_IN: &str = "/v1/sign-in";
     /// `POST`: body [`super::MissingRequest`], answer [`super::Missing`]. Bearer token.
     pub const OBJECTS_MISSING: &str = "/v1/objects/missing";
-    /// `GET`: [`super::Head`]; `PUT`: [`super::PutHead`]. Bearer token.
+    /// `GET`: [`super::Head`]; 404 while there is none. `PUT`: body [`super::PutHead`], answer
+    /// [`super::Head`] with 201, or 200 when it was the head already; 412 [`super::ProblemWithHead`].
+    /// Bearer token.
     pub const HEAD: &str = "/v1/head";
     /// `POST`: ask this site to fetch the head it does not have yet; answer [`super::Transfer`].
     /// `GET`: the same answer while it goes on. Bearer token.
@@ -282,6 +284,16 @@ pub struct Problem {
     pub detail: String,
 }
 
+/// A [`Problem`] with code `head-moved`: it names the head that is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemWithHead {
+    /// What is wrong.
+    #[serde(flatten)]
+    pub problem: Problem,
+    /// The head now; `None` when there is none.
+    pub head: Option<HeadInfo>,
+}
+
 /// Short stable names of what may be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -300,6 +312,8 @@ pub enum ProblemCode {
     CardOfAnotherUser,
     /// 401: the password is wrong.
     WrongPassword,
+    /// 403: a call between sites without the certificate of a site known here.
+    UnknownSite,
     /// 429: too many wrong passwords; `Retry-After` says when.
     TooManyTries,
     /// 404: no such object, release, head.

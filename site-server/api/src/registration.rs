@@ -161,14 +161,14 @@ mod tests {
         assert!(!json.contains("escrow"));
         assert_eq!(serde_json::from_str::<Registration>(&json).unwrap(), good);
 
-        let twice = |r: &mut Registration| r.cards.push(r.cards[0].clone());
-        let cases: [(&str, &dyn Fn(&mut Registration)); 6] = [
-            ("format", &|r| r.format = "other".into()),
-            ("version", &|r| r.version = 2),
-            ("name", &|r| r.name = "Hanako".into()),
-            ("no card", &|r| r.cards.clear()),
-            ("twice", &twice),
-            ("key", &|r| r.record_public_key = "AB".repeat(32)),
+        type Spoil = fn(&mut Registration);
+        let cases: [(&str, Spoil); 6] = [
+            ("format", |r| r.format = "other".into()),
+            ("version", |r| r.version = 2),
+            ("name", |r| r.name = "Hanako".into()),
+            ("no card", |r| r.cards.clear()),
+            ("twice", |r| r.cards.push(r.cards[0].clone())),
+            ("key", |r| r.record_public_key = "AB".repeat(32)),
         ];
         for (what, breaks) in cases {
             let mut bad = registration();

@@ -1,0 +1,287 @@
+//! What the operator does beside the running server: users, other sites, the release key.
+
+use std::path::Path;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::Serialize;
+use site_api::{
+    Registration,
+    registration::{RegisteredCard, RegistrationError},
+};
+use snapshot::{
+    id::{CardId, SiteId, UserId},
+    slot::{self, SlotContext},
+};
+
+use crate::{
+    auth::{PasswordError, new_phc},
+    config::{ConfigError, Layout, SiteConfig, check_url, read_release_key},
+    init::{InitError, check_name},
+    store::{Store, StoreError, UserAddError},
+};
+
+/// Largest registration file, in bytes.
+const REGISTRATION_BYTES: u64 = 256 << 10;
+
+/// Why the operator's wish was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Settings and keys.
+    #[error("use the data folder")]
+    Config(#[from] ConfigError),
+    /// Database.
+    #[error("open the database")]
+    Store(#[from] StoreError),
+    /// The site's name.
+    #[error("name the other site")]
+    Name(#[from] InitError),
+    /// The registration is too large or not JSON.
+    #[error("read the registration {file}")]
+    Json {
+        /// Which file.
+        file: String,
+        /// Where it is wrong.
+        source: serde_json::Error,
+    },
+    /// The registration is too large.
+    #[error("registration {0} is larger than {REGISTRATION_BYTES} bytes")]
+    Large(String),
+    /// The registration breaks a rule.
+    #[error("use the registration")]
+    Registration(#[from] RegistrationError),
+    /// The registration is of somebody else.
+    #[error(
+        "the registration is of {have}, not of {want}; give the file that card issue --user {want} wrote"
+    )]
+    OtherName {
+        /// Asked for.
+        want: String,
+        /// In the file.
+        have: String,
+    },
+    /// A card whose parts do not fit.
+    #[error("card {card} of the registration: {what}; issue the card again")]
+    Card {
+        /// Which card.
+        card: CardId,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The password.
+    #[error("set the password")]
+    Password(#[from] PasswordError),
+    /// The store refused.
+    #[error(transparent)]
+    Add(#[from] UserAddError),
+    /// A site cannot be its own peer.
+    #[error("site {0} is this site itself; give the id that site info shows at the other site")]
+    Itself(SiteId),
+}
+
+/// A user was added or changed.
+#[derive(Debug, Clone, Serialize)]
+pub struct UserAdded {
+    /// The user.
+    pub user: UserId,
+    /// User name.
+    pub name: String,
+    /// 1 for a new user.
+    pub version: u64,
+}
+
+/// Registers a user with the file that `furoshiki-agent card issue` wrote. Works while the server runs.
+///
+/// # Errors
+/// [`AdminError`]; nothing changed then.
+pub async fn user_add(
+    data: &Path,
+    name: &str,
+    card_file: &Path,
+    password: &str,
+) -> Result<UserAdded, AdminError> {
+    let layout = Layout::new(data);
+    let config = SiteConfig::load(&layout)?;
+    let registration = read_registration(card_file)?;
+    if registration.name != name {
+        return Err(AdminError::OtherName {
+            want: name.to_owned(),
+            have: registration.name,
+        });
+    }
+    for card in &registration.cards {
+        check_card(registration.user, card)?;
+    }
+    let phc = new_phc(password)?;
+    let user = registration.user;
+    let store = Store::open(layout).await?;
+    let added = store.add_user(registration, phc, config.site).await;
+    store.close().await;
+    Ok(UserAdded {
+        user,
+        name: name.to_owned(),
+        version: added?,
+    })
+}
+
+fn read_registration(path: &Path) -> Result<Registration, AdminError> {
+    let file = path.display().to_string();
+    let read = ConfigError::io("read the registration", path);
+    let about =
+        std::fs::metadata(path).map_err(ConfigError::io("look at the registration", path))?;
+    if about.len() > REGISTRATION_BYTES {
+        return Err(AdminError::Large(file));
+    }
+    let json = std::fs::read(path).map_err(read)?;
+    let registration: Registration =
+        serde_json::from_slice(&json).map_err(|source| AdminError::Json { file, source })?;
+    registration.check()?;
+    Ok(registration)
+}
+
+/// A slot that names another card or user would make a sign-in that no card can finish.
+fn check_card(user: UserId, card: &RegisteredCard) -> Result<(), AdminError> {
+    let wrong = |what| AdminError::Card {
+        card: card.card,
+        what,
+    };
+    let spki = STANDARD
+        .decode(&card.spki_b64)
+        .map_err(|_| wrong("spki_b64 is not base64"))?;
+    if slot::card_id(&spki) != card.card {
+        return Err(wrong("the card id is not that of the public key"));
+    }
+    slot::card_public_key(&spki).map_err(|_| wrong("the public key is not a P-256 key"))?;
+    let bytes = STANDARD
+        .decode(&card.slot_b64)
+        .map_err(|_| wrong("slot_b64 is not base64"))?;
+    let parsed = slot::parse(&bytes).map_err(|_| wrong("the key slot does not parse"))?;
+    let want = SlotContext {
+        user,
+        slot: card.slot,
+        card: card.card,
+        epoch: card.epoch,
+    };
+    if parsed.context == want {
+        Ok(())
+    } else {
+        Err(wrong(
+            "the key slot is bound to another user, card, number or epoch",
+        ))
+    }
+}
+
+/// Makes another site known. Works while the server runs; both sites must be told of each other.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn site_add(data: &Path, site: SiteId, name: &str, url: &str) -> Result<(), AdminError> {
+    let layout = Layout::new(data);
+    let config = SiteConfig::load(&layout)?;
+    check_name(name)?;
+    check_url(url)?;
+    if site == config.site {
+        return Err(AdminError::Itself(site));
+    }
+    let store = Store::open(layout).await?;
+    let added = store.add_site(site, name, url.trim_end_matches('/')).await;
+    store.close().await;
+    Ok(added?)
+}
+
+/// Sets the key releases must be signed with. A running server uses it from the next commit on.
+///
+/// # Errors
+/// [`AdminError::Config`].
+pub fn set_release_key(data: &Path, file: &Path) -> Result<(), AdminError> {
+    let layout = Layout::new(data);
+    let mut config = SiteConfig::load(&layout)?;
+    config.release_key = Some(hex::encode(read_release_key(file)?));
+    Ok(config.save(&layout)?)
+}
+
+/// `site info --json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Info {
+    /// The site.
+    pub site: SiteId,
+    /// Its name.
+    pub name: String,
+    /// Where it is reached.
+    pub url: String,
+    /// Public key of its releases, hex.
+    pub release_key: Option<String>,
+    /// Users it knows.
+    pub users: usize,
+    /// Sealed objects it stores.
+    pub objects: u64,
+    /// Their bytes.
+    pub object_bytes: u64,
+    /// Releases it lists.
+    pub releases: usize,
+    /// Other sites it knows.
+    pub peers: Vec<PeerInfo>,
+}
+
+/// Another site in [`Info`].
+#[derive(Debug, Clone, Serialize)]
+pub struct PeerInfo {
+    /// The site.
+    pub site: SiteId,
+    /// Its name.
+    pub name: String,
+    /// Where it is reached.
+    pub url: String,
+    /// When digests were last exchanged, ms since 1970; 0 for never.
+    pub synced_ms: i64,
+}
+
+/// What a site is and has. Works while the server runs.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn site_info(data: &Path) -> Result<Info, AdminError> {
+    let layout = Layout::new(data);
+    let config = SiteConfig::load(&layout)?;
+    let store = Store::open(layout).await?;
+    let (objects, object_bytes) = store.object_totals().await?;
+    let peers = store.sites().await?.into_iter();
+    let info = Info {
+        site: config.site,
+        name: config.name,
+        url: config.url,
+        release_key: config.release_key,
+        users: store.user_versions().await?.len(),
+        objects,
+        object_bytes,
+        releases: store.releases().await?.len(),
+        peers: peers
+            .map(|peer| PeerInfo {
+                site: peer.site,
+                name: peer.name,
+                url: peer.url,
+                synced_ms: peer.synced_ms,
+            })
+            .collect(),
+    };
+    store.close().await;
+    Ok(info)
+}
+
+impl std::fmt::Display for Info {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "site      {} ({})", self.site, self.name)?;
+        writeln!(f, "url       {}", self.url)?;
+        writeln!(
+            f,
+            "releases  {}, signed with {}",
+            self.releases,
+            self.release_key.as_deref().unwrap_or("no key yet")
+        )?;
+        writeln!(f, "users     {}", self.users)?;
+        writeln!(f, "objects   {}, {} bytes", self.objects, self.object_bytes)?;
+        for peer in &self.peers {
+            writeln!(f, "peer      {} ({}) at {}", peer.site, peer.name, peer.url)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! The whole site as one router; tests call it without a socket.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, MatchedPath, Request},
+    http::{HeaderValue, header},
+    middleware::{self, Next},
+    response::Response,
+    routing::{get, post},
+};
+use subtle::ConstantTimeEq as _;
+use tokio::sync::Notify;
+
+use crate::{
+    auth::{Challenges, PasswordError, Passwords},
+    config::{ConfigError, Layout, SiteConfig},
+    error::ApiError,
+    peers::Peers,
+    portal, routes,
+    store::{Store, StoreError, hash_token},
+    tls::{Identity, TlsError},
+};
+
+/// Largest JSON body but for those named here, in bytes.
+const JSON_BYTES: usize = 1 << 20;
+/// Largest body with a record or a digest of all users, in bytes.
+const LARGE_JSON_BYTES: usize = 32 << 20;
+
+/// Why a site does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Settings.
+    #[error("read the settings of the site")]
+    Config(#[from] ConfigError),
+    /// Database or folders.
+    #[error("open the data folder of the site")]
+    Store(#[from] StoreError),
+    /// Certificates.
+    #[error("set up TLS")]
+    Tls(#[from] TlsError),
+    /// Argon2.
+    #[error("prepare password hashing")]
+    Password(#[from] PasswordError),
+}
+
+/// A site: what every request and every task of it shares.
+pub struct Site {
+    /// `site.toml` when the site started.
+    pub config: SiteConfig,
+    /// The data folder.
+    pub layout: Layout,
+    /// Rows and files.
+    pub store: Store,
+    /// Certificate, key, CA.
+    pub identity: Arc<Identity>,
+    pub(crate) passwords: Passwords,
+    pub(crate) challenges: Challenges,
+    pub(crate) peers: Peers,
+    /// Rung when the outbox or a list of relays has something new.
+    pub(crate) bell: Bell,
+    operator: [u8; 32],
+}
+
+/// Wakes the tasks of the site before their next look at the database.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    pub(crate) replication: Notify,
+    pub(crate) relay: Notify,
+}
+
+impl Site {
+    /// Opens the site in a data folder that `init` made.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn open(layout: Layout) -> Result<Arc<Self>, StartError> {
+        let config = SiteConfig::load(&layout)?;
+        let path = layout.operator_token();
+        let operator = std::fs::read_to_string(&path)
+            .map_err(ConfigError::io("read the operator's token", &path))?;
+        let identity = Arc::new(Identity::load(&layout)?);
+        Ok(Arc::new(Self {
+            store: Store::open(layout.clone()).await?,
+            peers: Peers::new(identity.clone()),
+            identity,
+            passwords: Passwords::new()?,
+            challenges: Challenges::default(),
+            bell: Bell::default(),
+            operator: hash_token(operator.trim()),
+            config,
+            layout,
+        }))
+    }
+
+    /// Whether this is the operator's token, in constant time.
+    pub(crate) fn is_operator(&self, token: &str) -> bool {
+        hash_token(token).ct_eq(&self.operator).into()
+    }
+}
+
+/// Every route of the site.
+pub fn router(site: Arc<Site>) -> Router {
+    use routes::{heads, objects, peers, releases, sign_in, site as about};
+    use site_api::{path, peer::path as peer_path};
+
+    let pcs = Router::new()
+        .route(path::SITE, get(about::info))
+        .route(path::HEALTH, get(about::health))
+        .route(path::METRICS, get(about::metrics))
+        .route(path::RELEASES, get(releases::list))
+        .route("/v1/baselines/{baseline}", get(releases::of_baseline))
+        .route("/v1/releases/{release}/commit", post(releases::commit))
+        .route(
+            "/v1/releases/{release}/{file}",
+            get(releases::get).put(releases::put),
+        )
+        .route(path::SIGN_IN_CHALLENGE, post(sign_in::challenge))
+        .route(path::SIGN_IN, post(sign_in::sign_in))
+        .route(path::OBJECTS_MISSING, post(objects::missing))
+        .route("/v1/objects/{object}", get(objects::get).put(objects::put))
+        .route(path::HEAD_FETCH, get(heads::fetching).post(heads::fetch))
+        .layer(DefaultBodyLimit::max(JSON_BYTES));
+    let large = Router::new()
+        .route(path::HEAD, get(heads::get).put(heads::put))
+        .route(peer_path::RECORDS, post(peers::records))
+        .route(peer_path::DIGEST, post(peers::digest))
+        .layer(DefaultBodyLimit::max(LARGE_JSON_BYTES));
+    let sites = Router::new()
+        .route(peer_path::TRANSFERS, post(peers::transfer))
+        .route("/s/v1/transfers/{user}", get(peers::transferring))
+        .route("/s/v1/users/{user}/records/{record}", get(peers::record))
+        .route("/s/v1/users/{user}/objects/{object}", get(peers::object))
+        .layer(DefaultBodyLimit::max(JSON_BYTES));
+    Router::new()
+        .merge(pcs)
+        .merge(large)
+        .merge(sites)
+        .merge(portal::router())
+        .fallback(|| async { ApiError::not_found("There is nothing at this address.") })
+        .method_not_allowed_fallback(|| async {
+            ApiError::bad("This address does not take this method.")
+                .with_status(axum::http::StatusCode::METHOD_NOT_ALLOWED)
+        })
+        .layer(middleware::from_fn(around))
+        .with_state(site)
+}
+
+/// Around every request: headers that keep browsers careful, and one line of log with the route
+/// and nothing of its headers or query.
+async fn around(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("-", MatchedPath::as_str)
+        .to_owned();
+    let begun = std::time::Instant::now();
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::STRICT_TRANSPORT_SECURITY,
+        HeaderValue::from_static("max-age=31536000"),
+    );
+    // same-origin, not no-referrer: that would make browsers send "Origin: null" with forms.
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("same-origin"),
+    );
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+        ),
+    );
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(%method, route, status = response.status().as_u16(), ms, "request");
+    response
+}

@@ -1,0 +1,15 @@
+//! Who asks: passwords, card challenges, tokens.
+//!
+//! A PC signs in with card *and* password; a browser with the password. Either way the password is
+//! compared with Argon2id under a semaphore, and every wrong one counts.
+
+mod challenge;
+mod password;
+
+pub use challenge::{Challenges, Proven};
+pub use password::{PasswordError, Passwords, new_phc};
+
+/// A PC's token lives this long: a working day and the shutdown after it.
+pub const PC_TOKEN_MS: i64 = 24 * 3600 * 1000;
+/// A browser's sign-in lives this long.
+pub const PORTAL_TOKEN_MS: i64 = 30 * 60 * 1000;

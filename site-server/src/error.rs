@@ -1,0 +1,205 @@
+//! What a request is answered with when it fails: problem+json (RFC 9457), made in one place.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use site_api::{HeadInfo, Problem, ProblemCode, ProblemWithHead};
+
+use crate::store::{StoreError, TryAgainAt};
+
+/// A failed request.
+#[derive(Debug)]
+pub struct ApiError {
+    code: ProblemCode,
+    detail: String,
+    status: Option<StatusCode>,
+    retry_after_s: Option<u64>,
+    head: Option<Option<Box<HeadInfo>>>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// An answer or a failure.
+pub type ApiResult<T> = Result<T, ApiError>;
+
+impl ApiError {
+    /// A failure with a sentence for people: what, why, what to do.
+    pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            status: None,
+            retry_after_s: None,
+            head: None,
+            source: None,
+        }
+    }
+
+    /// A request that is not one.
+    pub fn bad(detail: impl Into<String>) -> Self {
+        Self::new(ProblemCode::BadRequest, detail)
+    }
+
+    /// Nothing there.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(ProblemCode::NotFound, detail)
+    }
+
+    /// Our fault: the caller learns nothing, the log has the chain.
+    pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self {
+            source: Some(source.into()),
+            ..Self::new(
+                ProblemCode::Internal,
+                "The site failed. Its log says why; try again or tell the operator.",
+            )
+        }
+    }
+
+    /// Too many wrong passwords.
+    #[must_use]
+    pub fn too_many_tries(at: TryAgainAt) -> Self {
+        let seconds = at.seconds();
+        let detail = format!("Too many wrong passwords in a row. Try again in {seconds} seconds.");
+        Self {
+            retry_after_s: Some(seconds),
+            ..Self::new(ProblemCode::TooManyTries, detail)
+        }
+    }
+
+    /// The head is another one.
+    #[must_use]
+    pub fn head_moved(head: Option<HeadInfo>) -> Self {
+        let detail =
+            "Another snapshot was saved meanwhile. Fetch the head and decide which to go on from.";
+        Self {
+            head: Some(head.map(Box::new)),
+            ..Self::new(ProblemCode::HeadMoved, detail)
+        }
+    }
+
+    /// The same failure with another status, for what only HTTP knows (405).
+    #[must_use]
+    pub fn with_status(self, status: StatusCode) -> Self {
+        Self {
+            status: Some(status),
+            ..self
+        }
+    }
+
+    /// Short stable name of what is wrong.
+    #[must_use]
+    pub const fn code(&self) -> ProblemCode {
+        self.code
+    }
+
+    /// The sentence for people.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// HTTP status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status.unwrap_or_else(|| status(self.code))
+    }
+}
+
+/// The status that belongs to a code, as site-api says.
+#[must_use]
+pub const fn status(code: ProblemCode) -> StatusCode {
+    match code {
+        ProblemCode::BadRequest => StatusCode::BAD_REQUEST,
+        ProblemCode::NotSignedIn | ProblemCode::WrongProof | ProblemCode::WrongPassword => {
+            StatusCode::UNAUTHORIZED
+        }
+        ProblemCode::CardRevoked | ProblemCode::CardOfAnotherUser | ProblemCode::UnknownSite => {
+            StatusCode::FORBIDDEN
+        }
+        ProblemCode::UnknownCard | ProblemCode::NotFound => StatusCode::NOT_FOUND,
+        ProblemCode::ObjectsMissing => StatusCode::CONFLICT,
+        ProblemCode::HeadMoved => StatusCode::PRECONDITION_FAILED,
+        ProblemCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ProblemCode::WrongHash | ProblemCode::WrongSignature => StatusCode::UNPROCESSABLE_ENTITY,
+        ProblemCode::TooManyTries => StatusCode::TOO_MANY_REQUESTS,
+        ProblemCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        ProblemCode::PeerDown => StatusCode::BAD_GATEWAY,
+        ProblemCode::SiteFull => StatusCode::INSUFFICIENT_STORAGE,
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        if error.is_full() {
+            let detail =
+                "The site's disk is full. Nothing was kept; tell the operator and try again later.";
+            return Self {
+                source: Some(error.into()),
+                ..Self::new(ProblemCode::SiteFull, detail)
+            };
+        }
+        match &error {
+            StoreError::TooLarge { .. } => Self::new(ProblemCode::TooLarge, error.to_string()),
+            StoreError::WrongHash { .. } => Self::new(ProblemCode::WrongHash, error.to_string()),
+            StoreError::WrongSize { .. } => Self::bad(error.to_string()),
+            StoreError::BrokenOff { .. } => Self {
+                source: None,
+                ..Self::bad(chain(&error))
+            },
+            StoreError::StoodStill { .. } => {
+                Self::bad(error.to_string()).with_status(StatusCode::REQUEST_TIMEOUT)
+            }
+            StoreError::Io { .. }
+            | StoreError::Db { .. }
+            | StoreError::Migrate(_)
+            | StoreError::Corrupt(_) => Self::internal(error),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        if let Some(source) = &self.source {
+            tracing::error!(code = ?self.code, error = %chain(source.as_ref()), "request failed");
+        }
+        let problem = Problem {
+            status: status.as_u16(),
+            code: self.code,
+            detail: self.detail,
+        };
+        let body = match self.head {
+            None => serde_json::to_vec(&problem),
+            Some(head) => serde_json::to_vec(&ProblemWithHead {
+                problem,
+                head: head.map(|head| *head),
+            }),
+        };
+        let body = body.expect("strings and numbers are JSON");
+        let mut response = (
+            status,
+            [(header::CONTENT_TYPE, "application/problem+json")],
+            body,
+        )
+            .into_response();
+        if let Some(seconds) = self.retry_after_s {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
+}

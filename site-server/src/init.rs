@@ -1,0 +1,123 @@
+//! Making a site: a data folder with an id, a certificate and a token for the operator.
+
+use std::path::PathBuf;
+
+use snapshot::id::SiteId;
+
+use crate::{
+    config::{ConfigError, Layout, SiteConfig, check_url, read_release_key, write_private},
+    store::{Store, StoreError, new_token, random},
+    tls::{Ca, IssueError, private_folder},
+};
+
+/// What `init` is told.
+#[derive(Debug, Clone)]
+pub struct Init {
+    /// The data folder; made when it is not there.
+    pub data: PathBuf,
+    /// Name for people.
+    pub name: String,
+    /// Where PCs, browsers and other sites reach it.
+    pub url: String,
+    /// Other host names or addresses for its certificate.
+    pub also_names: Vec<String>,
+    /// Folder of the CA; made when it is empty.
+    pub ca: PathBuf,
+    /// File with the Ed25519 public key releases must be signed with.
+    pub release_key: Option<PathBuf>,
+}
+
+/// Why a site was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// Folder, settings, URL, key.
+    #[error("make the data folder")]
+    Config(#[from] ConfigError),
+    /// Certificates.
+    #[error("make the site's certificate")]
+    Issue(#[from] IssueError),
+    /// The database.
+    #[error("make the database")]
+    Store(#[from] StoreError),
+    /// A name nobody could read.
+    #[error("site name {0:?} must have 1 to 64 characters and no control characters")]
+    Name(String),
+}
+
+/// Makes a site. `site.toml` is written last: without it there is no site, and `init` may run again.
+///
+/// # Errors
+/// [`InitError`].
+pub async fn init(told: &Init) -> Result<SiteConfig, InitError> {
+    check_name(&told.name)?;
+    let url = check_url(&told.url)?;
+    let layout = Layout::new(&told.data);
+    if layout.config().exists() {
+        return Err(ConfigError::AlreadyThere(told.data.clone()).into());
+    }
+    let release_key = told
+        .release_key
+        .as_deref()
+        .map(read_release_key)
+        .transpose()?;
+    private_folder(layout.root())?;
+    keep_private(&layout)?;
+    private_folder(&layout.root().join("tls"))?;
+
+    let site = SiteId::new(random());
+    let mut hosts = vec![
+        url.host_str()
+            .unwrap_or_default()
+            .trim_matches(['[', ']'])
+            .to_owned(),
+    ];
+    hosts.extend(
+        told.also_names
+            .iter()
+            .filter(|name| !hosts.contains(name))
+            .cloned()
+            .collect::<Vec<_>>(),
+    );
+    let ca = Ca::load_or_make(&told.ca)?;
+    let (certificate, key) = ca.issue(site, &hosts)?;
+    write_private(&layout.private_key(), key.as_bytes())?;
+    write_private(&layout.certificate(), certificate.as_bytes())?;
+    write_private(&layout.ca(), ca.pem().as_bytes())?;
+    write_private(
+        &layout.operator_token(),
+        format!("{}\n", new_token()).as_bytes(),
+    )?;
+    Store::open(layout.clone()).await?.close().await;
+
+    let config = SiteConfig {
+        site,
+        name: told.name.clone(),
+        url: told.url.trim_end_matches('/').to_owned(),
+        also_names: told.also_names.clone(),
+        release_key: release_key.map(hex::encode),
+        utc_offset_minutes: 0,
+    };
+    config.save(&layout)?;
+    Ok(config)
+}
+
+/// A folder that was there may be open to others.
+fn keep_private(layout: &Layout) -> Result<(), ConfigError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let root = layout.root();
+    std::fs::set_permissions(root, std::fs::Permissions::from_mode(0o700))
+        .map_err(ConfigError::io("make private", root))
+}
+
+/// A name people can read.
+///
+/// # Errors
+/// [`InitError::Name`].
+pub fn check_name(name: &str) -> Result<(), InitError> {
+    let good = (1..=64).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    if good {
+        Ok(())
+    } else {
+        Err(InitError::Name(name.to_owned()))
+    }
+}

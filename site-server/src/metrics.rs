@@ -1,0 +1,31 @@
+//! Counters as Prometheus text, version 0.0.4.
+
+use std::fmt::Write as _;
+
+/// Renders counters; one that does not end in `_total` is a gauge.
+#[must_use]
+pub(crate) fn render(counters: &[(String, u64)]) -> String {
+    let mut text = String::new();
+    for (name, value) in counters {
+        let kind = if name.ends_with("_total") {
+            "counter"
+        } else {
+            "gauge"
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "# TYPE {name} {kind}\n{name} {value}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_total_is_a_counter_and_a_size_is_a_gauge() {
+        let text = super::render(&[("a_total".into(), 3), ("b_bytes".into(), 4)]);
+        assert_eq!(
+            text,
+            "# TYPE a_total counter\na_total 3\n# TYPE b_bytes gauge\nb_bytes 4\n"
+        );
+    }
+}

@@ -1,0 +1,113 @@
+//! One task for each relay that is due.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use site_api::TransferState;
+use snapshot::id::UserId;
+use tokio::{sync::watch, task::JoinSet};
+
+use super::{Outcome, Step, next_step, pull::pull, tell::tell};
+use crate::{
+    app::Site,
+    clock::now_ms,
+    error::chain,
+    store::{Incoming, StoreError},
+};
+
+/// How often the database is looked at.
+const TICK: Duration = Duration::from_millis(500);
+/// Relays to this site at a time.
+const AT_A_TIME: usize = 4;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Job {
+    Pull(UserId),
+    Tell(UserId),
+}
+
+/// Brings snapshots here and tells chosen sites, until `stop` turns true.
+pub async fn run(site: Arc<Site>, mut stop: watch::Receiver<bool>) {
+    let mut jobs = JoinSet::new();
+    let mut busy = HashSet::new();
+    while !*stop.borrow() {
+        if let Err(error) = begin(&site, &mut jobs, &mut busy).await {
+            tracing::error!(error = %chain(&error), "the list of relays cannot be read; trying again");
+        }
+        let mut rested = std::pin::pin!(rest(&site, &mut stop));
+        loop {
+            tokio::select! {
+                () = &mut rested => break,
+                Some(done) = jobs.join_next(), if !jobs.is_empty() => {
+                    if let Ok((job, result)) = done {
+                        busy.remove(&job);
+                        if let Err(error) = result {
+                            tracing::error!(?job, error = %chain(&error), "the state of a relay was not written; trying again");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn rest(site: &Site, stop: &mut watch::Receiver<bool>) {
+    tokio::select! {
+        () = tokio::time::sleep(TICK) => {}
+        () = site.bell.relay.notified() => {}
+        _ = stop.changed() => {}
+    }
+}
+
+type Done = (Job, Result<(), StoreError>);
+
+async fn begin(
+    site: &Arc<Site>,
+    jobs: &mut JoinSet<Done>,
+    busy: &mut HashSet<Job>,
+) -> Result<(), StoreError> {
+    for incoming in site.store.due_transfers().await? {
+        let job = Job::Pull(incoming.user);
+        let pulls = busy
+            .iter()
+            .filter(|job| matches!(job, Job::Pull(_)))
+            .count();
+        if pulls < AT_A_TIME && busy.insert(job) {
+            let site = site.clone();
+            jobs.spawn(async move { (job, bring(&site, incoming).await) });
+        }
+    }
+    for choice in site.store.due_next_sites().await? {
+        let job = Job::Tell(choice.user);
+        if busy.insert(job) {
+            let site = site.clone();
+            jobs.spawn(async move { (job, tell(&site, &choice).await) });
+        }
+    }
+    Ok(())
+}
+
+/// One attempt, and what follows it.
+async fn bring(site: &Site, incoming: Incoming) -> Result<(), StoreError> {
+    let (user, record) = (incoming.user, incoming.transfer.record);
+    let (outcome, why) = match pull(site, &incoming).await {
+        Ok(bytes) => {
+            tracing::info!(%user, %record, bytes, "relay done");
+            (Outcome::Complete, None)
+        }
+        Err(error) => (error.outcome(), Some(chain(&error))),
+    };
+    let to = match next_step(outcome, incoming.tries) {
+        Step::Finish => (TransferState::Done, 0),
+        Step::Fail => (TransferState::Failed, 0),
+        Step::Retry(wait) => {
+            let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+            (TransferState::Waiting, now_ms().saturating_add(wait_ms))
+        }
+    };
+    if let Some(why) = &why {
+        tracing::warn!(%user, %record, error = why, next = ?to.0, "relay stopped");
+    }
+    site.store
+        .end_transfer(user, record, to, why.as_deref())
+        .await
+}

@@ -1,0 +1,169 @@
+//! One task for each other site that has something to hear.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use site_api::peer::{MAX_BATCH, Records};
+use snapshot::id::SiteId;
+use tokio::{sync::watch, task::JoinSet};
+
+use super::{digest, head_record, merge};
+use crate::{
+    app::Site,
+    clock::now_ms,
+    error::chain,
+    peers::{Line, PeerError},
+    store::{Peer, StoreError, WaitingKind},
+};
+
+/// How often the database is looked at for what other processes wrote (`user add`, `site add`).
+const TICK: Duration = Duration::from_millis(500);
+/// How often digests are compared with a site that is up.
+const COMPARE_MS: i64 = 60_000;
+/// First and longest wait after a failure: a site that comes back hears the news soon.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Outbox rows sent at a time; [`MAX_BATCH`] as the database takes it.
+const BATCH: u32 = 256;
+const _: () = assert!(BATCH as usize == MAX_BATCH, "one batch is one request");
+
+#[derive(Debug, thiserror::Error)]
+enum TalkError {
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    #[error("read or write records for another site")]
+    Store(#[from] StoreError),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    wait: Duration,
+    until: Instant,
+}
+
+/// Talks to all other sites until `stop` turns true.
+pub async fn run(site: Arc<Site>, mut stop: watch::Receiver<bool>) {
+    let mut talks = JoinSet::new();
+    let mut busy = HashSet::new();
+    let mut pauses = HashMap::<SiteId, Pause>::new();
+    while !*stop.borrow() {
+        match site.store.sites().await {
+            Ok(peers) => {
+                for peer in peers {
+                    let paused = pauses
+                        .get(&peer.site)
+                        .is_some_and(|pause| pause.until > Instant::now());
+                    if !paused && busy.insert(peer.site) {
+                        talks.spawn(talk(site.clone(), peer));
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "the list of sites cannot be read; trying again")
+            }
+        }
+        let mut rested = std::pin::pin!(rest(&site, &mut stop));
+        loop {
+            tokio::select! {
+                () = &mut rested => break,
+                Some(talked) = talks.join_next(), if !talks.is_empty() => {
+                    if let Ok((peer, result)) = talked {
+                        busy.remove(&peer.site);
+                        note(&mut pauses, &peer, result);
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn rest(site: &Site, stop: &mut watch::Receiver<bool>) {
+    tokio::select! {
+        () = tokio::time::sleep(TICK) => {}
+        () = site.bell.replication.notified() => {}
+        _ = stop.changed() => {}
+    }
+}
+
+fn note(pauses: &mut HashMap<SiteId, Pause>, peer: &Peer, result: Result<(), TalkError>) {
+    let Err(error) = result else {
+        if pauses.remove(&peer.site).is_some() {
+            tracing::info!(peer = %peer.site, "site is up again");
+        }
+        return;
+    };
+    let wait = pauses
+        .get(&peer.site)
+        .map_or(FIRST_WAIT, |pause| (pause.wait * 2).min(LONGEST_WAIT));
+    tracing::warn!(peer = %peer.site, error = %chain(&error), wait = ?wait, "site not told; trying again");
+    pauses.insert(
+        peer.site,
+        Pause {
+            wait,
+            until: Instant::now() + wait,
+        },
+    );
+}
+
+async fn talk(site: Arc<Site>, peer: Peer) -> (Peer, Result<(), TalkError>) {
+    let result = tell(&site, &peer).await;
+    (peer, result)
+}
+
+async fn tell(site: &Site, peer: &Peer) -> Result<(), TalkError> {
+    let line = site.peers.to(peer)?;
+    loop {
+        let waiting = site.store.waiting(peer.site, BATCH).await?;
+        if waiting.is_empty() {
+            break;
+        }
+        let mut records = Records::default();
+        for row in &waiting {
+            match row.kind {
+                WaitingKind::User => records
+                    .users
+                    .extend(site.store.user_record(row.user).await?),
+                WaitingKind::Head => records
+                    .heads
+                    .extend(head_record(&site.store, row.user).await?),
+            }
+        }
+        line.send_records(&records).await?;
+        site.store.told(peer.site, &waiting).await?;
+        tracing::info!(peer = %peer.site, users = records.users.len(), heads = records.heads.len(), "site told");
+    }
+    if peer.synced_ms.saturating_add(COMPARE_MS) <= now_ms() {
+        compare(site, peer, &line).await?;
+        site.store.mark_synced(peer.site).await?;
+    }
+    Ok(())
+}
+
+/// Exchanges digests until neither side has anything for the other.
+async fn compare(site: &Site, peer: &Peer, line: &Line) -> Result<(), TalkError> {
+    let mut wanted_before = Vec::new();
+    loop {
+        let ours = digest(&site.store).await?;
+        let answer = line.compare(&ours).await?;
+        let taken = merge(site, peer, &answer.newer).await?;
+        let mut records = Records::default();
+        for user in &answer.wanted {
+            records.users.extend(site.store.user_record(*user).await?);
+            records.heads.extend(head_record(&site.store, *user).await?);
+        }
+        let given = records.users.len() + records.heads.len();
+        if given > 0 {
+            line.send_records(&records).await?;
+        }
+        // Wanting the same again means that the peer left it out; its log says why.
+        if taken == 0 && (given == 0 || answer.wanted == wanted_before) {
+            return Ok(());
+        }
+        wanted_before = answer.wanted;
+        tracing::info!(peer = %peer.site, taken, given, "digests compared");
+    }
+}

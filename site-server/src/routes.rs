@@ -1,0 +1,11 @@
+//! One room for each kind of thing a site answers about: parse, ask the store, map.
+
+pub(crate) mod extract;
+pub(crate) mod heads;
+pub(crate) mod objects;
+pub(crate) mod peers;
+pub(crate) mod releases;
+pub(crate) mod sign_in;
+pub(crate) mod site;
+
+pub use extract::PeerIdentity;

@@ -1,0 +1,131 @@
+//! What a handler asks of a request, checked before it runs.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, Path, Request, rejection::JsonRejection},
+    http::{StatusCode, header, request::Parts},
+};
+use serde::de::DeserializeOwned;
+use site_api::ProblemCode;
+use snapshot::id::{SiteId, UserId};
+
+use crate::{
+    app::Site,
+    error::ApiError,
+    store::{Peer, TokenKind},
+};
+
+/// The other end of a connection, when it showed a certificate of the CA with a site's id.
+/// The accept loop puts it into the request; nothing in a request can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerIdentity(pub SiteId);
+
+/// A PC that a user signed in at.
+pub(crate) struct SignedIn(pub(crate) UserId);
+
+/// Who holds the operator's token.
+pub(crate) struct Operator;
+
+/// A site this site knows.
+pub(crate) struct KnownSite(pub(crate) Peer);
+
+/// Ids out of the path.
+pub(crate) struct Ids<T>(pub(crate) T);
+
+/// A JSON body.
+pub(crate) struct Json<T>(pub(crate) T);
+
+fn bearer(parts: &Parts) -> Option<&str> {
+    parts
+        .headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Bearer ")
+}
+
+impl FromRequestParts<Arc<Site>> for SignedIn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
+        let not = || {
+            ApiError::new(
+                ProblemCode::NotSignedIn,
+                "Sign in first; a sign-in dies after a day.",
+            )
+        };
+        let token = bearer(parts).ok_or_else(not)?;
+        site.store
+            .token_user(token, TokenKind::Pc)
+            .await?
+            .map(Self)
+            .ok_or_else(not)
+    }
+}
+
+impl FromRequestParts<Arc<Site>> for Operator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
+        if bearer(parts).is_some_and(|token| site.is_operator(token)) {
+            Ok(Self)
+        } else {
+            let detail = "Only the operator publishes: send the token in operator.token of the site's data folder.";
+            Err(ApiError::new(ProblemCode::NotSignedIn, detail))
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Site>> for KnownSite {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
+        let Some(PeerIdentity(peer)) = parts.extensions.get::<PeerIdentity>().copied() else {
+            return Err(ApiError::new(
+                ProblemCode::UnknownSite,
+                "Only sites come here, with their certificate.",
+            ));
+        };
+        site.store.site(peer).await?.map(Self).ok_or_else(|| {
+            let detail =
+                format!("Site {peer} is not known here; add it with furoshiki-site site add.");
+            ApiError::new(ProblemCode::UnknownSite, detail)
+        })
+    }
+}
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Site>> for Ids<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
+        let Path(ids) = Path::<T>::from_request_parts(parts, site)
+            .await
+            .map_err(|error| {
+                ApiError::bad(format!(
+                    "The address names no such thing: {}",
+                    error.body_text()
+                ))
+            })?;
+        Ok(Self(ids))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<Site>> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, site: &Arc<Site>) -> Result<Self, ApiError> {
+        match axum::Json::<T>::from_request(request, site).await {
+            Ok(axum::Json(body)) => Ok(Self(body)),
+            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(ApiError::new(
+                ProblemCode::TooLarge,
+                "The JSON body is too large.",
+            )),
+            // serde quotes what it found: for a password that is enough to keep it out of an answer.
+            Err(JsonRejection::JsonDataError(_) | JsonRejection::JsonSyntaxError(_)) => Err(
+                ApiError::bad("The body is not the JSON that this address takes."),
+            ),
+            Err(error) => Err(ApiError::bad(error.body_text())),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The head of the signed-in user: which snapshot is the newest, and whether it is here.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::StatusCode};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use site_api::{Head, HeadInfo, ProblemCode, PutHead, Transfer, TransferState};
+use snapshot::{
+    id::{ObjectId, RecordId, UserId},
+    record::{self, Record},
+};
+
+use super::extract::{Json, SignedIn};
+use crate::{
+    app::Site,
+    clock::now_ms,
+    error::{ApiError, ApiResult, chain},
+    store::{NewHead, PutHeadOutcome},
+};
+
+pub(crate) async fn get(
+    State(site): State<Arc<Site>>,
+    SignedIn(user): SignedIn,
+) -> ApiResult<axum::Json<Head>> {
+    let info = head(&site, user).await?;
+    let record = site.store.record(user, info.record).await?;
+    Ok(axum::Json(Head {
+        info,
+        record_b64: record.map(|(bytes, _)| STANDARD.encode(bytes)),
+    }))
+}
+
+pub(crate) async fn put(
+    State(site): State<Arc<Site>>,
+    SignedIn(user): SignedIn,
+    Json(put): Json<PutHead>,
+) -> ApiResult<(StatusCode, axum::Json<Head>)> {
+    let bytes = STANDARD
+        .decode(&put.record_b64)
+        .map_err(|_| ApiError::bad("record_b64 is not base64."))?;
+    let record = verified(&site, user, &bytes).await?;
+    if record.previous != put.expected {
+        return Err(ApiError::bad(
+            "The record follows another one than `expected` says.",
+        ));
+    }
+    let info = HeadInfo {
+        seq: record.seq,
+        record: RecordId::of(&bytes),
+        site: site.config.site,
+        saved_ms: now_ms(),
+        pc: record.pc.clone(),
+    };
+    let objects: Vec<(ObjectId, u64)> = record.objects().collect();
+    let new = NewHead {
+        user,
+        expected: put.expected,
+        info,
+        bytes: &bytes,
+        objects: &objects,
+    };
+    let (status, info) = match site.store.put_head(&new).await? {
+        PutHeadOutcome::New(info) => {
+            tracing::info!(%user, record = %info.record, seq = info.seq, bytes = record.total_bytes(), "snapshot saved");
+            site.bell.replication.notify_one();
+            site.bell.relay.notify_one();
+            (StatusCode::CREATED, info)
+        }
+        PutHeadOutcome::Same(info) => (StatusCode::OK, info),
+        PutHeadOutcome::Moved(head) => return Err(ApiError::head_moved(head)),
+        PutHeadOutcome::OutOfSequence { want } => {
+            return Err(ApiError::bad(format!(
+                "The next snapshot has sequence number {want}, this one {}.",
+                record.seq
+            )));
+        }
+        PutHeadOutcome::ObjectsMissing(missing) => {
+            let first = missing.first().map(ToString::to_string).unwrap_or_default();
+            let detail = format!(
+                "{} listed objects are not here with their size, {first} among them. Push them first.",
+                missing.len()
+            );
+            return Err(ApiError::new(ProblemCode::ObjectsMissing, detail));
+        }
+    };
+    Ok((
+        status,
+        axum::Json(Head {
+            info,
+            record_b64: Some(put.record_b64),
+        }),
+    ))
+}
+
+/// Asks this site to fetch the head; asking again resumes a relay that failed.
+pub(crate) async fn fetch(
+    State(site): State<Arc<Site>>,
+    SignedIn(user): SignedIn,
+) -> ApiResult<(StatusCode, axum::Json<Transfer>)> {
+    let info = head(&site, user).await?;
+    if let Some(done) = complete(&site, user, &info).await? {
+        return Ok((StatusCode::OK, axum::Json(done)));
+    }
+    if site.store.site(info.site).await?.is_none() {
+        let detail = format!(
+            "The snapshot is at site {}, which this site does not know. Tell the operator.",
+            info.site
+        );
+        return Err(ApiError::new(ProblemCode::PeerDown, detail));
+    }
+    site.store
+        .ask_transfer(user, info.record, info.site)
+        .await?;
+    site.bell.relay.notify_one();
+    Ok((
+        StatusCode::ACCEPTED,
+        axum::Json(under_way(&site, user, &info).await?),
+    ))
+}
+
+pub(crate) async fn fetching(
+    State(site): State<Arc<Site>>,
+    SignedIn(user): SignedIn,
+) -> ApiResult<axum::Json<Transfer>> {
+    let info = head(&site, user).await?;
+    let transfer = match complete(&site, user, &info).await? {
+        Some(done) => done,
+        None => under_way(&site, user, &info).await?,
+    };
+    Ok(axum::Json(transfer))
+}
+
+async fn head(site: &Site, user: UserId) -> ApiResult<HeadInfo> {
+    site.store
+        .head(user)
+        .await?
+        .ok_or_else(|| ApiError::not_found("This user has no snapshot yet."))
+}
+
+/// Verifies that the user signed these bytes.
+pub(crate) async fn verified(site: &Site, user: UserId, bytes: &[u8]) -> ApiResult<Record> {
+    let known = site
+        .store
+        .user(user)
+        .await?
+        .ok_or_else(|| ApiError::not_found("This user is not known here."))?;
+    let wrong = |detail| ApiError::new(ProblemCode::WrongSignature, detail);
+    let record = record::verify(bytes, &known.record_key).map_err(|error| wrong(chain(&error)))?;
+    if record.user == user {
+        Ok(record)
+    } else {
+        Err(wrong("the record is another user's".into()))
+    }
+}
+
+/// A transfer that is done, when the snapshot is here however it came.
+pub(crate) async fn complete(
+    site: &Site,
+    user: UserId,
+    info: &HeadInfo,
+) -> ApiResult<Option<Transfer>> {
+    let Some((_, bytes)) = site.store.record(user, info.record).await? else {
+        return Ok(None);
+    };
+    let relayed = site
+        .store
+        .transfer(user)
+        .await?
+        .map(|incoming| incoming.transfer);
+    let relayed = relayed
+        .filter(|transfer| transfer.record == info.record && transfer.state == TransferState::Done);
+    Ok(Some(relayed.unwrap_or(Transfer {
+        record: info.record,
+        from: info.site,
+        state: TransferState::Done,
+        bytes_done: bytes,
+        bytes_total: bytes,
+        error: None,
+    })))
+}
+
+/// The relay of this head to this site.
+pub(crate) async fn under_way(site: &Site, user: UserId, info: &HeadInfo) -> ApiResult<Transfer> {
+    let incoming = site
+        .store
+        .transfer(user)
+        .await?
+        .map(|incoming| incoming.transfer);
+    incoming
+        .filter(|transfer| transfer.record == info.record)
+        .ok_or_else(|| {
+            ApiError::not_found("Nobody asked this site to fetch the snapshot yet; POST here does.")
+        })
+}

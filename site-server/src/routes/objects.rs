@@ -1,0 +1,108 @@
+//! Sealed objects of the signed-in user. Every question names the user: nobody learns what another has.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, Method, StatusCode, header},
+    response::Response,
+};
+use site_api::{MAX_OBJECT_BYTES, Missing, MissingRequest, ProblemCode};
+use snapshot::id::ObjectId;
+
+use super::extract::{Ids, Json, SignedIn};
+use crate::{
+    app::Site,
+    error::{ApiError, ApiResult},
+    send::{Immutable, send},
+    store::{Counter, Origin, Put},
+};
+
+/// Most names in one question.
+const MOST_ASKED: usize = 4096;
+
+pub(crate) async fn missing(
+    State(site): State<Arc<Site>>,
+    SignedIn(user): SignedIn,
+    Json(asked): Json<MissingRequest>,
+) -> ApiResult<axum::Json<Missing>> {
+    if asked.objects.len() > MOST_ASKED {
+        return Err(ApiError::bad(format!(
+            "Ask about at most {MOST_ASKED} objects at a time."
+        )));
+    }
+    let objects = site.store.missing_objects(user, &asked.objects).await?;
+    Ok(axum::Json(Missing { objects }))
+}
+
+pub(crate) async fn put(
+    State(site): State<Arc<Site>>,
+    SignedIn(user): SignedIn,
+    Ids(object): Ids<ObjectId>,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult<StatusCode> {
+    let announced = announced(&headers)?;
+    if announced.is_some_and(|bytes| bytes > MAX_OBJECT_BYTES) {
+        return Err(ApiError::new(
+            ProblemCode::TooLarge,
+            format!("An object has at most {MAX_OBJECT_BYTES} bytes."),
+        ));
+    }
+    let put = site
+        .store
+        .put_object(
+            (user, object),
+            announced,
+            Origin::Pc,
+            body.into_data_stream(),
+        )
+        .await?;
+    Ok(match put {
+        Put::New => StatusCode::CREATED,
+        Put::AlreadyThere => StatusCode::OK,
+    })
+}
+
+pub(crate) async fn get(
+    State(site): State<Arc<Site>>,
+    SignedIn(user): SignedIn,
+    Ids(object): Ids<ObjectId>,
+    method: Method,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let Some((file, bytes)) = site.store.open_object(user, object).await? else {
+        return Err(ApiError::not_found("This user has no such object here."));
+    };
+    let tag = object.to_string();
+    let what = sealed(file, bytes, &tag, Counter::ObjectBytesSent);
+    send(what, &method, &headers, site.store.sent()).await
+}
+
+/// An object as it is sent, to its user or to another site.
+pub(crate) fn sealed(
+    file: tokio::fs::File,
+    bytes: u64,
+    tag: &str,
+    counter: Counter,
+) -> Immutable<'_> {
+    let cache = "private, max-age=31536000, immutable";
+    Immutable {
+        file,
+        bytes,
+        tag,
+        kind: "application/octet-stream",
+        cache,
+        counter,
+    }
+}
+
+/// The announced size, if there is one.
+pub(crate) fn announced(headers: &HeaderMap) -> ApiResult<Option<u64>> {
+    headers
+        .get(header::CONTENT_LENGTH)
+        .map(|value| value.to_str().ok().and_then(|text| text.parse().ok()))
+        .map(|bytes| bytes.ok_or_else(|| ApiError::bad("Content-Length is not a number.")))
+        .transpose()
+}

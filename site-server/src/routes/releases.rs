@@ -1,0 +1,233 @@
+//! Releases: what PCs boot and are restored to. Anybody may read them, only the operator publishes,
+//! and only what the release key signed is listed.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, Method, StatusCode},
+    response::Response,
+};
+use site_api::{ProblemCode, ReleaseFile, ReleaseInfo};
+use snapshot::{
+    baseline::{self, BaselineManifest},
+    id::{BaselineId, ObjectId, ReleaseId},
+};
+
+use super::extract::{Ids, Operator};
+use crate::{
+    app::Site,
+    clock::now_ms,
+    config::SiteConfig,
+    error::{ApiError, ApiResult, chain},
+    send::{Immutable, send},
+    store::Counter,
+};
+
+pub(crate) async fn list(State(site): State<Arc<Site>>) -> ApiResult<axum::Json<Vec<ReleaseInfo>>> {
+    Ok(axum::Json(site.store.releases().await?))
+}
+
+pub(crate) async fn of_baseline(
+    State(site): State<Arc<Site>>,
+    Ids(baseline): Ids<BaselineId>,
+) -> ApiResult<axum::Json<ReleaseInfo>> {
+    let release = site.store.release_of_baseline(baseline).await?;
+    release.map(axum::Json).ok_or_else(|| {
+        ApiError::not_found("This site has no release with that baseline. Publish it with furoshiki-builder publish.")
+    })
+}
+
+pub(crate) async fn get(
+    State(site): State<Arc<Site>>,
+    Ids((release, name)): Ids<(ReleaseId, String)>,
+    method: Method,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let file = file(&name)?;
+    let none = || ApiError::not_found("This site lists no such release.");
+    site.store.release(release).await?.ok_or_else(none)?;
+    let (opened, bytes) = site
+        .store
+        .open_release_file(release, file)
+        .await?
+        .ok_or_else(none)?;
+    let tag = format!("{release}-{name}");
+    let what = Immutable {
+        file: opened,
+        bytes,
+        tag: &tag,
+        kind: if file == ReleaseFile::Manifest {
+            "application/json"
+        } else {
+            "application/octet-stream"
+        },
+        cache: "public, max-age=31536000, immutable",
+        counter: Counter::ReleaseBytesSent,
+    };
+    send(what, &method, &headers, site.store.sent()).await
+}
+
+/// Takes one file. Of a listed release only the same bytes are taken: that repairs a damaged copy.
+pub(crate) async fn put(
+    State(site): State<Arc<Site>>,
+    _: Operator,
+    Ids((release, name)): Ids<(ReleaseId, String)>,
+    body: Body,
+) -> ApiResult<StatusCode> {
+    let file = file(&name)?;
+    let staged = site
+        .store
+        .stage_release_file(body.into_data_stream())
+        .await?;
+    let listed = site.store.release(release).await?.is_some();
+    if file == ReleaseFile::Manifest && staged.hash().as_bytes() != release.as_bytes() {
+        return Err(ApiError::new(
+            ProblemCode::WrongHash,
+            "These bytes are the manifest of another release.",
+        ));
+    }
+    if listed && file != ReleaseFile::Manifest {
+        let kept = kept(&site, release, file).await?;
+        if kept.is_some_and(|kept| kept != staged.hash()) {
+            let detail =
+                "This release is listed and never changes. Publish the new files as a new release.";
+            return Err(ApiError::new(ProblemCode::WrongHash, detail));
+        }
+    }
+    let bytes = staged.bytes();
+    staged
+        .commit(&site.store.release_path(release, file))
+        .await?;
+    tracing::info!(%release, file = name, bytes, "release file taken");
+    Ok(if listed {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    })
+}
+
+/// Checks the signature and every digest, then lists the release.
+pub(crate) async fn commit(
+    State(site): State<Arc<Site>>,
+    _: Operator,
+    Ids(release): Ids<ReleaseId>,
+) -> ApiResult<(StatusCode, axum::Json<ReleaseInfo>)> {
+    let known = site.store.release(release).await?;
+    let (manifest, _) = verified(&site, release).await?;
+    for (file, want_bytes, want) in described(&manifest) {
+        let name = file.name();
+        let (bytes, digest) = site
+            .store
+            .digest_release_file(release, file)
+            .await?
+            .ok_or_else(|| lacking(name))?;
+        if bytes != want_bytes || digest != want {
+            let detail = format!(
+                "{name} is not what the manifest describes ({bytes} bytes, want {want_bytes}). Upload it again."
+            );
+            return Err(ApiError::new(ProblemCode::WrongHash, detail));
+        }
+    }
+    let info = ReleaseInfo {
+        release,
+        baseline: manifest.baseline,
+        name: manifest.name,
+        build_timestamp: manifest.build_timestamp,
+        published_ms: now_ms(),
+    };
+    if let Some(known) = known {
+        return Ok((StatusCode::OK, axum::Json(known)));
+    }
+    site.store.list_release(&info).await?;
+    tracing::info!(%release, baseline = %info.baseline, build_timestamp = info.build_timestamp, "release listed");
+    Ok((StatusCode::CREATED, axum::Json(info)))
+}
+
+fn file(name: &str) -> ApiResult<ReleaseFile> {
+    ReleaseFile::from_name(name)
+        .ok_or_else(|| ApiError::not_found("A release has no file of this name."))
+}
+
+fn lacking(name: &str) -> ApiError {
+    ApiError::new(
+        ProblemCode::ObjectsMissing,
+        format!("The release lacks {name}. Upload it, then commit again."),
+    )
+}
+
+/// The manifest, signed by the release key of this site, and its signature.
+async fn verified(site: &Site, release: ReleaseId) -> ApiResult<(BaselineManifest, [u8; 64])> {
+    // Read again each time: the operator may have set it while the server runs.
+    let key = SiteConfig::load(&site.layout)
+        .and_then(|config| config.release_key())
+        .map_err(ApiError::internal)?;
+    let key = key.ok_or_else(|| {
+        let detail = "This site trusts no release key yet. Run furoshiki-site release-key FILE --data DIR, then commit again.";
+        ApiError::new(ProblemCode::WrongSignature, detail)
+    })?;
+    let read = async |file: ReleaseFile| {
+        let limit = baseline::MAX_BYTES as u64;
+        site.store
+            .read_release_file(release, file, limit)
+            .await?
+            .ok_or_else(|| lacking(file.name()))
+    };
+    let json = read(ReleaseFile::Manifest).await?;
+    let signature: [u8; 64] = read(ReleaseFile::Signature)
+        .await?
+        .as_slice()
+        .try_into()
+        .map_err(|_| {
+            ApiError::new(
+                ProblemCode::WrongSignature,
+                "manifest.sig is not an Ed25519 signature of 64 bytes.",
+            )
+        })?;
+    if ReleaseId::of(&json) != release {
+        return Err(ApiError::new(
+            ProblemCode::WrongHash,
+            "manifest.json is of another release. Upload it again.",
+        ));
+    }
+    let manifest = baseline::verify(&json, &signature, &key)
+        .map_err(|error| ApiError::new(ProblemCode::WrongSignature, chain(&error)))?;
+    Ok((manifest, signature))
+}
+
+/// The digest a file of a listed release must have, as far as it can still be known.
+async fn kept(site: &Site, release: ReleaseId, file: ReleaseFile) -> ApiResult<Option<ObjectId>> {
+    if file == ReleaseFile::Signature {
+        return Ok(site
+            .store
+            .digest_release_file(release, file)
+            .await?
+            .map(|(_, digest)| digest));
+    }
+    let (manifest, _) = verified(site, release).await?;
+    let described = described(&manifest);
+    Ok(described
+        .into_iter()
+        .find(|(described, ..)| *described == file)
+        .map(|(_, _, digest)| digest))
+}
+
+fn described(manifest: &BaselineManifest) -> [(ReleaseFile, u64, ObjectId); 4] {
+    let digest = |digest: &snapshot::id::Digest| ObjectId::new(*digest.as_bytes());
+    let (image, boot) = (&manifest.image, &manifest.boot);
+    [
+        (ReleaseFile::Baseline, image.bytes, digest(&image.blake3)),
+        (ReleaseFile::Uki, boot.uki.bytes, digest(&boot.uki.blake3)),
+        (
+            ReleaseFile::Kernel,
+            boot.kernel.bytes,
+            digest(&boot.kernel.blake3),
+        ),
+        (
+            ReleaseFile::Initrd,
+            boot.initrd.bytes,
+            digest(&boot.initrd.blake3),
+        ),
+    ]
+}

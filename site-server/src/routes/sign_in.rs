@@ -1,0 +1,100 @@
+//! Signing in at a shared PC: a card that answers, then a name and a password.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use site_api::{ProblemCode, SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest};
+use snapshot::id::CardId;
+use zeroize::Zeroizing;
+
+use super::extract::Json;
+use crate::{
+    app::Site,
+    auth::PC_TOKEN_MS,
+    clock::now_ms,
+    error::{ApiError, ApiResult},
+    store::{CardUser, TokenKind, new_token},
+};
+
+pub(crate) async fn challenge(
+    State(site): State<Arc<Site>>,
+    Json(asked): Json<SignInChallengeRequest>,
+) -> ApiResult<axum::Json<SignInChallenge>> {
+    let holder = holder(&site, asked.card).await?;
+    let sealed = site
+        .challenges
+        .ask(site.config.site, asked.card, &holder)
+        .map_err(ApiError::internal)?;
+    Ok(axum::Json(SignInChallenge {
+        challenge: sealed.challenge,
+        site: site.config.site,
+        sealed_b64: STANDARD.encode(sealed.sealed),
+        expires_ms: sealed.expires_ms,
+    }))
+}
+
+pub(crate) async fn sign_in(
+    State(site): State<Arc<Site>>,
+    Json(asked): Json<SignInRequest>,
+) -> ApiResult<axum::Json<SignIn>> {
+    let password = Zeroizing::new(asked.password);
+    let proof = STANDARD.decode(&asked.proof_b64).unwrap_or_default();
+    let Some(proven) = site
+        .challenges
+        .answer(site.config.site, &asked.challenge, &proof)
+    else {
+        let detail = "The card did not prove itself. Take it out, put it in and sign in again.";
+        return Err(ApiError::new(ProblemCode::WrongProof, detail));
+    };
+    let holder = holder(&site, proven.card).await?;
+    if holder.user.id != proven.user || holder.user.name != asked.user {
+        let detail = "This card belongs to another user. Use the card of the user who signs in.";
+        return Err(ApiError::new(ProblemCode::CardOfAnotherUser, detail));
+    }
+    let key = format!("card:{}", proven.card);
+    site.store
+        .begin_try(&key)
+        .await?
+        .map_err(ApiError::too_many_tries)?;
+    let right = site
+        .passwords
+        .matches(Some(&holder.user.password_phc), password)
+        .await
+        .map_err(ApiError::internal)?;
+    if !right {
+        tracing::warn!(card = %proven.card, user = %holder.user.id, "wrong password");
+        return Err(ApiError::new(
+            ProblemCode::WrongPassword,
+            "The password is wrong. Type it again.",
+        ));
+    }
+    site.store.forgive(&key).await?;
+    let token = new_token();
+    let token_expires_ms = now_ms().saturating_add(PC_TOKEN_MS);
+    site.store
+        .add_token(&token, holder.user.id, TokenKind::Pc, token_expires_ms)
+        .await?;
+    let head = site.store.head(holder.user.id).await?;
+    tracing::info!(user = %holder.user.id, card = %proven.card, "signed in");
+    Ok(axum::Json(SignIn {
+        token,
+        token_expires_ms,
+        user: holder.user.id,
+        name: holder.user.name,
+        slot_b64: STANDARD.encode(&holder.slot),
+        head,
+    }))
+}
+
+async fn holder(site: &Site, card: CardId) -> ApiResult<CardUser> {
+    let holder = site.store.user_by_card(card).await?.ok_or_else(|| {
+        let detail = "No user has this card. Use the card you were given, or ask the operator to register it.";
+        ApiError::new(ProblemCode::UnknownCard, detail)
+    })?;
+    if holder.revoked {
+        let detail = "This card was revoked. Use your newer card, or ask the operator.";
+        return Err(ApiError::new(ProblemCode::CardRevoked, detail));
+    }
+    Ok(holder)
+}

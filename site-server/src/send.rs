@@ -1,0 +1,148 @@
+//! Sending a file: whole, a part, or "you have it already".
+
+use std::{io::SeekFrom, sync::Arc};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+
+use crate::{
+    error::{ApiError, ApiResult},
+    range::{Wanted, wanted},
+    store::{Counter, Sent},
+};
+
+/// One read of the disk, one piece of the body.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// A file that never changes under its name.
+pub(crate) struct Immutable<'a> {
+    /// Open at its beginning.
+    pub(crate) file: tokio::fs::File,
+    /// Its size.
+    pub(crate) bytes: u64,
+    /// Strong entity tag, without quotes.
+    pub(crate) tag: &'a str,
+    /// `Content-Type`.
+    pub(crate) kind: &'static str,
+    /// Whether a proxy may keep it.
+    pub(crate) cache: &'static str,
+    /// What counts the bytes sent.
+    pub(crate) counter: Counter,
+}
+
+/// Answers a `GET` or `HEAD` (RFC 9110 §13, §14).
+pub(crate) async fn send(
+    what: Immutable<'_>,
+    method: &Method,
+    asked: &HeaderMap,
+    sent: Arc<Sent>,
+) -> ApiResult<Response> {
+    let Immutable {
+        mut file,
+        bytes: size,
+        tag,
+        kind,
+        cache,
+        counter,
+    } = what;
+    let etag = format!("\"{tag}\"");
+    let text = |name| asked.get(name).and_then(|value| value.to_str().ok());
+    let has = |list: &str| {
+        list.split(',')
+            .any(|one| matches!(one.trim(), "*") || one.trim().trim_start_matches("W/") == etag)
+    };
+
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(
+        header::ETAG,
+        HeaderValue::from_str(&etag).map_err(ApiError::internal)?,
+    );
+    if text(header::IF_NONE_MATCH).is_some_and(has) {
+        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+    }
+    // A range of another version than the client's is useless to it: If-Range sends the whole.
+    let range = if text(header::IF_RANGE).is_none_or(|one| one == etag) {
+        text(header::RANGE)
+    } else {
+        None
+    };
+    let (status, start, len) = match wanted(range, size) {
+        Wanted::Whole => (StatusCode::OK, 0, size),
+        Wanted::Part { start, len } => (StatusCode::PARTIAL_CONTENT, start, len),
+        Wanted::Unsatisfiable => {
+            headers.insert(header::CONTENT_RANGE, number(format!("bytes */{size}"))?);
+            let problem = ApiError::bad(format!(
+                "The range lies outside the {size} bytes of the file."
+            ))
+            .with_status(StatusCode::RANGE_NOT_SATISFIABLE);
+            let mut response = problem.into_response();
+            response.headers_mut().extend(
+                headers
+                    .remove(header::CONTENT_RANGE)
+                    .map(|value| (header::CONTENT_RANGE, value)),
+            );
+            return Ok(response);
+        }
+    };
+    if status == StatusCode::PARTIAL_CONTENT {
+        let last = start + (len - 1);
+        headers.insert(
+            header::CONTENT_RANGE,
+            number(format!("bytes {start}-{last}/{size}"))?,
+        );
+    }
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
+    if method == Method::HEAD {
+        return Ok((status, headers).into_response());
+    }
+    if start > 0 {
+        file.seek(SeekFrom::Start(start))
+            .await
+            .map_err(ApiError::internal)?;
+    }
+    Ok((
+        status,
+        headers,
+        Body::from_stream(pieces(file, len, counter, sent)),
+    )
+        .into_response())
+}
+
+fn number(text: String) -> ApiResult<HeaderValue> {
+    HeaderValue::try_from(text).map_err(ApiError::internal)
+}
+
+fn pieces(
+    file: tokio::fs::File,
+    len: u64,
+    counter: Counter,
+    sent: Arc<Sent>,
+) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> {
+    futures_util::stream::try_unfold(
+        (file, len, sent),
+        move |(mut file, left, sent)| async move {
+            if left == 0 {
+                return Ok(None);
+            }
+            let room = usize::try_from(left)
+                .unwrap_or(PIECE_BYTES)
+                .min(PIECE_BYTES);
+            let mut piece = bytes::BytesMut::with_capacity(room);
+            let n = (&mut file).take(room as u64).read_buf(&mut piece).await?;
+            if n == 0 {
+                // The file is shorter than its row says: break the connection rather than end the body.
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            sent.add(counter, n as u64);
+            Ok(Some((piece.freeze(), (file, left - n as u64, sent))))
+        },
+    )
+}

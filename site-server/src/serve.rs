@@ -1,0 +1,314 @@
+//! Accepting connections: TLS with a deadline, then HTTP/1.1 or HTTP/2, each with its own limits.
+//!
+//! The loop is ours because the knobs must be: axum's own has no TLS, and hyper's header timeout
+//! does nothing without a timer.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, extract::Request, middleware};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    app::{Site, StartError, router},
+    config::{ConfigError, Layout},
+    error::chain,
+    relay, replication,
+    routes::PeerIdentity,
+    store::StoreError,
+    tls::peer_of,
+};
+
+/// Connections at a time; more wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 1024;
+/// From the connection to the end of the TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// From the handshake to the first request, and for the headers of every request.
+const HEADERS: Duration = Duration::from_secs(15);
+/// Between pings on an idle HTTP/2 connection, and for their answer.
+const PING: Duration = Duration::from_secs(20);
+/// HTTP/2 requests of one connection at a time.
+const MAX_STREAMS: u32 = 64;
+/// For requests under way when the server stops.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data folder or its settings.
+    #[error("start the site")]
+    Start(#[from] StartError),
+    /// The lock file.
+    #[error("lock the data folder")]
+    Lock(#[source] ConfigError),
+    /// Another server has the folder.
+    #[error("another furoshiki-site serves this data folder; stop it first")]
+    Locked,
+    /// The address.
+    #[error("listen on {address}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Signals.
+    #[error("wait for signals")]
+    Signal(#[source] std::io::Error),
+}
+
+/// Serves a data folder until SIGTERM or SIGINT, then finishes what is under way. `ready` is told
+/// the address when connections are taken.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn serve(
+    data: &Path,
+    address: SocketAddr,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), ServeError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let running = Running::start(Layout::new(data), address).await?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signal)?;
+    ready(running.address);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    running.stop().await;
+    Ok(())
+}
+
+/// A server that runs.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The site it serves.
+    pub site: Arc<Site>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    _lock: std::fs::File,
+}
+
+impl Running {
+    /// Opens the site, takes its lock, listens, and starts its tasks.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn start(layout: Layout, address: SocketAddr) -> Result<Self, ServeError> {
+        let lock = lock(&layout)?;
+        let site = Site::open(layout).await?;
+        site.store.clear_staging().map_err(StartError::from)?;
+        let tls = site.identity.server().map_err(StartError::from)?;
+        let listen = |source| ServeError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        tracing::info!(site = %site.config.site, %address, "listening");
+
+        let (stop, stopping) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let app = router(site.clone());
+        tasks.spawn(accept(
+            listener,
+            TlsAcceptor::from(Arc::new(tls)),
+            app,
+            stopping.clone(),
+        ));
+        tasks.spawn(replication::run(site.clone(), stopping.clone()));
+        tasks.spawn(relay::run(site.clone(), stopping.clone()));
+        tasks.spawn(upkeep(site.clone(), stopping));
+        Ok(Self {
+            address,
+            site,
+            stop,
+            tasks,
+            _lock: lock,
+        })
+    }
+
+    /// Stops taking connections, finishes requests under way for at most half a minute, closes the
+    /// database.
+    pub async fn stop(mut self) {
+        // Nobody listens only when every task has ended already.
+        let _ = self.stop.send(true);
+        while self.tasks.join_next().await.is_some() {}
+        self.site.store.close().await;
+    }
+}
+
+fn lock(layout: &Layout) -> Result<std::fs::File, ServeError> {
+    let path = layout.lock();
+    let file = std::fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(ConfigError::io("open (has init run?)", &path))
+        .map_err(ServeError::Lock)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(ServeError::Locked),
+        Err(error) => Err(ServeError::Lock(ConfigError::io("lock", &path)(
+            error.into(),
+        ))),
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    app: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    let graceful = GracefulShutdown::new();
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let turn = tokio::select! {
+            turn = room.clone().acquire_owned() => turn,
+            _ = stop.changed() => break,
+        };
+        let Ok(turn) = turn else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.changed() => break,
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                tokio::spawn(connection(
+                    socket,
+                    tls.clone(),
+                    app.clone(),
+                    graceful.watcher(),
+                    turn,
+                ));
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: they come back when connections end.
+                tracing::warn!(%error, "a connection was not taken");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    if timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests that did not end in time are cut off");
+    }
+}
+
+async fn connection(
+    socket: TcpStream,
+    tls: TlsAcceptor,
+    app: Router,
+    watcher: Watcher,
+    _turn: OwnedSemaphorePermit,
+) {
+    // Without it a small answer may wait 40 ms for an acknowledgement; failing is only slower.
+    let _ = socket.set_nodelay(true);
+    let stream = match timeout(HANDSHAKE, tls.accept(socket)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "no TLS handshake");
+            return;
+        }
+        Err(_) => {
+            tracing::debug!("a TLS handshake took too long");
+            return;
+        }
+    };
+    let (_, session) = stream.get_ref();
+    let peer = session
+        .peer_certificates()
+        .and_then(<[_]>::first)
+        .and_then(peer_of)
+        .map(PeerIdentity);
+    let http2 = session.alpn_protocol() == Some(b"h2");
+
+    let asked = Arc::new(AtomicBool::new(false));
+    let first = asked.clone();
+    let app = app.layer(middleware::from_fn(
+        move |mut request: Request, next: middleware::Next| {
+            first.store(true, Ordering::Relaxed);
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
+            next.run(request)
+        },
+    ));
+    let builder = builder(http2);
+    let serving = builder
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
+        .into_owned();
+    let mut serving = std::pin::pin!(watcher.watch(serving));
+    let ended = tokio::select! {
+        ended = &mut serving => ended,
+        () = tokio::time::sleep(HEADERS) => {
+            if !asked.load(Ordering::Relaxed) {
+                tracing::debug!("a connection without a request is closed");
+                return;
+            }
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %chain(error.as_ref()), "a connection broke");
+    }
+}
+
+fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .max_concurrent_streams(MAX_STREAMS);
+    // The handshake said which it is; guessing would wait for bytes without a deadline.
+    if http2 {
+        builder.http2_only()
+    } else {
+        builder.http1_only()
+    }
+}
+
+/// Once a second the counters, once an hour what died.
+async fn upkeep(site: Arc<Site>, mut stop: watch::Receiver<bool>) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    let mut hour = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        let done: Result<(), StoreError> = tokio::select! {
+            _ = second.tick() => site.store.flush_counters().await,
+            _ = hour.tick() => site.store.forget_expired().await,
+            _ = stop.changed() => return,
+        };
+        if let Err(error) = done {
+            tracing::error!(error = %chain(&error), "upkeep failed; trying again");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What a site keeps: rows in a database, sealed bytes in files.
+//!
+//! The commit point of everything is one transaction. A file is durable (written, synced, renamed,
+//! folder synced) before a row names it, so a crash leaves at most a file that nothing names.
+
+mod counters;
+mod db;
+mod file;
+mod heads;
+mod objects;
+mod outbox;
+mod releases;
+mod tokens;
+mod transfers;
+mod tries;
+mod users;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use snapshot::id::ObjectId;
+use sqlx::{Sqlite, SqlitePool, Transaction};
+
+pub use counters::{Counter, Sent};
+pub use file::Staged;
+pub(crate) use file::random;
+pub use heads::{NewHead, PutHeadOutcome};
+pub use objects::{Origin, Put};
+pub use outbox::{Peer, Waiting, WaitingKind};
+pub use releases::ListedRelease;
+pub use tokens::{TokenKind, hash_token, new_token};
+pub use transfers::{Incoming, NextSite};
+pub use tries::{TryAgainAt, delay};
+pub use users::{CardUser, User, UserAddError};
+
+use crate::config::Layout;
+
+/// What went wrong in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file or folder.
+    #[error("{what} {path}", path = path.display())]
+    Io {
+        /// What we were doing.
+        what: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The database.
+    #[error("{what} in the site database")]
+    Db {
+        /// What we were doing.
+        what: &'static str,
+        /// Why it failed.
+        source: sqlx::Error,
+    },
+    /// A schema this program does not know, or one it could not bring up to date.
+    #[error("bring the site database up to date")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// Somebody else wrote into the database, or the disk lies.
+    #[error("the site database holds {0} that is not one; restore it from a backup")]
+    Corrupt(&'static str),
+    /// The sender stopped in the middle.
+    #[error("the upload broke off after {after} bytes")]
+    BrokenOff {
+        /// Bytes that came.
+        after: u64,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Nothing came for [`objects::PIECE_DEADLINE`].
+    #[error("the upload stood still after {after} bytes")]
+    StoodStill {
+        /// Bytes that came.
+        after: u64,
+    },
+    /// More bytes than allowed.
+    #[error("more than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// The bytes have another name.
+    #[error("these bytes are {have}, not {want}")]
+    WrongHash {
+        /// The name in the request.
+        want: ObjectId,
+        /// The name of the bytes.
+        have: ObjectId,
+    },
+    /// Another number of bytes than announced.
+    #[error("{have} bytes came, {want} were announced")]
+    WrongSize {
+        /// Announced.
+        want: u64,
+        /// Came.
+        have: u64,
+    },
+}
+
+impl StoreError {
+    fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            what,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    fn db(what: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Db { what, source }
+    }
+
+    /// True when the cause is a full disk or quota, whichever layer saw it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => {
+                matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull
+                        | io::ErrorKind::QuotaExceeded
+                        | io::ErrorKind::FileTooLarge
+                )
+            }
+            // SQLITE_FULL is 13: https://www.sqlite.org/rescode.html#full
+            Self::Db {
+                source: sqlx::Error::Database(error),
+                ..
+            } => error.code().is_some_and(|code| code == "13"),
+            _ => false,
+        }
+    }
+}
+
+/// Database and files of one site.
+#[derive(Debug, Clone)]
+pub struct Store {
+    db: SqlitePool,
+    layout: Layout,
+    sent: std::sync::Arc<Sent>,
+}
+
+impl Store {
+    /// Opens, or makes, the database and the folders below `layout`.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`] also when the database fails its own quick check: a site that would lose
+    /// data does not start.
+    pub async fn open(layout: Layout) -> Result<Self, StoreError> {
+        for folder in [layout.objects(), layout.releases(), layout.staging()] {
+            std::fs::create_dir_all(&folder).map_err(StoreError::io("create", &folder))?;
+        }
+        let db = db::open(&layout.database()).await?;
+        Ok(Self {
+            db,
+            layout,
+            sent: std::sync::Arc::default(),
+        })
+    }
+
+    /// Removes what a server that was killed left in the middle. Only the server calls this, under
+    /// the lock of the data folder.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn clear_staging(&self) -> Result<(), StoreError> {
+        let folder = self.layout.staging();
+        let entries = std::fs::read_dir(&folder).map_err(StoreError::io("list", &folder))?;
+        for entry in entries {
+            let path = entry.map_err(StoreError::io("list", &folder))?.path();
+            std::fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is in memory and closes the database.
+    pub async fn close(&self) {
+        if let Err(error) = self.flush_counters().await {
+            tracing::warn!(error = %crate::error::chain(&error), "the last counters were not written; they count too little");
+        }
+        self.db.close().await;
+    }
+
+    /// A transaction that holds the write lock from its first statement, so that what it reads
+    /// stays true until it commits.
+    async fn write(&self, what: &'static str) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.db
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(StoreError::db(what))
+    }
+}
+
+/// An id out of a column.
+fn id<const N: usize>(bytes: &[u8], what: &'static str) -> Result<[u8; N], StoreError> {
+    bytes.try_into().map_err(|_| StoreError::Corrupt(what))
+}
+
+/// A count out of a column.
+fn count(value: i64, what: &'static str) -> Result<u64, StoreError> {
+    u64::try_from(value).map_err(|_| StoreError::Corrupt(what))
+}
+
+/// A count into a column. Sizes and sequence numbers stay far below 2^63.
+fn column(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,240 @@
+//! Sealed objects: `objects/<user>/<aa>/<object>`, immutable, named by the BLAKE3 of their bytes.
+
+use std::{path::PathBuf, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use site_api::MAX_OBJECT_BYTES;
+use snapshot::id::{ObjectId, UserId};
+use sqlx::{Sqlite, Transaction};
+
+use super::{Counter, Staged, Store, StoreError, column, count, counters};
+use crate::clock::now_ms;
+
+/// Longest time between two pieces of an upload.
+pub(super) const PIECE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a put did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// Now here.
+    New,
+    /// Was here; the bytes that came were the same.
+    AlreadyThere,
+}
+
+/// Who sent the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A PC pushed them.
+    Pc,
+    /// Another site relayed them; the transfer of the user counts them.
+    Relay,
+}
+
+impl Origin {
+    const fn counter(self) -> Counter {
+        match self {
+            Self::Pc => Counter::ObjectBytesReceived,
+            Self::Relay => Counter::RelayBytesReceived,
+        }
+    }
+}
+
+impl Store {
+    fn object_path(&self, user: UserId, object: ObjectId) -> PathBuf {
+        let name = object.to_string();
+        let shelf = name.get(..2).unwrap_or("00").to_owned();
+        self.layout
+            .objects()
+            .join(user.to_string())
+            .join(shelf)
+            .join(name)
+    }
+
+    /// Takes an object from `pieces`. It is visible only when all of it came, has its name and is
+    /// durable.
+    ///
+    /// In: at most [`MAX_OBJECT_BYTES`]; `want_bytes` when the size was announced.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`], [`StoreError::WrongHash`], [`StoreError::WrongSize`],
+    /// [`StoreError::BrokenOff`], [`StoreError::StoodStill`], or the disk's; nothing is kept then.
+    pub async fn put_object<E>(
+        &self,
+        (user, object): (UserId, ObjectId),
+        want_bytes: Option<u64>,
+        origin: Origin,
+        pieces: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<Put, StoreError>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let limit = want_bytes.unwrap_or(MAX_OBJECT_BYTES).min(MAX_OBJECT_BYTES);
+        let mut staged = Staged::create(&self.layout.staging(), limit).await?;
+        receive(&mut staged, pieces).await?;
+        if let Some(want) = want_bytes
+            && want != staged.bytes()
+        {
+            return Err(StoreError::WrongSize {
+                want,
+                have: staged.bytes(),
+            });
+        }
+        let have = staged.hash();
+        if have != object {
+            return Err(StoreError::WrongHash { want: object, have });
+        }
+        if self.object_bytes(user, object).await?.is_some() {
+            return Ok(Put::AlreadyThere);
+        }
+        let bytes = staged.bytes();
+        staged.commit(&self.object_path(user, object)).await?;
+
+        let mut tx = self.write("list an object").await?;
+        let listed = sqlx::query(
+            "INSERT INTO objects (user_id, object, bytes, stored_ms) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        )
+        .bind(user.as_bytes().as_slice())
+        .bind(object.as_bytes().as_slice())
+        .bind(column(bytes))
+        .bind(now_ms())
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::db("list an object"))?;
+        if listed.rows_affected() == 0 {
+            return Ok(Put::AlreadyThere);
+        }
+        counters::add(&mut tx, origin.counter(), bytes).await?;
+        counters::add(&mut tx, Counter::StoredObjectBytes, bytes).await?;
+        if origin == Origin::Relay {
+            sqlx::query("UPDATE transfers SET bytes_done = bytes_done + $1 WHERE user_id = $2")
+                .bind(column(bytes))
+                .bind(user.as_bytes().as_slice())
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::db("note the progress of a relay"))?;
+        }
+        tx.commit()
+            .await
+            .map_err(StoreError::db("list an object"))?;
+        Ok(Put::New)
+    }
+
+    /// Size of a stored object, `None` when it is not here.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn object_bytes(
+        &self,
+        user: UserId,
+        object: ObjectId,
+    ) -> Result<Option<u64>, StoreError> {
+        let row: Option<(i64,)> =
+            sqlx::query_as("SELECT bytes FROM objects WHERE user_id = $1 AND object = $2")
+                .bind(user.as_bytes().as_slice())
+                .bind(object.as_bytes().as_slice())
+                .fetch_optional(&self.db)
+                .await
+                .map_err(StoreError::db("look for an object"))?;
+        row.map(|(bytes,)| count(bytes, "an object size"))
+            .transpose()
+    }
+
+    /// Opens a stored object for reading; `None` when it is not here.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the row is there and the file is not: the disk lost it.
+    pub async fn open_object(
+        &self,
+        user: UserId,
+        object: ObjectId,
+    ) -> Result<Option<(tokio::fs::File, u64)>, StoreError> {
+        let Some(bytes) = self.object_bytes(user, object).await? else {
+            return Ok(None);
+        };
+        let path = self.object_path(user, object);
+        let file = tokio::fs::File::open(&path)
+            .await
+            .map_err(StoreError::io("open", &path))?;
+        Ok(Some((file, bytes)))
+    }
+
+    /// Those of `objects` that this user does not have here, in the order asked.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn missing_objects(
+        &self,
+        user: UserId,
+        objects: &[ObjectId],
+    ) -> Result<Vec<ObjectId>, StoreError> {
+        let mut tx = self
+            .db
+            .begin()
+            .await
+            .map_err(StoreError::db("look for objects"))?;
+        let mut missing = Vec::new();
+        for object in objects {
+            if bytes_in(&mut tx, user, *object).await?.is_none() {
+                missing.push(*object);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Number and bytes of all stored objects.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn object_totals(&self) -> Result<(u64, u64), StoreError> {
+        let (objects, bytes): (i64, i64) =
+            sqlx::query_as("SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM objects")
+                .fetch_one(&self.db)
+                .await
+                .map_err(StoreError::db("count objects"))?;
+        Ok((count(objects, "a count")?, count(bytes, "a count")?))
+    }
+}
+
+/// Size of an object as a transaction sees it.
+pub(super) async fn bytes_in(
+    tx: &mut Transaction<'static, Sqlite>,
+    user: UserId,
+    object: ObjectId,
+) -> Result<Option<u64>, StoreError> {
+    let row: Option<(i64,)> =
+        sqlx::query_as("SELECT bytes FROM objects WHERE user_id = $1 AND object = $2")
+            .bind(user.as_bytes().as_slice())
+            .bind(object.as_bytes().as_slice())
+            .fetch_optional(&mut **tx)
+            .await
+            .map_err(StoreError::db("look for an object"))?;
+    row.map(|(bytes,)| count(bytes, "an object size"))
+        .transpose()
+}
+
+/// Writes a whole body into `staged`.
+pub(super) async fn receive<E>(
+    staged: &mut Staged,
+    pieces: impl Stream<Item = Result<Bytes, E>>,
+) -> Result<(), StoreError>
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut pieces = std::pin::pin!(pieces);
+    loop {
+        let after = staged.bytes();
+        match tokio::time::timeout(PIECE_DEADLINE, pieces.next()).await {
+            Err(_) => return Err(StoreError::StoodStill { after }),
+            Ok(None) => return Ok(()),
+            Ok(Some(Err(source))) => {
+                return Err(StoreError::BrokenOff {
+                    after,
+                    source: source.into(),
+                });
+            }
+            Ok(Some(Ok(piece))) => staged.write(&piece).await?,
+        }
+    }
+}

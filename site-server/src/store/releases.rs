@@ -1,0 +1,200 @@
+//! Releases: `releases/<release>/<file>`; listed once everything in them was verified.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use site_api::{ReleaseFile, ReleaseInfo};
+use snapshot::id::{BaselineId, ObjectId, ReleaseId};
+
+use super::{Staged, Store, StoreError, id, objects::receive};
+
+/// Largest file of a release, in bytes.
+const MAX_RELEASE_FILE_BYTES: u64 = 16 << 30;
+
+/// A release as the site lists it.
+pub type ListedRelease = ReleaseInfo;
+
+type Row = (Vec<u8>, Vec<u8>, String, i64, i64);
+
+fn listed(
+    (release, baseline, name, build_timestamp, published_ms): Row,
+) -> Result<ReleaseInfo, StoreError> {
+    Ok(ReleaseInfo {
+        release: ReleaseId::new(id(&release, "a release id")?),
+        baseline: BaselineId::new(id(&baseline, "a baseline id")?),
+        name,
+        build_timestamp,
+        published_ms,
+    })
+}
+
+impl Store {
+    /// Where a file of a release lies.
+    #[must_use]
+    pub fn release_path(&self, release: ReleaseId, file: ReleaseFile) -> PathBuf {
+        self.layout
+            .releases()
+            .join(release.to_string())
+            .join(file.name())
+    }
+
+    /// Receives a file of a release into the staging folder; [`Staged::commit`] it to
+    /// [`Store::release_path`].
+    ///
+    /// # Errors
+    /// As [`Store::put_object`].
+    pub async fn stage_release_file<E>(
+        &self,
+        pieces: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<Staged, StoreError>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut staged = Staged::create(&self.layout.staging(), MAX_RELEASE_FILE_BYTES).await?;
+        receive(&mut staged, pieces).await?;
+        Ok(staged)
+    }
+
+    /// A small file of a release, whole; `None` when it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::TooLarge`] above `limit` bytes.
+    pub async fn read_release_file(
+        &self,
+        release: ReleaseId,
+        file: ReleaseFile,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.release_path(release, file);
+        match tokio::fs::metadata(&path).await {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::io("look at", &path)(error)),
+            Ok(about) if about.len() > limit => return Err(StoreError::TooLarge { limit }),
+            Ok(_) => {}
+        }
+        tokio::fs::read(&path)
+            .await
+            .map(Some)
+            .map_err(StoreError::io("read", &path))
+    }
+
+    /// Opens a file of a release with its size; `None` when it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub async fn open_release_file(
+        &self,
+        release: ReleaseId,
+        file: ReleaseFile,
+    ) -> Result<Option<(tokio::fs::File, u64)>, StoreError> {
+        let path = self.release_path(release, file);
+        let opened = match tokio::fs::File::open(&path).await {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(StoreError::io("open", &path))?,
+        };
+        let bytes = opened
+            .metadata()
+            .await
+            .map_err(StoreError::io("look at", &path))?
+            .len();
+        Ok(Some((opened, bytes)))
+    }
+
+    /// Size and BLAKE3 of a file of a release, read from the disk; `None` when it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub async fn digest_release_file(
+        &self,
+        release: ReleaseId,
+        file: ReleaseFile,
+    ) -> Result<Option<(u64, ObjectId)>, StoreError> {
+        let path = self.release_path(release, file);
+        let named = path.clone();
+        let digested = tokio::task::spawn_blocking(move || {
+            let opened = match std::fs::File::open(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                opened => opened?,
+            };
+            let mut hash = blake3::Hasher::new();
+            hash.update_reader(&opened)?;
+            Ok(Some((
+                hash.count(),
+                ObjectId::new(*hash.finalize().as_bytes()),
+            )))
+        });
+        let digested: std::io::Result<_> = digested
+            .await
+            .unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        digested.map_err(StoreError::io("read", &named))
+    }
+
+    /// Lists a release whose files were verified. Listing it again keeps the first date.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn list_release(&self, info: &ReleaseInfo) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO releases (id, baseline, name, build_timestamp, published_ms) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(info.release.as_bytes().as_slice())
+        .bind(info.baseline.as_bytes().as_slice())
+        .bind(&info.name)
+        .bind(info.build_timestamp)
+        .bind(info.published_ms)
+        .execute(&self.db)
+        .await
+        .map_err(StoreError::db("list a release"))?;
+        Ok(())
+    }
+
+    /// Listed releases, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn releases(&self) -> Result<Vec<ReleaseInfo>, StoreError> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT id, baseline, name, build_timestamp, published_ms FROM releases ORDER BY published_ms DESC, id",
+        )
+        .fetch_all(&self.db)
+        .await
+        .map_err(StoreError::db("list releases"))?;
+        rows.into_iter().map(listed).collect()
+    }
+
+    /// A listed release.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn release(&self, release: ReleaseId) -> Result<Option<ReleaseInfo>, StoreError> {
+        let row: Option<Row> = sqlx::query_as(
+            "SELECT id, baseline, name, build_timestamp, published_ms FROM releases WHERE id = $1",
+        )
+        .bind(release.as_bytes().as_slice())
+        .fetch_optional(&self.db)
+        .await
+        .map_err(StoreError::db("look for a release"))?;
+        row.map(listed).transpose()
+    }
+
+    /// The newest listed release with this baseline.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn release_of_baseline(
+        &self,
+        baseline: BaselineId,
+    ) -> Result<Option<ReleaseInfo>, StoreError> {
+        let row: Option<Row> = sqlx::query_as(
+            "SELECT id, baseline, name, build_timestamp, published_ms FROM releases WHERE baseline = $1 \
+             ORDER BY published_ms DESC, id LIMIT 1",
+        )
+        .bind(baseline.as_bytes().as_slice())
+        .fetch_optional(&self.db)
+        .await
+        .map_err(StoreError::db("look for a baseline"))?;
+        row.map(listed).transpose()
+    }
+}

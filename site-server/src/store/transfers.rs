@@ -1,0 +1,312 @@
+//! Relays: to this site (`transfers`), and to the site a user chose (`next_sites`).
+
+use site_api::{Transfer, TransferState};
+use snapshot::id::{RecordId, SiteId, UserId};
+
+use super::{Store, StoreError, column, count, id};
+use crate::clock::now_ms;
+
+/// A relay to this site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming {
+    /// Whose snapshot.
+    pub user: UserId,
+    /// What, from where, how far.
+    pub transfer: Transfer,
+    /// Attempts that failed in a row.
+    pub tries: u32,
+}
+
+/// The site a user chose to be at next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextSite {
+    /// Who.
+    pub user: UserId,
+    /// Where.
+    pub site: SiteId,
+    /// What goes there; `None` while the user has no snapshot.
+    pub record: Option<RecordId>,
+    /// How far it is, as that site last said.
+    pub state: TransferState,
+    /// Bytes there.
+    pub bytes_done: u64,
+    /// Bytes lacking when it began.
+    pub bytes_total: u64,
+    /// Why it does not go on.
+    pub error: Option<String>,
+}
+
+const fn state_column(state: TransferState) -> &'static str {
+    match state {
+        TransferState::Waiting => "waiting",
+        TransferState::Running => "running",
+        TransferState::Done => "done",
+        TransferState::Failed => "failed",
+    }
+}
+
+fn state(column: &str) -> Result<TransferState, StoreError> {
+    match column {
+        "waiting" => Ok(TransferState::Waiting),
+        "running" => Ok(TransferState::Running),
+        "done" => Ok(TransferState::Done),
+        "failed" => Ok(TransferState::Failed),
+        _ => Err(StoreError::Corrupt("a state of a relay")),
+    }
+}
+
+type IncomingRow = (
+    Vec<u8>,
+    Vec<u8>,
+    Vec<u8>,
+    String,
+    i64,
+    i64,
+    Option<String>,
+    i64,
+);
+
+fn incoming(
+    (user, record, from, s, done, total, error, tries): IncomingRow,
+) -> Result<Incoming, StoreError> {
+    Ok(Incoming {
+        user: UserId::new(id(&user, "a user id")?),
+        transfer: Transfer {
+            record: RecordId::new(id(&record, "a record name")?),
+            from: SiteId::new(id(&from, "a site id")?),
+            state: state(&s)?,
+            bytes_done: count(done, "a size")?,
+            bytes_total: count(total, "a size")?,
+            error,
+        },
+        tries: u32::try_from(tries).unwrap_or(u32::MAX),
+    })
+}
+
+type NextRow = (
+    Vec<u8>,
+    Vec<u8>,
+    Option<Vec<u8>>,
+    String,
+    i64,
+    i64,
+    Option<String>,
+);
+
+fn next((user, site, record, s, done, total, error): NextRow) -> Result<NextSite, StoreError> {
+    Ok(NextSite {
+        user: UserId::new(id(&user, "a user id")?),
+        site: SiteId::new(id(&site, "a site id")?),
+        record: record
+            .map(|record| id(&record, "a record name"))
+            .transpose()?
+            .map(RecordId::new),
+        state: state(&s)?,
+        bytes_done: count(done, "a size")?,
+        bytes_total: count(total, "a size")?,
+        error,
+    })
+}
+
+impl Store {
+    /// Asks for a relay to this site. One that goes on for the same record is not disturbed; a failed
+    /// one begins again.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn ask_transfer(
+        &self,
+        user: UserId,
+        record: RecordId,
+        from: SiteId,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO transfers (user_id, record, from_site, state, bytes_done, bytes_total, error, tries, due_ms) \
+             VALUES ($1, $2, $3, 'waiting', 0, 0, NULL, 0, 0) ON CONFLICT (user_id) DO UPDATE SET \
+             record = excluded.record, from_site = excluded.from_site, state = 'waiting', bytes_done = 0, \
+             bytes_total = 0, error = NULL, tries = 0, due_ms = 0 \
+             WHERE transfers.record <> excluded.record OR transfers.state IN ('failed', 'done')",
+        )
+        .bind(user.as_bytes().as_slice())
+        .bind(record.as_bytes().as_slice())
+        .bind(from.as_bytes().as_slice())
+        .execute(&self.db)
+        .await
+        .map_err(StoreError::db("ask for a relay"))?;
+        Ok(())
+    }
+
+    /// The relay of one user to this site.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn transfer(&self, user: UserId) -> Result<Option<Incoming>, StoreError> {
+        let row: Option<IncomingRow> = sqlx::query_as(
+            "SELECT user_id, record, from_site, state, bytes_done, bytes_total, error, tries FROM transfers WHERE user_id = $1",
+        )
+        .bind(user.as_bytes().as_slice())
+        .fetch_optional(&self.db)
+        .await
+        .map_err(StoreError::db("look for a relay"))?;
+        row.map(incoming).transpose()
+    }
+
+    /// Relays to this site that are neither done nor failed and whose time has come. Those that ran
+    /// when the server stopped are among them.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn due_transfers(&self) -> Result<Vec<Incoming>, StoreError> {
+        let rows: Vec<IncomingRow> = sqlx::query_as(
+            "SELECT user_id, record, from_site, state, bytes_done, bytes_total, error, tries FROM transfers \
+             WHERE state IN ('waiting', 'running') AND due_ms <= $1 ORDER BY due_ms",
+        )
+        .bind(now_ms())
+        .fetch_all(&self.db)
+        .await
+        .map_err(StoreError::db("list relays"))?;
+        rows.into_iter().map(incoming).collect()
+    }
+
+    /// A relay runs: `total` bytes lack of which none came yet in this attempt.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn begin_transfer(
+        &self,
+        user: UserId,
+        record: RecordId,
+        lacking_bytes: u64,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE transfers SET state = 'running', error = NULL, bytes_total = bytes_done + $1 \
+             WHERE user_id = $2 AND record = $3",
+        )
+        .bind(column(lacking_bytes))
+        .bind(user.as_bytes().as_slice())
+        .bind(record.as_bytes().as_slice())
+        .execute(&self.db)
+        .await
+        .map_err(StoreError::db("begin a relay"))?;
+        Ok(())
+    }
+
+    /// A relay ended, or waits until `due_ms` for another attempt. A relay that was asked for
+    /// another record meanwhile is left alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn end_transfer(
+        &self,
+        user: UserId,
+        record: RecordId,
+        (to, due_ms): (TransferState, i64),
+        error: Option<&str>,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE transfers SET state = $1, error = $2, due_ms = $3, \
+             tries = CASE WHEN $1 = 'waiting' THEN tries + 1 ELSE 0 END WHERE user_id = $4 AND record = $5",
+        )
+        .bind(state_column(to))
+        .bind(error)
+        .bind(due_ms)
+        .bind(user.as_bytes().as_slice())
+        .bind(record.as_bytes().as_slice())
+        .execute(&self.db)
+        .await
+        .map_err(StoreError::db("end a relay"))?;
+        Ok(())
+    }
+
+    /// Notes where a user will be next; choosing the same site for the same record again is harmless
+    /// and begins a failed relay again.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn choose_next_site(
+        &self,
+        user: UserId,
+        site: SiteId,
+        record: Option<RecordId>,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO next_sites (user_id, site, record, state, bytes_done, bytes_total, error, due_ms) \
+             VALUES ($1, $2, $3, 'waiting', 0, 0, NULL, 0) ON CONFLICT (user_id) DO UPDATE SET site = excluded.site, \
+             record = excluded.record, state = 'waiting', bytes_done = 0, bytes_total = 0, error = NULL, due_ms = 0",
+        )
+        .bind(user.as_bytes().as_slice())
+        .bind(site.as_bytes().as_slice())
+        .bind(record.as_ref().map(|record| record.as_bytes().as_slice()))
+        .execute(&self.db)
+        .await
+        .map_err(StoreError::db("note a next site"))?;
+        Ok(())
+    }
+
+    /// The user goes nowhere in particular.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn forget_next_site(&self, user: UserId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM next_sites WHERE user_id = $1")
+            .bind(user.as_bytes().as_slice())
+            .execute(&self.db)
+            .await
+            .map_err(StoreError::db("forget a next site"))?;
+        Ok(())
+    }
+
+    /// Where a user will be next.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn next_site(&self, user: UserId) -> Result<Option<NextSite>, StoreError> {
+        let row: Option<NextRow> = sqlx::query_as(
+            "SELECT user_id, site, record, state, bytes_done, bytes_total, error FROM next_sites WHERE user_id = $1",
+        )
+        .bind(user.as_bytes().as_slice())
+        .fetch_optional(&self.db)
+        .await
+        .map_err(StoreError::db("look for a next site"))?;
+        row.map(next).transpose()
+    }
+
+    /// Choices whose site must be told or asked now.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn due_next_sites(&self) -> Result<Vec<NextSite>, StoreError> {
+        let rows: Vec<NextRow> = sqlx::query_as(
+            "SELECT user_id, site, record, state, bytes_done, bytes_total, error FROM next_sites \
+             WHERE record IS NOT NULL AND state IN ('waiting', 'running') AND due_ms <= $1 ORDER BY due_ms",
+        )
+        .bind(now_ms())
+        .fetch_all(&self.db)
+        .await
+        .map_err(StoreError::db("list next sites"))?;
+        rows.into_iter().map(next).collect()
+    }
+
+    /// Notes what the chosen site said about its relay, and when to ask it again.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn note_next_site(&self, said: &NextSite, due_ms: i64) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE next_sites SET state = $1, bytes_done = $2, bytes_total = $3, error = $4, due_ms = $5 \
+             WHERE user_id = $6 AND site = $7 AND record = $8",
+        )
+        .bind(state_column(said.state))
+        .bind(column(said.bytes_done))
+        .bind(column(said.bytes_total))
+        .bind(said.error.as_deref())
+        .bind(due_ms)
+        .bind(said.user.as_bytes().as_slice())
+        .bind(said.site.as_bytes().as_slice())
+        .bind(said.record.as_ref().map(|record| record.as_bytes().as_slice()))
+        .execute(&self.db)
+        .await
+        .map_err(StoreError::db("note the progress of a relay"))?;
+        Ok(())
+    }
+}

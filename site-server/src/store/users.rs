@@ -1,0 +1,358 @@
+//! Users and their cards, as every site knows them.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use site_api::{Registration, peer::UserRecord};
+use snapshot::id::{CardId, SiteId, UserId};
+use sqlx::{Sqlite, Transaction};
+
+use super::{Counter, Store, StoreError, WaitingKind, column, count, counters, id, outbox};
+
+/// A user who is not deleted. No `Debug`: it carries a password hash.
+#[derive(Clone)]
+pub struct User {
+    /// The user.
+    pub id: UserId,
+    /// User name.
+    pub name: String,
+    /// Ed25519 key of the user's records.
+    pub record_key: [u8; 32],
+    /// Argon2id PHC string.
+    pub password_phc: String,
+}
+
+/// The user a card belongs to. No `Debug`: see [`User`].
+#[derive(Clone)]
+pub struct CardUser {
+    /// Whose card it is.
+    pub user: User,
+    /// DER `SubjectPublicKeyInfo` of the card.
+    pub spki: Vec<u8>,
+    /// The wrapped user key.
+    pub slot: Vec<u8>,
+    /// True when a newer registration no longer has the card.
+    pub revoked: bool,
+}
+
+/// Why a registration was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum UserAddError {
+    /// The store failed.
+    #[error("add user {name}")]
+    Store {
+        /// Whom.
+        name: String,
+        /// Why.
+        source: StoreError,
+    },
+    /// Another user has the name.
+    #[error("the name {name} belongs to user {user} already; choose another name")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        user: UserId,
+    },
+    /// Another user has the card.
+    #[error("card {card} belongs to user {user} already; issue it anew with card issue --replace")]
+    CardTaken {
+        /// The card.
+        card: CardId,
+        /// Who has it.
+        user: UserId,
+    },
+}
+
+type CardRow = (Vec<u8>, String, Vec<u8>, String, Vec<u8>, Vec<u8>, i64);
+type UserRow = (Vec<u8>, String, Vec<u8>, String);
+
+fn user((user, name, record_key, password_phc): UserRow) -> Result<User, StoreError> {
+    Ok(User {
+        id: UserId::new(id(&user, "a user id")?),
+        name,
+        record_key: id(&record_key, "a record key")?,
+        password_phc,
+    })
+}
+
+impl Store {
+    /// A user by id.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn user(&self, user_id: UserId) -> Result<Option<User>, StoreError> {
+        let row: Option<UserRow> = sqlx::query_as(
+            "SELECT id, name, record_key, password_phc FROM users WHERE id = $1 AND deleted = 0",
+        )
+        .bind(user_id.as_bytes().as_slice())
+        .fetch_optional(&self.db)
+        .await
+        .map_err(StoreError::db("look for a user"))?;
+        row.map(user).transpose()
+    }
+
+    /// A user by name. Two sites that could not reach each other may both have given a name away;
+    /// then the lower user id has it everywhere.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn user_by_name(&self, name: &str) -> Result<Option<User>, StoreError> {
+        let row: Option<UserRow> = sqlx::query_as(
+            "SELECT id, name, record_key, password_phc FROM users WHERE name = $1 AND deleted = 0 ORDER BY id LIMIT 1",
+        )
+        .bind(name)
+        .fetch_optional(&self.db)
+        .await
+        .map_err(StoreError::db("look for a user"))?;
+        row.map(user).transpose()
+    }
+
+    /// The user of a card. Of two (see [`Store::user_by_name`]) the lower user id has it.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn user_by_card(&self, card: CardId) -> Result<Option<CardUser>, StoreError> {
+        let row: Option<CardRow> = sqlx::query_as(
+            "SELECT users.id, users.name, users.record_key, users.password_phc, cards.spki, cards.slot, cards.revoked \
+             FROM cards JOIN users ON users.id = cards.user_id \
+             WHERE cards.id = $1 AND users.deleted = 0 ORDER BY cards.revoked, users.id LIMIT 1",
+        )
+        .bind(card.as_bytes().as_slice())
+        .fetch_optional(&self.db)
+        .await
+        .map_err(StoreError::db("look for a card"))?;
+        row.map(|(user_id, name, key, phc, spki, slot, revoked)| {
+            Ok(CardUser {
+                user: user((user_id, name, key, phc))?,
+                spki,
+                slot,
+                revoked: revoked != 0,
+            })
+        })
+        .transpose()
+    }
+
+    /// Adds a user, or gives a known one (same id) a new registration and password, and puts it into
+    /// the outbox for every other site, in one transaction. Other processes may call this while the
+    /// server runs.
+    ///
+    /// # Errors
+    /// [`UserAddError`]; nothing changed then.
+    pub async fn add_user(
+        &self,
+        registration: Registration,
+        password_phc: String,
+        origin: SiteId,
+    ) -> Result<u64, UserAddError> {
+        let name = registration.name.clone();
+        let store = |source| UserAddError::Store {
+            name: name.clone(),
+            source,
+        };
+        let mut tx = self.write("add a user").await.map_err(store)?;
+        if let Some(user) = other_with_name(&mut tx, &registration)
+            .await
+            .map_err(store)?
+        {
+            return Err(UserAddError::NameTaken { name, user });
+        }
+        for card in &registration.cards {
+            if let Some(user) = other_with_card(&mut tx, card.card, registration.user)
+                .await
+                .map_err(store)?
+            {
+                return Err(UserAddError::CardTaken {
+                    card: card.card,
+                    user,
+                });
+            }
+        }
+        let version = version_in(&mut tx, registration.user)
+            .await
+            .map_err(store)?
+            .map_or(1, |(version, _)| version + 1);
+        let user = registration.user;
+        let record = UserRecord {
+            registration,
+            password_phc,
+            deleted: false,
+            version,
+            origin,
+        };
+        set_user(&mut tx, &record).await.map_err(store)?;
+        outbox::tell_all(&mut tx, user, WaitingKind::User)
+            .await
+            .map_err(store)?;
+        tx.commit()
+            .await
+            .map_err(StoreError::db("add a user"))
+            .map_err(store)?;
+        Ok(version)
+    }
+
+    /// Takes a user from another site if the version is newer: higher version, then higher origin.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn merge_user(&self, theirs: &UserRecord) -> Result<bool, StoreError> {
+        let mut tx = self.write("merge a user").await?;
+        let ours = version_in(&mut tx, theirs.registration.user).await?;
+        let newer = ours.is_none_or(|ours| (theirs.version, theirs.origin) > ours);
+        if newer {
+            set_user(&mut tx, theirs).await?;
+            counters::add(&mut tx, Counter::RecordsReceived, 1).await?;
+            tx.commit().await.map_err(StoreError::db("merge a user"))?;
+        }
+        Ok(newer)
+    }
+
+    /// A user as it travels, deleted ones included.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`], [`StoreError::Corrupt`].
+    pub async fn user_record(&self, user: UserId) -> Result<Option<UserRecord>, StoreError> {
+        let row: Option<(String, String, i64, i64, Vec<u8>)> = sqlx::query_as(
+            "SELECT registration, password_phc, deleted, version, origin FROM users WHERE id = $1",
+        )
+        .bind(user.as_bytes().as_slice())
+        .fetch_optional(&self.db)
+        .await
+        .map_err(StoreError::db("read a user"))?;
+        row.map(|(registration, password_phc, deleted, version, origin)| {
+            Ok(UserRecord {
+                registration: serde_json::from_str(&registration)
+                    .map_err(|_| StoreError::Corrupt("a registration"))?,
+                password_phc,
+                deleted: deleted != 0,
+                version: count(version, "a version")?,
+                origin: SiteId::new(id(&origin, "a site id")?),
+            })
+        })
+        .transpose()
+    }
+
+    /// User, version and origin of every user record, for the exchange of digests.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn user_versions(&self) -> Result<Vec<(UserId, u64, SiteId)>, StoreError> {
+        let rows: Vec<(Vec<u8>, i64, Vec<u8>)> =
+            sqlx::query_as("SELECT id, version, origin FROM users ORDER BY id")
+                .fetch_all(&self.db)
+                .await
+                .map_err(StoreError::db("list users"))?;
+        rows.into_iter()
+            .map(|(user, version, origin)| {
+                Ok((
+                    UserId::new(id(&user, "a user id")?),
+                    count(version, "a version")?,
+                    SiteId::new(id(&origin, "a site id")?),
+                ))
+            })
+            .collect()
+    }
+}
+
+async fn other_with_name(
+    tx: &mut Transaction<'static, Sqlite>,
+    who: &Registration,
+) -> Result<Option<UserId>, StoreError> {
+    let row: Option<(Vec<u8>,)> =
+        sqlx::query_as("SELECT id FROM users WHERE name = $1 AND deleted = 0 AND id <> $2 LIMIT 1")
+            .bind(&who.name)
+            .bind(who.user.as_bytes().as_slice())
+            .fetch_optional(&mut **tx)
+            .await
+            .map_err(StoreError::db("look for a name"))?;
+    row.map(|(user,)| Ok(UserId::new(id(&user, "a user id")?)))
+        .transpose()
+}
+
+async fn other_with_card(
+    tx: &mut Transaction<'static, Sqlite>,
+    card: CardId,
+    user: UserId,
+) -> Result<Option<UserId>, StoreError> {
+    let row: Option<(Vec<u8>,)> = sqlx::query_as(
+        "SELECT cards.user_id FROM cards JOIN users ON users.id = cards.user_id \
+         WHERE cards.id = $1 AND cards.revoked = 0 AND users.deleted = 0 AND users.id <> $2 LIMIT 1",
+    )
+    .bind(card.as_bytes().as_slice())
+    .bind(user.as_bytes().as_slice())
+    .fetch_optional(&mut **tx)
+    .await
+    .map_err(StoreError::db("look for a card"))?;
+    row.map(|(user,)| Ok(UserId::new(id(&user, "a user id")?)))
+        .transpose()
+}
+
+async fn version_in(
+    tx: &mut Transaction<'static, Sqlite>,
+    user: UserId,
+) -> Result<Option<(u64, SiteId)>, StoreError> {
+    let row: Option<(i64, Vec<u8>)> =
+        sqlx::query_as("SELECT version, origin FROM users WHERE id = $1")
+            .bind(user.as_bytes().as_slice())
+            .fetch_optional(&mut **tx)
+            .await
+            .map_err(StoreError::db("read a user"))?;
+    row.map(|(version, origin)| {
+        Ok((
+            count(version, "a version")?,
+            SiteId::new(id(&origin, "a site id")?),
+        ))
+    })
+    .transpose()
+}
+
+async fn set_user(
+    tx: &mut Transaction<'static, Sqlite>,
+    record: &UserRecord,
+) -> Result<(), StoreError> {
+    let who = &record.registration;
+    let mut record_key = [0; 32];
+    hex::decode_to_slice(&who.record_public_key, &mut record_key)
+        .map_err(|_| StoreError::Corrupt("a record key"))?;
+    let json = serde_json::to_string(who).map_err(|_| StoreError::Corrupt("a registration"))?;
+    sqlx::query(
+        "INSERT INTO users (id, name, record_key, password_phc, registration, deleted, version, origin) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET name = excluded.name, \
+         record_key = excluded.record_key, password_phc = excluded.password_phc, registration = excluded.registration, \
+         deleted = excluded.deleted, version = excluded.version, origin = excluded.origin",
+    )
+    .bind(who.user.as_bytes().as_slice())
+    .bind(&who.name)
+    .bind(record_key.as_slice())
+    .bind(&record.password_phc)
+    .bind(json)
+    .bind(i64::from(record.deleted))
+    .bind(column(record.version))
+    .bind(record.origin.as_bytes().as_slice())
+    .execute(&mut **tx)
+    .await
+    .map_err(StoreError::db("write a user"))?;
+    // Cards of an older version stay known as revoked, so that their holder is told so.
+    sqlx::query("UPDATE cards SET revoked = 1 WHERE user_id = $1")
+        .bind(who.user.as_bytes().as_slice())
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::db("revoke cards"))?;
+    for card in &who.cards {
+        let decode = |text: &str| {
+            STANDARD
+                .decode(text)
+                .map_err(|_| StoreError::Corrupt("base64"))
+        };
+        sqlx::query(
+            "INSERT INTO cards (id, user_id, spki, slot, revoked) VALUES ($1, $2, $3, $4, 0) ON CONFLICT (id, user_id) \
+             DO UPDATE SET spki = excluded.spki, slot = excluded.slot, revoked = 0",
+        )
+        .bind(card.card.as_bytes().as_slice())
+        .bind(who.user.as_bytes().as_slice())
+        .bind(decode(&card.spki_b64)?)
+        .bind(decode(&card.slot_b64)?)
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::db("write a card"))?;
+    }
+    Ok(())
+}
