@@ -1,0 +1,386 @@
+//! From a signed record to the user's tree on a fresh file system.
+//!
+//! Data walks: one thread fetches packs and checks their names, two open frames in the order they
+//! lie and write every file's part of each (`write`), as `plan` laid it out. Nothing is used before
+//! its name, its seal and its rules are checked; nothing in a manifest leads out of the tree.
+//! On the way the state for the next capture is written: it then reads only what changed.
+
+mod error;
+mod plan;
+mod write;
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+};
+
+use snapshot::{
+    frame::Decompressor,
+    id::ObjectId,
+    keys::SnapshotKeys,
+    manifest::{self, Manifest, Time},
+    pack::PackReader,
+    record::Record,
+};
+
+pub use self::error::ApplyError;
+use self::{
+    plan::{FrameJob, Plan},
+    write::Writer,
+};
+use crate::capture::{
+    BoxError, Phase, Progress, Progressed, SessionTree, State,
+    state::{Known, Row},
+    tree::Roots,
+};
+
+/// Threads that open frames and write files.
+const WORKERS: usize = 2;
+/// Frames that may wait for a worker: about two packs.
+const WAITING_FRAMES: usize = 16;
+/// Space left free beside the files, for the file system's own and for the first steps of a session.
+const SPARE_BYTES: u64 = 16 << 20;
+
+/// Gives sealed objects: from a site, or from the outbox.
+pub trait PackSource: Sync {
+    /// Gives an object. `bytes` is its length by the signed record: reading more is of no use.
+    /// Called by one thread, one object after the other, some packs ahead of the writing.
+    ///
+    /// # Errors
+    /// Whatever the source says. It ends the apply.
+    fn get(&self, id: ObjectId, bytes: u64) -> Result<Vec<u8>, BoxError>;
+}
+
+/// What to apply, and where.
+pub struct ApplyRequest<'a> {
+    /// Two empty directories; the overlay is not mounted.
+    pub tree: &'a SessionTree,
+    /// The user's keys.
+    pub keys: &'a SnapshotKeys,
+    /// The snapshot: a record verified with the user's public key.
+    pub record: &'a Record,
+}
+
+/// A finished apply.
+#[derive(Debug)]
+pub struct Applied {
+    /// Entries written.
+    pub entries: u64,
+    /// Files among them.
+    pub files: u64,
+    /// Bytes of files, holes not counted.
+    pub bytes: u64,
+    /// Sealed bytes fetched.
+    pub fetched_bytes: u64,
+    /// For the first capture.
+    pub state: State,
+}
+
+/// Applies a snapshot.
+///
+/// Memory: some 50 MB and 150 bytes for each entry. Needs root, and `/proc` mounted.
+///
+/// # Errors
+/// [`ApplyError`]: the tree is not whole; make its file system again before another try.
+pub fn apply(
+    request: &ApplyRequest<'_>,
+    source: &dyn PackSource,
+    progress: &dyn Progress,
+) -> Result<Applied, ApplyError> {
+    let roots = Roots::open(request.tree).map_err(ApplyError::Open)?;
+    check_empty(&roots)?;
+    let fetcher = Fetcher {
+        source,
+        progress,
+        bytes: AtomicU64::new(0),
+        total: request.record.total_bytes(),
+    };
+    let manifest = fetch_manifest(request, &fetcher)?;
+    let plan = Plan::new(&manifest);
+    check_room(&roots, plan.bytes)?;
+    let writer = Writer {
+        roots: &roots,
+        plan: &plan,
+    };
+    writer.directories()?;
+    let mut rows = Vec::new();
+    let meter = Meter {
+        progress,
+        plan: &plan,
+        bytes: AtomicU64::new(0),
+        files: AtomicU64::new(0),
+    };
+    let made = writer.empty_files(&mut rows)?;
+    meter.add(0, made);
+    let chunks = write_frames(request.keys, &fetcher, &writer, &meter, &mut rows)?;
+    rows.sort_unstable_by_key(|row| row.entry);
+    writer.others(&mut rows)?;
+    writer.finish_directories()?;
+    let (entries, files, bytes) = (manifest.entries.len() as u64, plan.files, plan.bytes);
+    // Nobody else writes to a fresh file system: every row is good, however young.
+    let trusted_before = Time {
+        seconds: i64::MAX,
+        nanos: 0,
+    };
+    let state = State {
+        manifest,
+        rows,
+        chunks,
+        trusted_before,
+    };
+    Ok(Applied {
+        entries,
+        files,
+        bytes,
+        fetched_bytes: fetcher.bytes.into_inner(),
+        state,
+    })
+}
+
+fn check_empty(roots: &Roots) -> Result<(), ApplyError> {
+    for root in [&b""[..], b"home"] {
+        let names = roots
+            .open_dir(root)
+            .and_then(rustix::fs::Dir::new)
+            .map_err(ApplyError::Open)?;
+        for name in names {
+            let name = name.map_err(ApplyError::Open)?;
+            if !matches!(name.file_name().to_bytes(), b"." | b"..") {
+                return Err(ApplyError::NotEmpty);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_room(roots: &Roots, need: u64) -> Result<(), ApplyError> {
+    let free = rustix::fs::fstatvfs(roots.locate(b"home").0).map_err(ApplyError::Open)?;
+    let have = free.f_bavail.saturating_mul(free.f_frsize);
+    if need.saturating_add(SPARE_BYTES) > have {
+        return Err(ApplyError::NoRoom { need, have });
+    }
+    Ok(())
+}
+
+fn fetch_manifest(
+    request: &ApplyRequest<'_>,
+    fetcher: &Fetcher<'_>,
+) -> Result<Manifest, ApplyError> {
+    let record = request.record;
+    let [(object, bytes)] = record.manifests[..] else {
+        return Err(ApplyError::Deltas {
+            have: record.manifests.len(),
+        });
+    };
+    let sealed = fetcher.get(object, bytes)?;
+    let manifest = manifest::open(request.keys, &sealed)
+        .map_err(|source| ApplyError::Manifest { object, source })?;
+    if manifest.baseline != record.baseline {
+        return Err(ApplyError::Mismatch {
+            rule: "both name the same baseline",
+        });
+    }
+    let listed: std::collections::HashSet<_> = record.packs.iter().collect();
+    if !manifest.packs.iter().all(|pack| listed.contains(pack)) {
+        return Err(ApplyError::Mismatch {
+            rule: "the record lists every pack of the manifest",
+        });
+    }
+    Ok(manifest)
+}
+
+/// Fetches objects and checks their names.
+struct Fetcher<'a> {
+    source: &'a dyn PackSource,
+    progress: &'a dyn Progress,
+    bytes: AtomicU64,
+    total: u64,
+}
+
+impl Fetcher<'_> {
+    fn get(&self, object: ObjectId, bytes: u64) -> Result<Vec<u8>, ApplyError> {
+        let sealed = self
+            .source
+            .get(object, bytes)
+            .map_err(|source| ApplyError::Fetch { object, source })?;
+        if sealed.len() as u64 != bytes || ObjectId::of(&sealed) != object {
+            return Err(ApplyError::WrongName { object });
+        }
+        let done = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let (phase, bytes_total) = (Phase::Fetch, self.total);
+        self.progress.progress(Progressed {
+            phase,
+            bytes: done,
+            bytes_total,
+            files: 0,
+            files_total: 0,
+        });
+        Ok(sealed)
+    }
+}
+
+/// Tells how much is written.
+struct Meter<'a> {
+    progress: &'a dyn Progress,
+    plan: &'a Plan<'a>,
+    bytes: AtomicU64,
+    files: AtomicU64,
+}
+
+impl Meter<'_> {
+    fn add(&self, bytes: u64, files: u64) {
+        self.progress.progress(Progressed {
+            phase: Phase::Write,
+            bytes: self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes,
+            bytes_total: self.plan.bytes,
+            files: self.files.fetch_add(files, Ordering::Relaxed) + files,
+            files_total: self.plan.files,
+        });
+    }
+}
+
+/// A frame for a worker.
+struct Task {
+    object: ObjectId,
+    pack: Arc<PackReader<Vec<u8>>>,
+    job: FrameJob,
+}
+
+/// Fetches all packs and writes all frames; gives where every chunk lies.
+fn write_frames(
+    keys: &SnapshotKeys,
+    fetcher: &Fetcher<'_>,
+    writer: &Writer<'_>,
+    meter: &Meter<'_>,
+    rows: &mut Vec<Row>,
+) -> Result<Vec<Known>, ApplyError> {
+    let stop = AtomicBool::new(false);
+    let packs = writer.plan.packs();
+    if packs.is_empty() {
+        return Ok(Vec::new());
+    }
+    thread::scope(|scope| {
+        let (tasks, waiting) = sync_channel(WAITING_FRAMES);
+        let waiting = Arc::new(Mutex::new(waiting));
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|_| {
+                let waiting = Arc::clone(&waiting);
+                let stop = &stop;
+                scope.spawn(move || {
+                    let done = work(&waiting, writer, meter, stop);
+                    if done.is_err() {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                    done
+                })
+            })
+            .collect();
+        // When the last worker is gone the receiving end is too, and sending fails.
+        drop(waiting);
+        let chunks = fetch_packs(keys, fetcher, writer.plan.manifest, packs, &tasks, &stop);
+        drop(tasks);
+        let mut stopped = None;
+        let mut failed = None;
+        for worker in workers {
+            match worker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            {
+                Ok(done) => rows.extend(done),
+                Err(ApplyError::Stopped) => stopped = Some(ApplyError::Stopped),
+                Err(error) => failed = Some(error),
+            }
+        }
+        match (failed, chunks, stopped) {
+            (Some(error), _, _) | (None, Err(error), _) | (None, Ok(_), Some(error)) => Err(error),
+            (None, Ok(chunks), None) => Ok(chunks),
+        }
+    })
+}
+
+fn fetch_packs(
+    keys: &SnapshotKeys,
+    fetcher: &Fetcher<'_>,
+    manifest: &Manifest,
+    packs: Vec<(u32, Vec<FrameJob>)>,
+    tasks: &SyncSender<Task>,
+    stop: &AtomicBool,
+) -> Result<Vec<Known>, ApplyError> {
+    let fetch_all = || {
+        let mut chunks = Vec::new();
+        for (number, jobs) in packs {
+            if stop.load(Ordering::Relaxed) {
+                return Err(ApplyError::Stopped);
+            }
+            let listed = manifest.packs.get(number as usize);
+            let (object, bytes) = *listed.ok_or(ApplyError::Mismatch {
+                rule: "every pack a file needs is listed",
+            })?;
+            let pack = PackReader::open(keys, fetcher.get(object, bytes)?)
+                .map_err(|source| ApplyError::Pack { object, source })?;
+            chunks.extend(pack.chunks().iter().map(|chunk| Known {
+                id: chunk.id,
+                pack: number,
+                frame: chunk.frame,
+                offset: chunk.offset,
+                bytes: chunk.bytes,
+            }));
+            let pack = Arc::new(pack);
+            for job in jobs {
+                let pack = Arc::clone(&pack);
+                tasks
+                    .send(Task { object, pack, job })
+                    .map_err(|_| ApplyError::Stopped)?;
+            }
+        }
+        Ok(chunks)
+    };
+    let chunks = fetch_all();
+    if chunks.is_err() {
+        stop.store(true, Ordering::Relaxed);
+    }
+    chunks
+}
+
+/// One worker: opens frames and writes what is in them.
+fn work(
+    waiting: &Mutex<Receiver<Task>>,
+    writer: &Writer<'_>,
+    meter: &Meter<'_>,
+    stop: &AtomicBool,
+) -> Result<Vec<Row>, ApplyError> {
+    let mut unzstd = Decompressor::new()?;
+    let (mut scratch, mut plain) = (Vec::new(), Vec::new());
+    let mut rows = Vec::new();
+    loop {
+        let task = waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv();
+        let Ok(Task { object, pack, job }) = task else {
+            return Ok(rows);
+        };
+        if stop.load(Ordering::Relaxed) {
+            return Err(ApplyError::Stopped);
+        }
+        pack.frame(job.frame, &mut unzstd, &mut scratch, &mut plain)
+            .map_err(|source| ApplyError::Pack { object, source })?;
+        for segments in writer.plan.by_file(&job) {
+            let written = writer.segments(segments, &plain)?;
+            let (row, whole) = written.ok_or(ApplyError::ShortFrame {
+                object,
+                frame: job.frame,
+            })?;
+            rows.extend(row);
+            let bytes = segments
+                .iter()
+                .map(|segment| u64::from(segment.bytes))
+                .sum();
+            meter.add(bytes, u64::from(whole));
+        }
+    }
+}

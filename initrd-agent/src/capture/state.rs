@@ -1,0 +1,338 @@
+//! What one capture or apply leaves for the next capture: the manifest, what the file system said
+//! about every file, and where every chunk lies.
+//!
+//! The file holds names and keyed chunk ids in the clear, so it belongs on the encrypted session
+//! file system. A capture works without it: it then reads everything and pushes everything again.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use snapshot::{
+    ParseError,
+    diff::Stat,
+    id::ChunkId,
+    manifest::{Entry, EntryKind, Manifest, Time},
+};
+
+const MAGIC: &[u8; 8] = b"FKST\x01\0\0\0";
+const STAT_BYTES: usize = 4 + 8 + 8 + 4;
+const CHUNK_BYTES: usize = 16 + 4 * 4;
+
+/// A chunk of an earlier pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) id: ChunkId,
+    pub(crate) pack: u32,
+    pub(crate) frame: u32,
+    pub(crate) offset: u32,
+    pub(crate) bytes: u32,
+}
+
+/// What the file system said about a file of the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// Which entry.
+    pub(crate) entry: u32,
+    pub(crate) inode: u64,
+    pub(crate) ctime: Time,
+}
+
+/// What is known about the tree as it was at the last capture or apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    pub(crate) manifest: Manifest,
+    /// Sorted by entry. Files that were torn have none.
+    pub(crate) rows: Vec<Row>,
+    pub(crate) chunks: Vec<Known>,
+    /// Files whose ctime is not before this might have changed since without a sign.
+    pub(crate) trusted_before: Time,
+}
+
+/// Why a state could not be kept or found.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file could not be written.
+    #[error("write the state of the last capture to {path}")]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file could not be read.
+    #[error("read the state of the last capture from {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not whole.
+    #[error("the state of the last capture is not whole; the next capture reads every file")]
+    Damaged,
+    /// The manifest in it breaks a rule.
+    #[error("read the manifest in the state of the last capture")]
+    Manifest(#[from] ParseError),
+}
+
+impl State {
+    /// Writes the state to a new file beside `path`, readable by root only, then renames it.
+    ///
+    /// # Errors
+    /// [`StateError::Write`]: the earlier file is still there.
+    pub fn save(&self, path: &Path) -> Result<(), StateError> {
+        let fail = |source| StateError::Write {
+            path: path.to_owned(),
+            source,
+        };
+        let bytes = self.encode()?;
+        let beside = path.with_extension("new");
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&beside).map_err(fail)?;
+        file.write_all(&bytes).map_err(fail)?;
+        fs::rename(&beside, path).map_err(fail)
+    }
+
+    /// Reads what [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// [`StateError`]: there is none, or it is damaged. Capture without it then.
+    pub fn load(path: &Path) -> Result<Self, StateError> {
+        let bytes = fs::read(path).map_err(|source| StateError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::decode(&bytes)
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, StateError> {
+        let manifest = self.manifest.encode()?;
+        let room = self.rows.len() * STAT_BYTES + self.chunks.len() * CHUNK_BYTES;
+        let mut body = Vec::with_capacity(manifest.len() + room + 64);
+        put_time(&mut body, self.trusted_before);
+        for len in [manifest.len(), self.rows.len(), self.chunks.len()] {
+            body.extend_from_slice(&(len as u64).to_le_bytes());
+        }
+        body.extend_from_slice(&manifest);
+        for row in &self.rows {
+            body.extend_from_slice(&row.entry.to_le_bytes());
+            body.extend_from_slice(&row.inode.to_le_bytes());
+            put_time(&mut body, row.ctime);
+        }
+        for chunk in &self.chunks {
+            body.extend_from_slice(chunk.id.as_bytes());
+            for number in [chunk.pack, chunk.frame, chunk.offset, chunk.bytes] {
+                body.extend_from_slice(&number.to_le_bytes());
+            }
+        }
+        Ok([&MAGIC[..], blake3::hash(&body).as_bytes(), &body].concat())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, StateError> {
+        let mut outer = Fields(bytes);
+        let (magic, hash) = (outer.array::<8>()?, outer.array::<32>()?);
+        if magic != *MAGIC || blake3::hash(outer.0) != blake3::Hash::from_bytes(hash) {
+            return Err(StateError::Damaged);
+        }
+        let mut body = outer;
+        let trusted_before = body.time()?;
+        let (manifest, rows, chunks) = (body.len()?, body.len()?, body.len()?);
+        let manifest = Manifest::decode(body.take(manifest)?)?;
+        let rows = (0..body.fits(rows, STAT_BYTES)?)
+            .map(|_| {
+                Ok(Row {
+                    entry: body.u32()?,
+                    inode: body.u64()?,
+                    ctime: body.time()?,
+                })
+            })
+            .collect::<Result<_, StateError>>()?;
+        let chunks = (0..body.fits(chunks, CHUNK_BYTES)?)
+            .map(|_| {
+                let id = ChunkId::new(body.array()?);
+                let (pack, frame) = (body.u32()?, body.u32()?);
+                Ok(Known {
+                    id,
+                    pack,
+                    frame,
+                    offset: body.u32()?,
+                    bytes: body.u32()?,
+                })
+            })
+            .collect::<Result<_, StateError>>()?;
+        match body.0 {
+            [] => Ok(Self {
+                manifest,
+                rows,
+                chunks,
+                trusted_before,
+            }),
+            _ => Err(StateError::Damaged),
+        }
+    }
+}
+
+fn put_time(out: &mut Vec<u8>, time: Time) {
+    out.extend_from_slice(&time.seconds.to_le_bytes());
+    out.extend_from_slice(&time.nanos.to_le_bytes());
+}
+
+/// Fixed fields one after the other; what is not there is [`StateError::Damaged`].
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], StateError> {
+        let (head, tail) = self.0.split_at_checked(len).ok_or(StateError::Damaged)?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], StateError> {
+        let (head, tail) = self.0.split_first_chunk::<N>().ok_or(StateError::Damaged)?;
+        self.0 = tail;
+        Ok(*head)
+    }
+
+    fn u32(&mut self) -> Result<u32, StateError> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, StateError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn time(&mut self) -> Result<Time, StateError> {
+        Ok(Time {
+            seconds: i64::from_le_bytes(self.array()?),
+            nanos: self.u32()?,
+        })
+    }
+
+    fn len(&mut self) -> Result<usize, StateError> {
+        usize::try_from(self.u64()?).map_err(|_| StateError::Damaged)
+    }
+
+    fn fits(&self, count: usize, each: usize) -> Result<usize, StateError> {
+        match count.checked_mul(each) {
+            Some(want) if want <= self.0.len() => Ok(count),
+            _ => Err(StateError::Damaged),
+        }
+    }
+}
+
+/// The state as the walk asks for it.
+pub(crate) struct Seen<'a>(pub(crate) Option<&'a State>);
+
+/// A file as it was.
+pub(crate) struct SeenFile<'a> {
+    pub(crate) entry: &'a Entry,
+    pub(crate) stat: Stat,
+}
+
+impl<'a> Seen<'a> {
+    /// The file that was at `path`; when that was another name of it, the name that holds its data.
+    pub(crate) fn file(&self, path: &[u8], now: &Stat) -> Option<SeenFile<'a>> {
+        let state = self.0?;
+        let entries = &state.manifest.entries;
+        let find = |path: &[u8]| {
+            entries
+                .binary_search_by(|entry| entry.path.as_slice().cmp(path))
+                .ok()
+        };
+        let mut at = find(path)?;
+        if let EntryKind::Hardlink { target } = &entries.get(at)?.kind {
+            at = find(target)?;
+        }
+        let entry = entries.get(at)?;
+        let EntryKind::File(data) = &entry.kind else {
+            return None;
+        };
+        let number = u32::try_from(at).ok()?;
+        let row = state
+            .rows
+            .binary_search_by_key(&number, |row| row.entry)
+            .ok();
+        let row = row.and_then(|row| state.rows.get(row))?;
+        let stat = Stat {
+            inode: row.inode,
+            size: data.size,
+            mtime: entry.meta.mtime,
+            ctime: row.ctime,
+        };
+        (stat.inode == now.inode).then_some(SeenFile { entry, stat })
+    }
+
+    pub(crate) fn trusted_before(&self) -> Time {
+        self.0.map_or(
+            Time {
+                seconds: i64::MIN,
+                nanos: 0,
+            },
+            |state| state.trusted_before,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use snapshot::{id::BaselineId, manifest::Meta};
+
+    use super::*;
+
+    fn state() -> State {
+        let root = Entry {
+            path: vec![],
+            kind: EntryKind::Directory { opaque: false },
+            meta: Meta::default(),
+        };
+        State {
+            manifest: Manifest {
+                baseline: BaselineId::new([1; 32]),
+                packs: vec![],
+                entries: vec![root],
+            },
+            rows: vec![Row {
+                entry: 3,
+                inode: 4,
+                ctime: Time {
+                    seconds: -5,
+                    nanos: 6,
+                },
+            }],
+            chunks: vec![Known {
+                id: ChunkId::new([7; 16]),
+                pack: 8,
+                frame: 9,
+                offset: 10,
+                bytes: 11,
+            }],
+            trusted_before: Time {
+                seconds: 12,
+                nanos: 13,
+            },
+        }
+    }
+
+    #[test]
+    fn a_state_comes_back_and_a_damaged_one_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        state().save(&path).unwrap();
+        assert_eq!(State::load(&path).unwrap(), state());
+        let bytes = fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1;
+            assert!(
+                matches!(State::decode(&bad), Err(StateError::Damaged)),
+                "{at}"
+            );
+            assert!(State::decode(&bytes[..at]).is_err(), "{at}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Extended attributes, and what the overlay's own ones mean.
+//!
+//! In an upper directory `trusted.overlay.*` belongs to overlayfs; attributes of that name set in
+//! the running system are stored there as `trusted.overlay.overlay.*`.
+//! Source: Linux `Documentation/filesystems/overlayfs.rst`.
+
+use rustix::{
+    fd::BorrowedFd,
+    fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, lgetxattr, llistxattr, lsetxattr},
+    io::Errno,
+};
+use snapshot::manifest::Xattr;
+
+use super::tree::Side;
+
+const OVERLAY: &[u8] = b"trusted.overlay.";
+const ESCAPED: &[u8] = b"trusted.overlay.overlay.";
+const OPAQUE: &[u8] = b"trusted.overlay.opaque";
+
+/// What has attributes: an open file, or a path that is not followed.
+#[derive(Clone, Copy)]
+pub(crate) enum Holder<'a> {
+    /// A file or directory.
+    Open(BorrowedFd<'a>),
+    /// Anything; a path whose last name may be a symlink.
+    Path(&'a [u8]),
+}
+
+/// Attributes of an entry.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Attributes {
+    /// As the running system sees them, sorted.
+    pub(crate) xattrs: Vec<Xattr>,
+    /// The directory hides what the baseline has.
+    pub(crate) opaque: bool,
+    /// The entry needs the baseline's data or another name of it: the overlay was mounted with
+    /// `redirect_dir` or `metacopy`.
+    pub(crate) redirected: bool,
+}
+
+impl Holder<'_> {
+    fn list(self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        match self {
+            Self::Open(file) => flistxattr(file, buffer),
+            Self::Path(path) => llistxattr(path, buffer),
+        }
+    }
+
+    fn get(self, name: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
+        match self {
+            Self::Open(file) => fgetxattr(file, name, buffer),
+            Self::Path(path) => lgetxattr(path, name, buffer),
+        }
+    }
+
+    fn set(self, name: &[u8], value: &[u8]) -> Result<(), Errno> {
+        match self {
+            Self::Open(file) => fsetxattr(file, name, value, XattrFlags::empty()),
+            Self::Path(path) => lsetxattr(path, name, value, XattrFlags::empty()),
+        }
+    }
+}
+
+/// Reads all attributes.
+pub(crate) fn read(holder: Holder<'_>, side: Side) -> Result<Attributes, Errno> {
+    let names = match grow(|buffer| holder.list(buffer)) {
+        Err(Errno::OPNOTSUPP) => return Ok(Attributes::default()),
+        names => names?,
+    };
+    let mut out = Attributes::default();
+    for name in names
+        .split(|&byte| byte == 0)
+        .filter(|name| !name.is_empty())
+    {
+        let value = match grow(|buffer| holder.get(name, buffer)) {
+            Err(Errno::NODATA) => continue, // removed since it was listed
+            value => value?,
+        };
+        match (side, name.strip_prefix(OVERLAY)) {
+            (Side::Upper, Some(b"opaque")) => out.opaque = value == b"y",
+            (Side::Upper, Some(b"redirect" | b"metacopy")) => out.redirected = true,
+            (Side::Upper, Some(own)) => {
+                if own.starts_with(b"overlay.") {
+                    out.xattrs.push(Xattr {
+                        name: [b"trusted.", own].concat(),
+                        value,
+                    });
+                }
+            }
+            _ => out.xattrs.push(Xattr {
+                name: name.to_vec(),
+                value,
+            }),
+        }
+    }
+    out.xattrs.sort();
+    Ok(out)
+}
+
+/// Sets attributes, and hides the baseline beneath an opaque directory.
+pub(crate) fn write(
+    holder: Holder<'_>,
+    side: Side,
+    xattrs: &[Xattr],
+    opaque: bool,
+) -> Result<(), Errno> {
+    for xattr in xattrs {
+        match xattr.name.strip_prefix(OVERLAY) {
+            Some(own) if side == Side::Upper => {
+                holder.set(&[ESCAPED, own].concat(), &xattr.value)?
+            }
+            _ => holder.set(&xattr.name, &xattr.value)?,
+        }
+    }
+    // Outside of an upper there is no baseline to hide.
+    if opaque && side == Side::Upper {
+        holder.set(OPAQUE, b"y")
+    } else {
+        Ok(())
+    }
+}
+
+/// Calls `fill` with more and more room until its answer fits.
+fn grow(mut fill: impl FnMut(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
+    let mut small = [0; 256];
+    match fill(&mut small) {
+        Err(Errno::RANGE) => {}
+        len => return Ok(small.get(..len?).unwrap_or_default().to_vec()),
+    }
+    // The kernel's own limit for a list and for a value.
+    let mut large = vec![0; 65_536];
+    let len = fill(&mut large)?;
+    large.truncate(len);
+    Ok(large)
+}
