@@ -1,1 +1,36 @@
-//! Placeholder.
+//! From a recipe to a signed release that PCs boot and are restored to.
+//!
+//! Rooms, in the order data walks through them: [`recipe`] says what is wanted, [`lock`] which exact
+//! packages that means ([`resolve`] chooses them), [`fetch`] gets and checks them, [`tree`] installs or
+//! unpacks them, [`image`] makes the verified file system, [`boot`] kernel and initrd, [`manifest`]
+//! describes and signs all, [`publish`] puts it on sites. [`build`](mod@build) walks through them.
+//! Beside them [`release_key`], [`cache`], [`space`], [`progress`], [`command`] and [`files`].
+#![forbid(unsafe_code)]
+
+pub mod recipe;
+
+pub mod lock;
+pub mod resolve;
+
+pub mod fetch;
+
+pub mod tree;
+
+pub mod image;
+
+pub mod boot;
+
+pub mod manifest;
+
+pub mod publish;
+
+pub mod build;
+
+pub mod cache;
+pub mod command;
+pub mod exit;
+pub mod files;
+pub mod http;
+pub mod progress;
+pub mod release_key;
+pub mod space;

@@ -1,3 +1,162 @@
-//! Placeholder.
+//! Command line of the builder.
 
-fn main() {}
+use std::{path::PathBuf, process::ExitCode};
+
+use builder::{
+    build::{self, Order, SiteOrder},
+    exit,
+    progress::{Progress, Reader},
+    publish::Publisher,
+    release_key::ReleaseKey,
+};
+use clap::{Args, Parser, Subcommand};
+
+/// Builds what shared PCs boot and are restored to, and puts it on sites.
+///
+/// Exit codes: 1 failed, 2 wrong arguments, 3 a locked package is gone from the archive (make a new lock with
+/// --update-lock), 4 no network, 5 no space.
+#[derive(Parser)]
+#[command(name = "furoshiki-builder", version)]
+struct Cli {
+    /// One JSON object a line on standard output, for programs.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Builds a release from a recipe.
+    Build(BuildArgs),
+    /// Makes the key that signs releases.
+    Keygen {
+        /// Folder for release.key (secret) and release.pub.
+        dir: PathBuf,
+    },
+    /// Puts a release on sites.
+    Publish(PublishArgs),
+}
+
+#[derive(Args)]
+struct BuildArgs {
+    /// Folder with recipe.toml.
+    recipe: PathBuf,
+    /// Folder the release is written to.
+    #[arg(short, long)]
+    out: PathBuf,
+    /// The furoshiki-agent program that goes into the initrd.
+    #[arg(long)]
+    agent: PathBuf,
+    /// Certificate (PEM) of the CA that signs the sites' certificates; PCs trust no other.
+    #[arg(long)]
+    site_ca: PathBuf,
+    /// Folder made by `keygen`.
+    #[arg(long)]
+    release_key: PathBuf,
+    /// Folder of things made before.
+    #[arg(long, default_value = "target/build-cache")]
+    cache: PathBuf,
+    /// Lock file to use in place of recipe.lock beside the recipe.
+    #[arg(long)]
+    lock: Option<PathBuf>,
+    /// Choose the newest packages and write the lock anew.
+    #[arg(long)]
+    update_lock: bool,
+    /// Build timestamp in seconds since 1970, in place of the lock's.
+    #[arg(long, env = "SOURCE_DATE_EPOCH")]
+    build_timestamp: Option<i64>,
+}
+
+#[derive(Args)]
+struct PublishArgs {
+    /// Folder of the release.
+    release: PathBuf,
+    /// Address of a site, https://…; may be repeated.
+    #[arg(long = "site", required = true, num_args = 1..)]
+    sites: Vec<String>,
+    /// Certificate (PEM) of the CA that signs the sites' certificates.
+    #[arg(long)]
+    site_ca: PathBuf,
+    /// File with the operator's token, as `furoshiki-site init` wrote it; one for each site, in the same
+    /// order, or one for all.
+    #[arg(long = "operator-token-file", required = true, num_args = 1..)]
+    operator_token_files: Vec<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let progress = Progress::new(Reader::choose(cli.json));
+    let result = match cli.command {
+        Command::Build(args) => run_build(args, &progress),
+        Command::Keygen { dir } => run_keygen(dir, &progress),
+        Command::Publish(args) => run_publish(&args, &progress),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(exit::code(error.as_ref()))
+        }
+    }
+}
+
+fn run_build(args: BuildArgs, progress: &Progress) -> anyhow::Result<ExitCode> {
+    let order = Order {
+        recipe: args.recipe,
+        out: args.out,
+        cache: args.cache,
+        lock: args.lock,
+        update_lock: args.update_lock,
+        site: SiteOrder {
+            agent: args.agent,
+            site_ca: args.site_ca,
+            release_key: args.release_key,
+        },
+        build_timestamp: args.build_timestamp,
+    };
+    let built = build::build(&order, progress)?;
+    let (release, baseline, time) = (built.release, built.baseline, built.build_timestamp);
+    progress.result(
+        &format!("release {release}\nbaseline {baseline}\nbuild timestamp {time}"),
+        &serde_json::json!({ "release": release, "baseline": baseline, "build_timestamp": time }),
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_keygen(dir: PathBuf, progress: &Progress) -> anyhow::Result<ExitCode> {
+    let public = hex::encode(ReleaseKey::generate(&dir)?);
+    progress.result(
+        &format!("release key {public}"),
+        &serde_json::json!({ "release_key": public }),
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_publish(args: &PublishArgs, progress: &Progress) -> anyhow::Result<ExitCode> {
+    let tokens = &args.operator_token_files;
+    anyhow::ensure!(
+        tokens.len() == 1 || tokens.len() == args.sites.len(),
+        "{} sites need one operator token file or {}, not {}",
+        args.sites.len(),
+        args.sites.len(),
+        tokens.len()
+    );
+    let mut code = ExitCode::SUCCESS;
+    for (site, token) in args.sites.iter().zip(tokens.iter().cycle()) {
+        let publisher = Publisher::open(&args.release, &args.site_ca, token)?;
+        match publisher.publish(site, progress) {
+            Ok(info) => progress.result(
+                &format!("{site}: release {} recorded, build timestamp {}", info.release, info.build_timestamp),
+                &serde_json::json!({ "site": site, "release": info.release, "build_timestamp": info.build_timestamp }),
+            ),
+            Err(error) => {
+                let failed = exit::code(&error);
+                let error = anyhow::Error::from(error);
+                eprintln!("error: {site}: {error:#}");
+                code = ExitCode::from(failed);
+            }
+        }
+    }
+    Ok(code)
+}

@@ -1,0 +1,53 @@
+//! Boot: from unpacked packages to kernel, initrd and unified kernel image.
+//!
+//! [`modules`] chooses drivers, [`elf`] finds the libraries programs need, [`initrd`] makes the part
+//! every release shares, [`site_part`] the part with the agent and the site's keys, [`cpio`] writes
+//! both, [`uki`] joins kernel, initrd and command line into one file firmware starts.
+
+pub mod cpio;
+pub mod elf;
+pub mod initrd;
+pub mod modules;
+pub mod site_part;
+pub mod uki;
+
+use std::io;
+
+use crate::{command::CommandError, files::FileError, tree::TreeError};
+
+/// Why the boot files could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// A file.
+    #[error("make the initrd")]
+    File(#[from] FileError),
+    /// Its tree.
+    #[error("make the initrd's tree")]
+    Tree(#[from] TreeError),
+    /// Its programs.
+    #[error("find the libraries of the initrd")]
+    Elf(#[from] elf::ElfError),
+    /// Its drivers.
+    #[error("choose the kernel modules of the initrd")]
+    Modules(#[from] modules::ModulesError),
+    /// A program that makes it.
+    #[error("{doing}")]
+    Command {
+        /// What was being done.
+        doing: &'static str,
+        /// What the program said.
+        #[source]
+        source: CommandError,
+    },
+    /// zstd.
+    #[error("compress the initrd")]
+    Compress(#[source] io::Error),
+    /// What goes into the site's part is not what it should be.
+    #[error("{what}: {rule}")]
+    SitePart {
+        /// Which file.
+        what: String,
+        /// What it should be.
+        rule: &'static str,
+    },
+}

@@ -1,0 +1,308 @@
+//! Fetch: every package of a lock into the cache, each checked by its digest.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    files::{self, Doing, FileError},
+    lock::{Lock, Package},
+    progress::{Amount, Progress, Stage},
+};
+
+/// Packages fetched at the same time. More does not help: mirrors send faster than disks write.
+const AT_ONCE: usize = 6;
+/// How often a package is asked for before the build gives up.
+const TRIES: usize = 3;
+
+/// Why packages are not in the cache.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The cache could not be written.
+    #[error("keep packages in the cache")]
+    File(#[from] FileError),
+    /// No HTTP client.
+    #[error("prepare the HTTP client")]
+    Client(#[source] reqwest::Error),
+    /// The archive has moved on since the lock was made.
+    #[error(
+        "the archive no longer has {}; make a new lock with --update-lock",
+        packages.join(", ")
+    )]
+    Gone {
+        /// Name and version of each.
+        packages: Vec<String>,
+    },
+    /// No answer.
+    #[error("fetch {uri}; check the network")]
+    Network {
+        /// What was asked for.
+        uri: String,
+        /// What happened.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// It broke off.
+    #[error("receive {uri}; check the network")]
+    Broken {
+        /// What was asked for.
+        uri: String,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+    /// Something else has that name.
+    #[error("{uri} is not what the lock names: {bytes} bytes with SHA-256 {sha256}")]
+    WrongBytes {
+        /// What was asked for.
+        uri: String,
+        /// Bytes that came.
+        bytes: u64,
+        /// Their SHA-256.
+        sha256: String,
+    },
+}
+
+impl FetchError {
+    /// Whether another try may help.
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Network { .. } | Self::Broken { .. })
+    }
+}
+
+/// The cache's folder of packages.
+#[derive(Debug, Clone)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+impl Store {
+    /// Packages in `cache`.
+    #[must_use]
+    pub fn new(cache: &Path) -> Self {
+        Self {
+            dir: cache.join("packages"),
+        }
+    }
+
+    /// Where a fetched package is.
+    #[must_use]
+    pub fn path(&self, package: &Package) -> PathBuf {
+        self.dir.join(package.file_name())
+    }
+
+    /// Fetches what is not there yet. A file in the cache has been checked when it came.
+    ///
+    /// # Errors
+    /// [`FetchError`]; [`FetchError::Gone`] names all that are gone, not only the first.
+    pub fn fetch(&self, lock: &Lock, progress: &Progress) -> Result<(), FetchError> {
+        files::make_dir(&self.dir)?;
+        let there = |package: &&Package| {
+            std::fs::metadata(self.path(package)).is_ok_and(|m| m.len() == package.bytes)
+        };
+        let lacking: Vec<&Package> = lock.packages.iter().filter(|p| !there(p)).collect();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let bytes = lacking.iter().map(|package| package.bytes).sum();
+        let stage = progress.stage("fetch", "fetch packages", Amount::Bytes(bytes));
+        let client = crate::http::client().build().map_err(FetchError::Client)?;
+        let next = AtomicUsize::new(0);
+        let gone = Mutex::new(Vec::new());
+        let failed = Mutex::new(None);
+        let work = || {
+            while let Some(package) = lacking.get(next.fetch_add(1, Ordering::Relaxed)) {
+                match self.fetch_one(&client, package, &stage) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        lock_anyway(&gone).push(format!("{} {}", package.name, package.version))
+                    }
+                    Err(error) => {
+                        lock_anyway(&failed).get_or_insert(error);
+                        next.store(lacking.len(), Ordering::Relaxed);
+                    }
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..AT_ONCE {
+                scope.spawn(work);
+            }
+        });
+        if let Some(error) = lock_anyway(&failed).take() {
+            return Err(error);
+        }
+        let mut packages = std::mem::take(&mut *lock_anyway(&gone));
+        if !packages.is_empty() {
+            packages.sort();
+            return Err(FetchError::Gone { packages });
+        }
+        stage.end();
+        Ok(())
+    }
+
+    /// Out: whether the archive still has it.
+    fn fetch_one(
+        &self,
+        client: &reqwest::blocking::Client,
+        package: &Package,
+        stage: &Stage,
+    ) -> Result<bool, FetchError> {
+        let mut tries = 1;
+        loop {
+            match self.try_one(client, package, stage) {
+                Err(error) if error.may_pass() && tries < TRIES => tries += 1,
+                result => return result,
+            }
+        }
+    }
+
+    fn try_one(
+        &self,
+        client: &reqwest::blocking::Client,
+        package: &Package,
+        stage: &Stage,
+    ) -> Result<bool, FetchError> {
+        let uri = package.uri();
+        let network = |source| FetchError::Network {
+            uri: uri.clone(),
+            source,
+        };
+        let answer = client.get(&uri).send().map_err(network)?;
+        if matches!(answer.status().as_u16(), 404 | 410) {
+            return Ok(false);
+        }
+        let mut answer = answer.error_for_status().map_err(network)?;
+        let path = self.path(package);
+        let part = path.with_extension("part");
+        let mut file = File::create(&part).doing("create", &part)?;
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; 1 << 18];
+        let mut bytes = 0;
+        // One byte too many is enough to know that it is something else.
+        while bytes <= package.bytes {
+            let have = answer
+                .read(&mut buffer)
+                .map_err(|source| FetchError::Broken {
+                    uri: uri.clone(),
+                    source,
+                })?;
+            let Some(piece) = buffer.get(..have).filter(|piece| !piece.is_empty()) else {
+                break;
+            };
+            hasher.update(piece);
+            file.write_all(piece).doing("write", &part)?;
+            bytes += have as u64;
+            stage.add(have as u64);
+        }
+        let sha256 = hex::encode(hasher.finalize());
+        if bytes != package.bytes || sha256 != package.sha256 {
+            return Err(FetchError::WrongBytes { uri, bytes, sha256 });
+        }
+        std::fs::rename(&part, &path).doing("rename to", &path)?;
+        Ok(true)
+    }
+}
+
+/// The value of a mutex; a thread that panicked has only left a whole value behind.
+fn lock_anyway<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, io::BufRead, net::TcpListener};
+
+    use super::*;
+    use crate::{lock::Set, progress::Reader};
+
+    const BODY: &[u8] = b"a package";
+
+    /// A tiny archive that answers as often as it is asked.
+    fn archive(status: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let reader = io::BufReader::new(stream.try_clone().unwrap());
+                let _request = reader.lines().map_while(Result::ok).find(String::is_empty);
+                let length = BODY.len();
+                let head = format!(
+                    "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                );
+                stream.write_all(head.as_bytes()).unwrap();
+                stream.write_all(BODY).unwrap();
+            }
+        });
+        format!("http://{address}")
+    }
+
+    fn fetch(source: String, body: &[u8]) -> Result<Vec<u8>, FetchError> {
+        let lock = Lock {
+            format: 1,
+            build_timestamp: 1,
+            asked: BTreeMap::new(),
+            packages: vec![Package {
+                name: "tulip".into(),
+                version: "1.0".into(),
+                source,
+                path: "tulip.deb".into(),
+                bytes: body.len() as u64,
+                sha256: hex::encode(Sha256::digest(body)),
+                sets: vec![Set::Tools],
+            }],
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        store.fetch(&lock, &Progress::new(Reader::Log))?;
+        Ok(std::fs::read(store.path(&lock.packages[0])).unwrap())
+    }
+
+    #[test]
+    fn a_package_with_the_right_digest_is_kept() {
+        assert_eq!(fetch(archive("200 OK"), BODY).unwrap(), BODY);
+    }
+
+    #[test]
+    fn other_bytes_are_refused() {
+        for other in [b"A package".as_slice(), b"a pack", b"a package and more"] {
+            let error = fetch(archive("200 OK"), other).unwrap_err();
+            assert!(matches!(error, FetchError::WrongBytes { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_package_that_is_gone_is_named_with_what_to_do() {
+        let error = fetch(archive("404 Not Found"), BODY)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("tulip 1.0") && error.contains("--update-lock"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn no_network_is_said() {
+        // Nothing listens on the port of a listener that is closed.
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let error = fetch(format!("http://{address}"), BODY)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("check the network"), "{error}");
+    }
+}

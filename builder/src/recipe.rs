@@ -1,0 +1,465 @@
+//! Recipe: the text that says what every PC of a site returns to.
+//!
+//! A recipe is a folder with `recipe.toml`. It names two files that recipes share: what the initrd
+//! is made of and which tools make the image. Source: docs/recipes.md.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::files::{self, FileError};
+
+/// Version of the recipe format this program reads.
+pub const FORMAT: u32 = 1;
+
+/// Why a recipe cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// Not there, not readable.
+    #[error("open the recipe")]
+    File(#[from] FileError),
+    /// Not TOML, an unknown key, a missing key.
+    #[error("read {}", path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and what was expected there.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A value breaks a rule.
+    #[error("{}: {field}: {rule}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Which key.
+        field: String,
+        /// The rule, and what to write instead.
+        rule: &'static str,
+    },
+}
+
+/// `recipe.toml` with the files it names.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// Folder of the recipe.
+    pub dir: PathBuf,
+    /// `recipe.toml`.
+    pub main: Main,
+    /// The initrd.
+    pub initrd: Initrd,
+    /// Folder of the initrd's description.
+    pub initrd_dir: PathBuf,
+    /// The tools.
+    pub tools: Tools,
+}
+
+/// `recipe.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Main {
+    /// Always [`FORMAT`].
+    pub format: u32,
+    /// Name of the baseline: letters, digits, dots, dashes.
+    pub name: String,
+    /// Debian suite, as in `trixie`.
+    pub suite: String,
+    /// Debian architecture; only `amd64` today.
+    pub architecture: String,
+    /// Where packages come from.
+    pub sources: Vec<Source>,
+    /// The kernel.
+    pub kernel: Kernel,
+    /// The tree every PC returns to.
+    pub baseline: Baseline,
+    /// The initrd's description, relative to the recipe.
+    pub initrd: PathBuf,
+    /// The tools' description, relative to the recipe.
+    pub tools: PathBuf,
+}
+
+/// One Debian archive.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Base address, `http://deb.debian.org/debian`.
+    pub uri: String,
+    /// Suites taken from it.
+    pub suites: Vec<String>,
+    /// Components, `main` and so on.
+    pub components: Vec<String>,
+    /// Keyring on the building machine that its signatures are checked against.
+    pub keyring: PathBuf,
+}
+
+/// The kernel that starts initrd and baseline.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// Meta package whose dependency is the kernel.
+    pub package: String,
+    /// Its command line, without what the builder adds.
+    pub cmdline: Vec<String>,
+}
+
+/// The tree every PC returns to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baseline {
+    /// Packages beside Debian's essential ones.
+    pub packages: Vec<String>,
+    /// Folders laid over the installed tree, in order, relative to the recipe.
+    pub files: Vec<PathBuf>,
+    /// What no PC uses.
+    #[serde(default)]
+    pub remove: Vec<Remove>,
+    /// Kernel modules no PC uses, below `/usr/lib/modules/VERSION`.
+    #[serde(default)]
+    pub remove_modules: Vec<Remove>,
+}
+
+/// Paths that are taken out again, and why.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remove {
+    /// Relative paths; `*` stands for any part of one name.
+    pub paths: Vec<String>,
+    /// Why nothing misses them. Not empty.
+    #[serde(skip_serializing)]
+    pub reason: String,
+}
+
+/// `initrd.toml`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Initrd {
+    /// Packages whose files it is made of, with what they depend on.
+    pub packages: Vec<String>,
+    /// Dependencies that only matter to an installed system.
+    #[serde(default)]
+    pub without: Vec<Without>,
+    /// Packages of which a few files are enough.
+    #[serde(default)]
+    pub only: Vec<Only>,
+    /// What nothing in the initrd uses.
+    #[serde(default)]
+    pub remove: Vec<Remove>,
+    /// Folders laid over it, in order, relative to `initrd.toml`.
+    pub files: Vec<PathBuf>,
+    /// Kernel modules, with what they depend on.
+    pub modules: Vec<String>,
+    /// Libraries programs open by name at run time, so no program lists them.
+    pub dlopen: Vec<String>,
+}
+
+/// Packages left out, and why.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Without {
+    /// Their names.
+    pub packages: Vec<String>,
+    /// Why nothing misses them. Not empty.
+    #[serde(skip_serializing)]
+    pub reason: String,
+}
+
+/// A few files of a package, and why not all.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Only {
+    /// The package.
+    pub package: String,
+    /// Relative paths.
+    pub paths: Vec<String>,
+    /// Why these. Not empty.
+    #[serde(skip_serializing)]
+    pub reason: String,
+}
+
+/// `tools.toml`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tools {
+    /// Packages whose programs make the image, with what they depend on.
+    pub packages: Vec<String>,
+}
+
+impl Recipe {
+    /// Reads `dir/recipe.toml` and the files it names.
+    ///
+    /// # Errors
+    /// [`RecipeError`]: which file, which line or key, and the rule.
+    pub fn read(dir: &Path) -> Result<Self, RecipeError> {
+        let path = dir.join("recipe.toml");
+        let main: Main = parse(&path, &files::read_text(&path)?)?;
+        check_main(&path, &main)?;
+        let initrd_path = dir.join(&main.initrd);
+        let initrd: Initrd = parse(&initrd_path, &files::read_text(&initrd_path)?)?;
+        check_initrd(&initrd_path, &initrd)?;
+        let tools_path = dir.join(&main.tools);
+        let tools: Tools = parse(&tools_path, &files::read_text(&tools_path)?)?;
+        for package in &tools.packages {
+            check_package(&tools_path, "packages", package)?;
+        }
+        let initrd_dir = initrd_path.parent().unwrap_or(dir).to_owned();
+        Ok(Self {
+            dir: dir.to_owned(),
+            main,
+            initrd,
+            initrd_dir,
+            tools,
+        })
+    }
+
+    /// Folders laid over the baseline tree, in order.
+    #[must_use]
+    pub fn baseline_files(&self) -> Vec<PathBuf> {
+        let files = &self.main.baseline.files;
+        files.iter().map(|path| self.dir.join(path)).collect()
+    }
+
+    /// Folders laid over the initrd, in order.
+    #[must_use]
+    pub fn initrd_files(&self) -> Vec<PathBuf> {
+        let files = &self.initrd.files;
+        files
+            .iter()
+            .map(|path| self.initrd_dir.join(path))
+            .collect()
+    }
+}
+
+fn parse<T: for<'a> Deserialize<'a>>(path: &Path, text: &str) -> Result<T, RecipeError> {
+    toml::from_str(text).map_err(|source| RecipeError::Toml {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+fn invalid(path: &Path, field: impl Into<String>, rule: &'static str) -> RecipeError {
+    RecipeError::Invalid {
+        path: path.to_owned(),
+        field: field.into(),
+        rule,
+    }
+}
+
+fn check_main(path: &Path, main: &Main) -> Result<(), RecipeError> {
+    if main.format != FORMAT {
+        return Err(invalid(
+            path,
+            "format",
+            "this program reads format 1; use a newer program",
+        ));
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if main.name.is_empty() || main.name.starts_with('.') || !main.name.chars().all(plain) {
+        return Err(invalid(
+            path,
+            "name",
+            "use letters, digits, dots, dashes and underscores",
+        ));
+    }
+    if main.architecture != "amd64" {
+        return Err(invalid(
+            path,
+            "architecture",
+            "only amd64 can be built today",
+        ));
+    }
+    if main.sources.is_empty() {
+        return Err(invalid(path, "sources", "name at least one Debian archive"));
+    }
+    for source in &main.sources {
+        let web = source.uri.starts_with("http://") || source.uri.starts_with("https://");
+        if !web || source.uri.ends_with('/') {
+            let field = format!("sources.uri {:?}", source.uri);
+            return Err(invalid(
+                path,
+                field,
+                "write http://host/path without a slash at the end",
+            ));
+        }
+    }
+    check_package(path, "kernel.package", &main.kernel.package)?;
+    for package in &main.baseline.packages {
+        check_package(path, "baseline.packages", package)?;
+    }
+    check_removes(path, "baseline.remove", &main.baseline.remove)?;
+    check_removes(
+        path,
+        "baseline.remove_modules",
+        &main.baseline.remove_modules,
+    )
+}
+
+fn check_initrd(path: &Path, initrd: &Initrd) -> Result<(), RecipeError> {
+    for package in &initrd.packages {
+        check_package(path, "packages", package)?;
+    }
+    for without in &initrd.without {
+        for package in &without.packages {
+            check_package(path, "without.packages", package)?;
+        }
+        check_reason(path, "without.reason", &without.reason)?;
+    }
+    for only in &initrd.only {
+        check_package(path, "only.package", &only.package)?;
+        check_reason(path, "only.reason", &only.reason)?;
+        for inside in &only.paths {
+            check_path(path, "only.paths", inside)?;
+        }
+    }
+    check_removes(path, "remove", &initrd.remove)
+}
+
+fn check_removes(path: &Path, field: &str, removes: &[Remove]) -> Result<(), RecipeError> {
+    for remove in removes {
+        check_reason(path, field, &remove.reason)?;
+        for inside in &remove.paths {
+            check_path(path, field, inside)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_reason(path: &Path, field: &str, reason: &str) -> Result<(), RecipeError> {
+    if reason.trim().is_empty() {
+        return Err(invalid(path, field, "write the reason beside it"));
+    }
+    Ok(())
+}
+
+fn check_path(path: &Path, field: &str, inside: &str) -> Result<(), RecipeError> {
+    let climbs = inside
+        .split('/')
+        .any(|part| part.is_empty() || part == "." || part == "..");
+    if climbs {
+        let field = format!("{field} {inside:?}");
+        return Err(invalid(
+            path,
+            field,
+            "write a path relative to the tree, without . and ..",
+        ));
+    }
+    Ok(())
+}
+
+/// Debian Policy §5.6.1: what a package may be called.
+fn check_package(path: &Path, field: &str, name: &str) -> Result<(), RecipeError> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+    let good = name.len() >= 2
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(plain);
+    if good {
+        return Ok(());
+    }
+    Err(invalid(
+        path,
+        format!("{field} {name:?}"),
+        "not a Debian package name (lower case, digits, + - .)",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        format = 1
+        name = "minimal"
+        suite = "trixie"
+        architecture = "amd64"
+        initrd = "initrd.toml"
+        tools = "tools.toml"
+        [[sources]]
+        uri = "http://deb.debian.org/debian"
+        suites = ["trixie"]
+        components = ["main"]
+        keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+        [kernel]
+        package = "linux-image-amd64"
+        cmdline = ["quiet"]
+        [baseline]
+        packages = ["systemd"]
+        files = ["files"]
+        [[baseline.remove]]
+        paths = ["usr/share/doc/*"]
+        reason = "nobody reads them on a shared PC"
+    "#;
+
+    fn read(main: &str) -> Result<Recipe, RecipeError> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("recipe.toml"), main).unwrap();
+        let initrd = "packages = []\nmodules = []\ndlopen = []\nfiles = [\"initrd\"]";
+        std::fs::write(dir.path().join("initrd.toml"), initrd).unwrap();
+        std::fs::write(dir.path().join("tools.toml"), "packages = []").unwrap();
+        Recipe::read(dir.path())
+    }
+
+    #[test]
+    fn a_good_recipe_is_read() {
+        assert_eq!(read(GOOD).unwrap().main.name, "minimal");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let cases = [
+            ("unknown key", "suite = ", "colour = 1\nsuite = ", "colour"),
+            ("missing key", "suite = \"trixie\"", "", "suite"),
+            (
+                "format of the future",
+                "format = 1",
+                "format = 2",
+                "newer program",
+            ),
+            ("name with a slash", "\"minimal\"", "\"a/b\"", "name"),
+            (
+                "other architecture",
+                "\"amd64\"",
+                "\"riscv64\"",
+                "only amd64",
+            ),
+            (
+                "upper case package",
+                "[\"systemd\"]",
+                "[\"Systemd\"]",
+                "Systemd",
+            ),
+            (
+                "option as package",
+                "[\"systemd\"]",
+                "[\"--force-yes\"]",
+                "--force-yes",
+            ),
+            (
+                "remove without reason",
+                "nobody reads them on a shared PC",
+                " ",
+                "reason",
+            ),
+            (
+                "remove that climbs out",
+                "usr/share/doc/*",
+                "../etc",
+                "../etc",
+            ),
+            ("remove from the root", "usr/share/doc/*", "/etc", "/etc"),
+            ("ftp source", "http://", "ftp://", "http://host"),
+        ];
+        for (name, from, to, expected) in cases {
+            assert!(GOOD.contains(from), "{name}: the table is wrong");
+            let error = read(&GOOD.replace(from, to)).unwrap_err();
+            let chain = format!("{:#}", anyhow::Error::from(error));
+            assert!(chain.contains(expected), "{name}: {chain}");
+        }
+    }
+
+    #[test]
+    fn a_folder_without_recipe_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Recipe::read(dir.path()).unwrap_err();
+        let chain = format!("{:#}", anyhow::Error::from(error));
+        assert!(chain.contains("recipe.toml: No such file"), "{chain}");
+    }
+}

@@ -1,0 +1,117 @@
+//! Installing the baseline with mmdebstrap, from nothing but the locked packages.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{TreeError, unpack::Deb};
+use crate::{
+    command,
+    files::{self, Doing, FileError},
+    lock::Package,
+};
+
+/// What the installation needs to know.
+#[derive(Debug)]
+pub struct Install<'a> {
+    /// Suite the archive was made with.
+    pub suite: &'a str,
+    /// The packages the recipe names; their dependencies are in the archive too.
+    pub packages: &'a [String],
+    /// Seconds since 1970; programs that write the current time write this.
+    pub build_timestamp: i64,
+}
+
+/// Installs into the new directory `root` from the archive `repository` (see [`make_repository`]).
+///
+/// # Errors
+/// [`TreeError`], with what mmdebstrap said. `root` is left half made.
+pub fn install(root: &Path, repository: &Path, what: &Install<'_>) -> Result<(), TreeError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(TreeError::NotRoot);
+    }
+    let repository = repository.canonicalize().doing("find", repository)?;
+    let mut mmdebstrap = Command::new("mmdebstrap");
+    mmdebstrap
+        .args(["--mode=root", "--variant=essential", "--format=directory"])
+        .arg(format!("--include={}", what.packages.join(",")))
+        .args([
+            "--aptopt=APT::Install-Recommends \"false\"",
+            "--aptopt=Acquire::Languages \"none\"",
+        ])
+        // dpkg would call fsync for every file, of a tree that becomes an image anyway.
+        .arg("--dpkgopt=force-unsafe-io")
+        .arg(what.suite)
+        .arg(root)
+        // Each file was checked against the lock when it was fetched; the archive itself is ours.
+        .arg(format!(
+            "deb [trusted=yes] copy:{} ./",
+            repository.display()
+        ))
+        .env("SOURCE_DATE_EPOCH", what.build_timestamp.to_string())
+        .env_remove("APT_CONFIG");
+    command::run(&mut mmdebstrap, "mmdebstrap").map_err(|source| TreeError::Command {
+        doing: "install the baseline's packages".into(),
+        source,
+    })?;
+    forget_the_building_machine(root)?;
+    Ok(())
+}
+
+/// mmdebstrap takes these from the building machine so that maintainer scripts can use the network.
+fn forget_the_building_machine(root: &Path) -> Result<(), FileError> {
+    for path in ["etc/hostname", "etc/machine-id", "etc/apt/sources.list"] {
+        let path = root.join(path);
+        if path.exists() {
+            fs::remove_file(&path).doing("remove", &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a Debian archive of `debs` in the new directory `dir`: links, package list, Release file.
+///
+/// # Errors
+/// [`TreeError`].
+pub fn make_repository(
+    dir: &Path,
+    suite: &str,
+    debs: &[(&Package, Deb)],
+) -> Result<PathBuf, TreeError> {
+    files::remove_dir(dir)?;
+    files::make_dir(dir)?;
+    let mut list = String::new();
+    for (package, deb) in debs {
+        let file_name = package.file_name();
+        let link = dir.join(&file_name);
+        let target = deb.path.canonicalize().doing("find", &deb.path)?;
+        fs::hard_link(&target, &link)
+            .or_else(|_| fs::copy(&target, &link).map(drop)) // another file system
+            .doing("put a package into the archive as", &link)?;
+        let mut fields = Command::new("dpkg-deb");
+        fields.arg("-f").arg(&deb.path);
+        let control = command::run(&mut fields, "dpkg").map_err(|source| TreeError::Command {
+            doing: format!("read the fields of {}", package.name),
+            source,
+        })?;
+        list.push_str(control.trim_end());
+        list.push_str(&format!(
+            "\nFilename: ./{file_name}\nSize: {}\nSHA256: {}\n\n",
+            package.bytes, package.sha256
+        ));
+    }
+    files::write(&dir.join("Packages"), list.as_bytes())?;
+    // mmdebstrap finds essential packages by the archive's suite, which only a Release file gives.
+    let release = format!(
+        "Suite: {suite}\nCodename: {suite}\nDate: Thu, 01 Jan 1970 00:00:01 UTC\nArchitectures: amd64 all\n\
+         SHA256:\n {} {} Packages\n",
+        hex::encode(Sha256::digest(&list)),
+        list.len()
+    );
+    files::write(&dir.join("Release"), release.as_bytes())?;
+    Ok(dir.to_owned())
+}
