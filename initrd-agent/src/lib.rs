@@ -1,1 +1,42 @@
-//! Placeholder.
+//! Shared PC and card in, restored PC with the user's diff out; at shutdown, a snapshot.
+//!
+//! Rooms in the order data walks through them:
+//!
+//! - at power-on: [`cmdline`] → [`site`] → [`disk`] → [`wipe`] → [`baseline`] → [`signin`] → [`pull`] →
+//!   [`apply`] → [`handover`]; [`boot`] leads through them,
+//! - in the session and at its end: [`session`] → [`capture`] → [`push`], and [`outbox`] when no site takes it,
+//! - after the system: [`exitrd`],
+//! - at the operator's desk: [`station`].
+//!
+//! Beside them [`screen`] has every sentence a person reads, [`events`] tells machines, [`dm`] and [`keyring`]
+//! speak to the kernel, and [`sys`] has all unsafe code.
+
+pub mod apply;
+pub mod baseline;
+pub mod cmdline;
+pub mod disk;
+pub mod handover;
+pub mod pull;
+pub mod signin;
+pub mod site;
+pub mod wipe;
+
+pub mod boot;
+
+pub mod capture;
+pub mod outbox;
+pub mod push;
+pub mod session;
+
+pub mod exitrd;
+
+pub mod station;
+
+pub mod clock;
+pub mod dm;
+pub mod events;
+pub mod harden;
+pub mod keyring;
+pub mod paths;
+pub mod screen;
+pub mod sys;

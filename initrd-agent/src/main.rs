@@ -1,3 +1,65 @@
-//! Placeholder.
+//! `furoshiki-agent`: reads its arguments and calls the library.
 
-fn main() {}
+use std::{ffi::OsString, path::Path};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use initrd_agent::{boot, exitrd, session};
+
+/// Restores a shared PC for the user whose card is in the reader, and saves and wipes afterwards.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Started as `shutdown` by systemd, it is the exitrd: unmount, forget, discard, power off."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// In the initrd: wipe, restore, sign in, pull, apply, handover.
+    Boot,
+    /// In the running system: save the session.
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// At the operator's desk: issue and mend cards.
+    #[command(subcommand)]
+    Card(initrd_agent::station::Command),
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum SessionCommand {
+    /// Save every few minutes until stopped (the service).
+    Run,
+    /// Save now.
+    Save,
+    /// Save for the last time (the service's stop).
+    Finish,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if arguments
+        .first()
+        .is_some_and(|name| Path::new(name).file_name() == Some("shutdown".as_ref()))
+    {
+        exitrd::run(&arguments);
+    }
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_ansi(false)
+        .init();
+    match Arguments::parse_from(arguments).command {
+        Command::Boot => boot::boot().context("boot"),
+        Command::Session(SessionCommand::Run) => session::run().context("session run"),
+        Command::Session(SessionCommand::Save) => {
+            println!("{}", session::save_now().context("session save")?);
+            Ok(())
+        }
+        Command::Session(SessionCommand::Finish) => session::finish().context("session finish"),
+        Command::Card(command) => initrd_agent::station::run(&command).context("card"),
+    }
+}

@@ -1,0 +1,237 @@
+//! Signed-in user → the user's files on the session volume, and a session that will save them.
+
+use std::{fs, io, path::Path};
+
+use snapshot::id::BaselineId;
+
+use super::{BootError, prepare::Prepared};
+use crate::{
+    apply::{self, ApplyError, ApplyRequest},
+    baseline::SignedManifest,
+    capture::{self, Phase, Progressed, SessionTree},
+    clock,
+    cmdline::Options,
+    events::{Events, Stage},
+    exitrd,
+    handover::Account,
+    keyring::{self, SessionKey},
+    outbox::Delivery,
+    paths,
+    pull::{self, SitePacks},
+    screen::{Code, Notice, Progress, Screen, chain},
+    session::{self, HeadState, State},
+    signin::SignedIn,
+    site::SiteClient,
+};
+
+/// A user with files on the session volume.
+pub(super) struct Environment {
+    pub(super) user: SignedIn,
+    head: Option<HeadState>,
+    stat_table: Option<capture::State>,
+}
+
+/// A name for a PC that was given none: from the address of its first network card.
+pub(super) fn pc_name() -> String {
+    let mut cards: Vec<_> = fs::read_dir("/sys/class/net")
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default();
+    cards.sort();
+    let address = cards
+        .iter()
+        .filter_map(|card| fs::read_to_string(card.join("address")).ok())
+        .map(|address| address.trim().replace(':', ""))
+        .find(|address| address.len() == 12 && address.bytes().any(|b| b != b'0'));
+    address.map_or_else(|| "pc".into(), |address| format!("pc-{address}"))
+}
+
+/// Sends what waits in the outbox, before the newest snapshot is asked for. What does not go stays and is told.
+pub(super) fn deliver(prepared: &Prepared, client: &SiteClient, user: &SignedIn, screen: &Screen) {
+    let parcels = match prepared.outbox.parcels() {
+        Ok(parcels) => parcels,
+        Err(error) => {
+            screen.message(&Notice::of(Code::SaveInOutbox, &error));
+            return;
+        }
+    };
+    for (id, parcel) in parcels {
+        // The user who is here may use the new token; everybody else's parcel goes with its own.
+        let site = if parcel.user == user.user {
+            user.site.clone()
+        } else {
+            client
+                .site(&parcel.site)
+                .signed_in(parcel.token.clone().into())
+        };
+        match prepared.outbox.deliver(id, &parcel, &site) {
+            Ok(Delivery::Done) => {
+                screen.say("What the last session could not send has reached the site.")
+            }
+            Ok(Delivery::HeadMoved) if parcel.user == user.user => {
+                let detail = "this PC still holds a version that the site does not have";
+                screen.message(&Notice::new(Code::SaveHeadMoved, detail));
+            }
+            Ok(Delivery::HeadMoved | Delivery::NeedsUser) => {
+                tracing::warn!(%id, "parcel waits for its user")
+            }
+            Err(error) => {
+                tracing::warn!(%id, error = %chain(&error), "parcel does not arrive; it stays")
+            }
+        }
+    }
+}
+
+/// Fetches the newest snapshot and puts it on the session volume.
+///
+/// # Errors
+/// What to tell the user. The session volume may be half written: [`empty`] it.
+pub(super) fn pull_and_apply(
+    user: SignedIn,
+    baseline: BaselineId,
+    screen: &Screen,
+    events: &Events,
+) -> Result<Environment, Notice> {
+    let saved = user
+        .head
+        .as_ref()
+        .map(|head| clock::when(head.saved_ms, clock::now_ms()));
+    let told = |notice: Notice| notice.saved(saved.clone());
+    let stage = events.begin(Stage::Pull);
+    let pulled =
+        pull::newest(&user, baseline, screen).map_err(|e| told(Notice::of(e.code(), &e)))?;
+    let Some(pulled) = pulled else {
+        stage.end(0);
+        events.begin(Stage::Apply).end(0);
+        screen.say(&format!(
+            "Welcome, {}. Nothing was saved before; this is the plain system.",
+            user.name
+        ));
+        return Ok(Environment {
+            user,
+            head: None,
+            stat_table: None,
+        });
+    };
+    let info = pulled.info;
+    let when = saved.clone().unwrap_or_default();
+    screen.say(&format!(
+        "Welcome, {}. Last saved {when} on {}.",
+        user.name, info.pc
+    ));
+    let packs = SitePacks::new(&user.site, &pulled.record, stage);
+    let tree = SessionTree {
+        upper: paths::SESSION_UPPER.into(),
+        home: paths::SESSION_HOME.into(),
+    };
+    let request = ApplyRequest {
+        tree: &tree,
+        keys: &user.keys,
+        record: &pulled.record,
+    };
+    let stage = events.begin(Stage::Apply);
+    let bar = FetchBar::new(screen, pulled.record.total_bytes());
+    let applied = apply::apply(&request, &packs, &bar).map_err(|e| told(of_apply(&e)))?;
+    drop(bar);
+    packs.finish();
+    stage.end(applied.bytes);
+    let head = HeadState {
+        record: info.record,
+        seq: info.seq,
+        saved_ms: info.saved_ms,
+    };
+    Ok(Environment {
+        user,
+        head: Some(head),
+        stat_table: Some(applied.state),
+    })
+}
+
+fn of_apply(error: &ApplyError) -> Notice {
+    let code = if error.is_altered() {
+        Code::AlteredPack
+    } else if matches!(error, ApplyError::Fetch { .. }) {
+        Code::PullFailed
+    } else {
+        Code::ApplyFailed
+    };
+    Notice::of(code, error)
+}
+
+/// Progress of a pull on the screen.
+struct FetchBar(std::sync::Mutex<Progress>);
+
+impl FetchBar {
+    fn new(screen: &Screen, total_bytes: u64) -> Self {
+        Self(std::sync::Mutex::new(screen.progress("pull", total_bytes)))
+    }
+}
+
+impl capture::Progress for FetchBar {
+    fn progress(&self, now: Progressed) {
+        if now.phase == Phase::Fetch
+            && let Ok(mut bar) = self.0.try_lock()
+        {
+            bar.set(now.bytes);
+        }
+    }
+}
+
+/// Makes the session volume empty again, for the next try to sign in.
+pub(super) fn empty() -> io::Result<()> {
+    for folder in [paths::SESSION_UPPER, paths::SESSION_HOME] {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Environment {
+    /// Leaves behind what the session service and the exitrd need.
+    pub(super) fn arm(
+        &self,
+        options: &Options,
+        pc: String,
+        account: &Account,
+        manifest: &SignedManifest,
+        prepared: &Prepared,
+    ) -> Result<(), BootError> {
+        let state = State {
+            user: self.user.user,
+            name: self.user.name.clone(),
+            unix_name: account.name().into(),
+            site: self.user.site.base().into(),
+            baseline: manifest.manifest().baseline,
+            build_timestamp: manifest.manifest().build_timestamp,
+            pc,
+            save_minutes: options.save_minutes,
+            language: options.language,
+        };
+        state.store()?;
+        if let Some(head) = self.head {
+            head.store()?;
+        }
+        if let Some(table) = &self.stat_table
+            && let Err(error) = table.save(Path::new(session::STAT_TABLE))
+        {
+            tracing::warn!(error = %chain(&error), "the first save reads everything");
+        }
+        session::copy_ca()?;
+        session::write_json(
+            Path::new(paths::DISK_JSON),
+            &exitrd::Plan {
+                session_partition: prepared.session_partition.clone(),
+                wipe_before: prepared.record.clone(),
+                language: options.language,
+            },
+        )?;
+        keyring::keep(SessionKey::Snapshot, &self.user.keys.to_bytes())?;
+        keyring::keep(SessionKey::Token, self.user.token.as_bytes())?;
+        Ok(())
+    }
+}

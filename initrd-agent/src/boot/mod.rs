@@ -1,0 +1,186 @@
+//! Power-on to handover. Wiping and restoring run while the user types.
+//!
+//! ```text
+//! main     find disk ─┬─ sign in ─────────── pull ─ apply ─┬─ handover
+//! worker              └─ wipe ─ restore and prove ─────────┘
+//! finder   find site ─ deliver outbox
+//! ```
+
+mod environment;
+mod prepare;
+
+use std::{fs, path::Path, sync::mpsc::channel};
+
+use crate::{
+    baseline::{ManifestError, ReleaseKey, RestoreError},
+    cmdline::{self, CmdlineError, Options},
+    disk::{DiskError, ProbeError},
+    events::{Events, Stage},
+    handover::{self, Account, HandoverError},
+    harden::harden,
+    keyring::KeyringError,
+    outbox::OutboxError,
+    paths,
+    screen::{AskError, Code, Language, Notice, Screen},
+    session::StateError,
+    signin,
+    site::{ClientError, Finder, SiteClient},
+    wipe::{VolumeError, WipeError},
+};
+
+/// Why this PC does not reach a session. The user was told; the PC stops.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// `/proc/cmdline` does not read.
+    #[error("read /proc/cmdline")]
+    ReadCmdline(#[source] std::io::Error),
+    /// The command line.
+    #[error(transparent)]
+    Cmdline(#[from] CmdlineError),
+    /// The pinned CA.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The pinned release key.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// No list of disks.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// No disk to take.
+    #[error("choose a disk: {0}")]
+    NoDisk(String),
+    /// The user did not give the disk up.
+    #[error("choose a disk: ERASE was not typed")]
+    NotErased,
+    /// The disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Wiping.
+    #[error(transparent)]
+    Wipe(#[from] WipeError),
+    /// The session volume.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// The outbox partition.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// Restoring.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// Nobody can type.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// The keyring.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// Files of the session.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Mounts, units, accounts.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    /// The worker thread is gone without a word.
+    #[error("wipe and restore ended without a result")]
+    Worker,
+    /// Files of a user whose sign-in went no further do not go away.
+    #[error("empty the session volume")]
+    Empty(#[source] std::io::Error),
+}
+
+impl BootError {
+    fn code(&self) -> Code {
+        match self {
+            Self::ReadCmdline(_)
+            | Self::Cmdline(_)
+            | Self::Client(_)
+            | Self::Manifest(_)
+            | Self::Ask(_) => Code::BootMedium,
+            Self::Probe(_) | Self::NoDisk(_) | Self::NotErased => Code::NoDisk,
+            Self::Wipe(_) | Self::Volume(_) | Self::Empty(_) => Code::WipeFailed,
+            Self::Restore(error) => error.code(),
+            Self::Disk(_) | Self::Outbox(_) | Self::Worker => Code::RestoreWrite,
+            Self::Keyring(_) | Self::State(_) | Self::Handover(_) => Code::HandoverFailed,
+        }
+    }
+}
+
+/// From power-on to a mounted root. Returns when systemd may switch to it.
+///
+/// # Errors
+/// [`BootError`], after the user read the four lines.
+pub fn boot() -> Result<(), BootError> {
+    harden();
+    let events = Events::default();
+    let text = fs::read_to_string("/proc/cmdline").map_err(BootError::ReadCmdline);
+    let options = text.and_then(|text| Ok(cmdline::parse(&text)?));
+    let language = options
+        .as_ref()
+        .map_or(Language::English, |options| options.language);
+    let screen = Screen::open(events.clone(), language);
+    options
+        .and_then(|options| with_options(&options, &screen, &events))
+        .inspect_err(|error| screen.message(&Notice::of(error.code(), error)))
+}
+
+fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(), BootError> {
+    let client = SiteClient::pinned(Path::new(paths::SITE_CA))?;
+    let release_key = ReleaseKey::pinned(Path::new(paths::RELEASE_KEY))?;
+    let pc = options.pc.clone().unwrap_or_else(environment::pc_name);
+    screen.say(&format!("Furoshiki on {pc}."));
+    let finder = Finder::start(
+        client.clone(),
+        options.sites.clone(),
+        screen.clone(),
+        events.clone(),
+    );
+
+    let (disk, plan) = prepare::choose_disk(options, &release_key, &finder, screen)?;
+    let (sender, prepared) = channel();
+    let worker = prepare::Worker {
+        plan,
+        release_key,
+        pinned: options.baseline,
+        finder: finder.clone(),
+        screen: screen.clone(),
+        events: events.clone(),
+    };
+    let worker = worker.start(disk, sender);
+
+    let mut session = None;
+    let environment = loop {
+        let stage = events.begin(Stage::SignIn);
+        let user = signin::sign_in(&finder, screen, &pc)?;
+        stage.end(0);
+        let prepared = match session.take() {
+            Some(prepared) => prepared,
+            None => prepared.recv().map_err(|_| BootError::Worker)?,
+        };
+        environment::deliver(&prepared, &client, &user, screen);
+        match environment::pull_and_apply(user, options.baseline, screen, events) {
+            Ok(environment) => {
+                session = Some(prepared);
+                break environment;
+            }
+            Err(notice) => {
+                screen.message(&notice);
+                environment::empty().map_err(BootError::Empty)?;
+                session = Some(prepared);
+            }
+        }
+    };
+    if !worker.is_finished() {
+        screen.say("The system on this PC is still being checked.");
+    }
+    let restored = worker.join().map_err(|_| BootError::Worker)?;
+    let prepared = session.ok_or(BootError::Worker)?;
+
+    let stage = events.begin(Stage::Handover);
+    handover::mount_baseline(&restored.baseline)?;
+    let passwd =
+        fs::read_to_string(Path::new(paths::BASELINE).join("etc/passwd")).unwrap_or_default();
+    let account = Account::of(&environment.user.name, &passwd);
+    environment.arm(options, pc, &account, &restored.manifest, &prepared)?;
+    handover::hand_over(&restored.disk, &account)?;
+    stage.end(0);
+    Ok(())
+}

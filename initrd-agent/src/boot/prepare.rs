@@ -1,0 +1,195 @@
+//! Disk → wiped and restored, on a thread of its own.
+
+use std::{
+    path::PathBuf,
+    process::exit,
+    sync::mpsc::Sender,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use snapshot::id::BaselineId;
+
+use super::BootError;
+use crate::{
+    baseline::{Baseline, ReleaseKey, SignedManifest, Source},
+    clock,
+    cmdline::Options,
+    disk::{self, Choice, Claimed, Disk, Layout, Part, Restored},
+    events::{Events, Stage},
+    outbox::Outbox,
+    paths,
+    screen::{Notice, Prompt, Screen},
+    site::Finder,
+    wipe::{Before, SessionVolume, WipeRecord},
+};
+
+/// Time for a disk to appear after power-on.
+const DISK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What stands on the disk and what will.
+pub(super) struct Plan {
+    layout: Layout,
+    before: Before,
+    manifest: Option<SignedManifest>,
+}
+
+/// Chooses and claims a disk, asking when foreign data would go.
+pub(super) fn choose_disk(
+    options: &Options,
+    key: &ReleaseKey,
+    finder: &Finder,
+    screen: &Screen,
+) -> Result<(Disk<Claimed>, Plan), BootError> {
+    let deadline = Instant::now() + DISK_PATIENCE;
+    let mut manifest = None;
+    loop {
+        // A disk of ours needs no manifest to be recognised; a new one is divided by the size of the image.
+        let image_bytes = manifest
+            .as_ref()
+            .map_or(0, |m: &SignedManifest| m.manifest().image.bytes);
+        match disk::choose(&disk::look()?, image_bytes, options.disk.as_deref()) {
+            Choice::Reuse(path, layout) => {
+                return Ok((
+                    Disk::claim(&path)?,
+                    Plan {
+                        layout,
+                        before: Before::Ours,
+                        manifest,
+                    },
+                ));
+            }
+            Choice::Take(..) | Choice::Ask(..) if manifest.is_none() => {
+                manifest = Some(SignedManifest::fetch(
+                    finder,
+                    screen,
+                    key,
+                    options.baseline,
+                )?);
+            }
+            Choice::Take(path, layout) => {
+                return Ok((
+                    Disk::claim(&path)?,
+                    Plan {
+                        layout,
+                        before: Before::Blank,
+                        manifest,
+                    },
+                ));
+            }
+            Choice::Ask(path, layout) => {
+                let disk = Disk::claim(&path)?;
+                let shown = path.display().to_string();
+                if screen.ask(Prompt::Erase { disk: shown })?.trim() != "ERASE" {
+                    return Err(BootError::NotErased);
+                }
+                return Ok((
+                    disk,
+                    Plan {
+                        layout,
+                        before: Before::GivenUp,
+                        manifest,
+                    },
+                ));
+            }
+            Choice::Nothing(reasons) if Instant::now() > deadline => {
+                let reasons = if reasons.is_empty() {
+                    "this PC shows none".into()
+                } else {
+                    reasons.join("; ")
+                };
+                return Err(BootError::NoDisk(reasons));
+            }
+            Choice::Nothing(_) => clock::pause(Duration::from_millis(200)),
+        }
+    }
+}
+
+/// What a user's files need: the session volume is mounted, and the outbox.
+pub(super) struct Prepared {
+    pub(super) outbox: Outbox,
+    pub(super) record: WipeRecord,
+    pub(super) session_partition: PathBuf,
+}
+
+/// What handover needs.
+pub(super) struct Ready {
+    pub(super) disk: Disk<Restored>,
+    pub(super) baseline: Baseline,
+    pub(super) manifest: SignedManifest,
+}
+
+/// Wipes and restores while the user types.
+pub(super) struct Worker {
+    pub(super) plan: Plan,
+    pub(super) release_key: ReleaseKey,
+    pub(super) pinned: BaselineId,
+    pub(super) finder: Finder,
+    pub(super) screen: Screen,
+    pub(super) events: Events,
+}
+
+impl Worker {
+    /// Starts. A failure ends the whole agent at once: nobody should go on typing a PIN into a PC that cannot start.
+    pub(super) fn start(
+        self,
+        disk: Disk<Claimed>,
+        prepared: Sender<Prepared>,
+    ) -> JoinHandle<Ready> {
+        thread::spawn(move || {
+            let screen = self.screen.clone();
+            self.work(disk, &prepared).unwrap_or_else(|error| {
+                screen.message(&Notice::of(error.code(), &error));
+                exit(1)
+            })
+        })
+    }
+
+    fn work(self, disk: Disk<Claimed>, prepared: &Sender<Prepared>) -> Result<Ready, BootError> {
+        let stage = self.events.begin(Stage::Wipe);
+        let (disk, record) = disk.wipe(self.plan.layout, self.plan.before)?;
+        let session_partition = disk.partition(Part::Session)?;
+        let volume = SessionVolume::make(&session_partition)?;
+        let outbox = disk.partition(Part::Outbox)?;
+        let outbox = Outbox::mount(&outbox, record.new_table, paths::OUTBOX.as_ref())?;
+        let bytes = record.erased.map_or(0, |erased| erased.bytes);
+        stage.end_with(
+            bytes,
+            json!({ "record": &record, "volume_bytes": volume.bytes() }),
+        );
+        // Nobody listens only when the agent is about to end.
+        let _ = prepared.send(Prepared {
+            outbox,
+            record,
+            session_partition,
+        });
+
+        let stage = self.events.begin(Stage::Restore);
+        let manifest = self
+            .plan
+            .manifest
+            .or_else(|| disk.last_manifest(&self.release_key, self.pinned));
+        let manifest = match manifest {
+            Some(manifest) => manifest,
+            None => {
+                SignedManifest::fetch(&self.finder, &self.screen, &self.release_key, self.pinned)?
+            }
+        };
+        let source = Source {
+            manifest,
+            finder: self.finder,
+            screen: self.screen,
+        };
+        let (disk, baseline) = disk.restore(&source)?;
+        stage.end_with(
+            baseline.written_bytes,
+            json!({ "read_bytes": baseline.read_bytes }),
+        );
+        Ok(Ready {
+            disk,
+            baseline,
+            manifest: source.manifest,
+        })
+    }
+}

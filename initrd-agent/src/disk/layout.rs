@@ -1,0 +1,230 @@
+//! The four partitions of a shared PC. Pure.
+//!
+//! ```text
+//! | GPT | esp | baseline | outbox | session ........................ | GPT |
+//! ```
+
+use std::collections::BTreeMap;
+
+use gpt::partition::Partition;
+
+/// Bytes in a sector; the agent takes disks with 512-byte logical sectors only.
+pub const SECTOR_BYTES: u64 = 512;
+/// Partitions begin at multiples of this, in sectors: 1 MiB.
+const ALIGN: u64 = (1 << 20) / SECTOR_BYTES;
+/// What the partition table needs at the end of the disk, in sectors (33 rounded up to 1 MiB).
+const TAIL: u64 = ALIGN;
+const MIB: u64 = 1 << 20;
+const ESP_BYTES: u64 = 256 * MIB;
+const OUTBOX_MIN_BYTES: u64 = 256 * MIB;
+const OUTBOX_MAX_BYTES: u64 = 8192 * MIB;
+const SESSION_MIN_BYTES: u64 = 1024 * MIB;
+
+/// A partition by what it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// FAT: boot files and the signed manifest of the baseline restored last.
+    Esp,
+    /// The baseline image with its hash tree.
+    Baseline,
+    /// Sealed snapshots that have not reached a site.
+    Outbox,
+    /// The session volume under a key that exists in memory only.
+    Session,
+}
+
+impl Part {
+    /// All, in order of their place.
+    pub const ALL: [Self; 4] = [Self::Esp, Self::Baseline, Self::Outbox, Self::Session];
+
+    /// Partition number, from 1.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Esp => 1,
+            Self::Baseline => 2,
+            Self::Outbox => 3,
+            Self::Session => 4,
+        }
+    }
+
+    /// Partition name in the table.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Esp => "furoshiki-esp",
+            Self::Baseline => "furoshiki-baseline",
+            Self::Outbox => "furoshiki-outbox",
+            Self::Session => "furoshiki-session",
+        }
+    }
+
+    /// Partition type. All but the ESP are our own random GUIDs: nothing mounts them by type.
+    #[must_use]
+    pub const fn type_guid(self) -> &'static str {
+        match self {
+            Self::Esp => "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
+            Self::Baseline => "6A1F1F0C-2D5B-4E0B-9C67-0B5C1B6F4D01",
+            Self::Outbox => "6A1F1F0C-2D5B-4E0B-9C67-0B5C1B6F4D02",
+            Self::Session => "6A1F1F0C-2D5B-4E0B-9C67-0B5C1B6F4D03",
+        }
+    }
+}
+
+/// A run of sectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// First sector.
+    pub first_lba: u64,
+    /// Number of sectors.
+    pub sectors: u64,
+}
+
+impl Span {
+    /// Length in bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        self.sectors * SECTOR_BYTES
+    }
+}
+
+/// Where the four partitions are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    spans: [Span; 4],
+}
+
+/// A disk that cannot hold the four partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the disk has {} MiB, at least {} MiB are needed", have_bytes / MIB, need_bytes / MIB)]
+pub struct LayoutError {
+    /// Length of the disk.
+    pub have_bytes: u64,
+    /// What is needed.
+    pub need_bytes: u64,
+}
+
+impl Layout {
+    /// Divides a disk of `disk_bytes` for a baseline of `image_bytes`.
+    ///
+    /// The baseline gets half as much again as it needs, for the next ones; the outbox an eighth of what is left,
+    /// 256 MiB to 8 GiB; the session the rest.
+    ///
+    /// # Errors
+    /// [`LayoutError`]: less than 1 GiB would be left for the session.
+    pub fn plan(disk_bytes: u64, image_bytes: u64) -> Result<Self, LayoutError> {
+        let baseline_bytes = round_up(image_bytes.saturating_add(image_bytes / 2).max(64 * MIB));
+        let fixed = ESP_BYTES
+            .saturating_add(baseline_bytes)
+            .saturating_add((ALIGN + TAIL) * SECTOR_BYTES);
+        let need_bytes = fixed
+            .saturating_add(OUTBOX_MIN_BYTES)
+            .saturating_add(SESSION_MIN_BYTES);
+        if disk_bytes < need_bytes {
+            return Err(LayoutError {
+                have_bytes: disk_bytes,
+                need_bytes,
+            });
+        }
+        let free = disk_bytes - fixed;
+        let outbox = (free / 8 / MIB * MIB).clamp(OUTBOX_MIN_BYTES, OUTBOX_MAX_BYTES);
+        let session = (free - outbox) / MIB * MIB;
+        let mut first_lba = ALIGN;
+        let spans = [ESP_BYTES, baseline_bytes, outbox, session].map(|bytes| {
+            let span = Span {
+                first_lba,
+                sectors: bytes / SECTOR_BYTES,
+            };
+            first_lba += span.sectors;
+            span
+        });
+        Ok(Self { spans })
+    }
+
+    /// Recognises our own partition table: numbers, types and names all fit.
+    #[must_use]
+    pub fn of_table(table: &BTreeMap<u32, Partition>) -> Option<Self> {
+        let span = |part: Part| {
+            let entry = table.get(&part.number())?;
+            let ours = entry.name == part.label()
+                && entry
+                    .part_type_guid
+                    .guid
+                    .to_string()
+                    .eq_ignore_ascii_case(part.type_guid());
+            let sectors = entry
+                .last_lba
+                .checked_sub(entry.first_lba)?
+                .checked_add(1)?;
+            ours.then_some(Span {
+                first_lba: entry.first_lba,
+                sectors,
+            })
+        };
+        let used = table.values().filter(|entry| entry.is_used()).count();
+        let spans = [
+            span(Part::Esp)?,
+            span(Part::Baseline)?,
+            span(Part::Outbox)?,
+            span(Part::Session)?,
+        ];
+        (used == 4).then_some(Self { spans })
+    }
+
+    /// Where one partition is.
+    #[must_use]
+    pub const fn span(&self, part: Part) -> Span {
+        let [esp, baseline, outbox, session] = self.spans;
+        match part {
+            Part::Esp => esp,
+            Part::Baseline => baseline,
+            Part::Outbox => outbox,
+            Part::Session => session,
+        }
+    }
+
+    /// Whether a baseline of this length fits.
+    #[must_use]
+    pub const fn holds(&self, image_bytes: u64) -> bool {
+        self.span(Part::Baseline).bytes() >= image_bytes
+    }
+}
+
+fn round_up(bytes: u64) -> u64 {
+    bytes.div_ceil(MIB).saturating_mul(MIB)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn partitions_follow_one_another_and_end_on_the_disk(disk in 0_u64..1 << 44, image in 4096_u64..1 << 34) {
+            let Ok(layout) = Layout::plan(disk, image) else { return Ok(()) };
+            let mut next = ALIGN;
+            for part in Part::ALL {
+                let span = layout.span(part);
+                prop_assert_eq!(span.first_lba, next);
+                prop_assert_eq!(span.first_lba % ALIGN, 0);
+                prop_assert_eq!(span.sectors % ALIGN, 0);
+                prop_assert!(span.sectors > 0);
+                next += span.sectors;
+            }
+            prop_assert!((next + 33) * SECTOR_BYTES <= disk);
+            prop_assert!(layout.holds(image));
+            prop_assert!(layout.span(Part::Session).bytes() >= SESSION_MIN_BYTES);
+        }
+    }
+
+    #[test]
+    fn a_disk_too_small_says_what_it_needs() {
+        let error = Layout::plan(1 << 30, 300 << 20).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the disk has 1024 MiB, at least 1988 MiB are needed"
+        );
+    }
+}

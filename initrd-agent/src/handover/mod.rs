@@ -1,0 +1,113 @@
+//! Restored baseline + session volume → the system gets the PC.
+//!
+//! The root is an overlay of the verified baseline and the session's upper folder; `/home` is a plain folder of
+//! the session volume. Nothing is written into the root for the agent's sake: accounts and units go to `/run`.
+
+mod account;
+mod exitrd_tree;
+mod units;
+
+use std::{
+    ffi::CString,
+    fs, io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use rustix::mount::{MountFlags, mount, mount_bind};
+
+pub use self::account::Account;
+use crate::{
+    baseline::Baseline,
+    disk::{Disk, Restored},
+    paths,
+    wipe::private_dir,
+};
+
+/// What could not be prepared. The session volume is discarded at the next boot.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} {}", path.display())]
+pub struct HandoverError {
+    doing: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+fn at(doing: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> HandoverError {
+    let path = path.as_ref().to_owned();
+    move |source| HandoverError {
+        doing,
+        path,
+        source,
+    }
+}
+
+/// Options of the root overlay. With any of them on, the upper layer alone would not be the whole diff.
+const OVERLAY_OPTIONS: &str = "redirect_dir=off,metacopy=off,index=off,xino=auto";
+
+/// Mounts the baseline where its names can be looked up. Comes before [`hand_over`].
+///
+/// # Errors
+/// [`HandoverError`].
+pub fn mount_baseline(baseline: &Baseline) -> Result<(), HandoverError> {
+    private_dir(Path::new(paths::BASELINE)).map_err(at("make folder", paths::BASELINE))?;
+    mount(
+        baseline.mapped.node(),
+        paths::BASELINE,
+        "erofs",
+        MountFlags::RDONLY | MountFlags::NOATIME,
+        None,
+    )
+    .map_err(|e| at("mount the baseline at", paths::BASELINE)(e.into()))
+}
+
+/// Everything the system needs to take over, in the order in which a failure costs least.
+///
+/// # Errors
+/// [`HandoverError`].
+pub fn hand_over(_disk: &Disk<Restored>, account: &Account) -> Result<(), HandoverError> {
+    exitrd_tree::fill(Path::new("/"), Path::new(paths::EXITRD))?;
+    account.write_records(Path::new("/run/userdb"))?;
+    account.make_home(
+        Path::new(paths::SESSION_HOME),
+        &Path::new(paths::BASELINE).join("etc/skel"),
+    )?;
+    write_units(account)?;
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},{OVERLAY_OPTIONS}",
+        paths::BASELINE,
+        paths::SESSION_UPPER,
+        paths::SESSION_WORK
+    );
+    let options =
+        CString::new(options).map_err(|e| at("mount the root at", paths::SYSROOT)(e.into()))?;
+    fs::create_dir_all(paths::SYSROOT).map_err(at("make folder", paths::SYSROOT))?;
+    mount(
+        "overlay",
+        paths::SYSROOT,
+        "overlay",
+        MountFlags::empty(),
+        Some(options.as_c_str()),
+    )
+    .map_err(|e| at("mount the root at", paths::SYSROOT)(e.into()))?;
+    let home = Path::new(paths::SYSROOT).join("home");
+    mount_bind(paths::SESSION_HOME, &home).map_err(|e| at("mount the homes at", home)(e.into()))
+}
+
+fn write_units(account: &Account) -> Result<(), HandoverError> {
+    for (path, text) in units::files(account) {
+        let path = Path::new("/run/systemd").join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(at("make folder", parent))?;
+        }
+        fs::write(&path, text).map_err(at("write", &path))?;
+    }
+    let wants = Path::new("/run/systemd/system/multi-user.target.wants");
+    fs::create_dir_all(wants).map_err(at("make folder", wants))?;
+    let link = wants.join(units::SESSION_UNIT);
+    match symlink(Path::new("..").join(units::SESSION_UNIT), &link) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(at("link", link)(e)),
+        _ => Ok(()),
+    }
+}

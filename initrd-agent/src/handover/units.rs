@@ -1,0 +1,88 @@
+//! Units and drop-ins of the running system, below `/run/systemd`. Pure.
+
+use super::Account;
+use crate::paths;
+
+/// The service that saves.
+pub(super) const SESSION_UNIT: &str = "furoshiki-session.service";
+
+/// Every file, by its path below `/run/systemd`, with its text.
+pub(super) fn files(account: &Account) -> Vec<(&'static str, String)> {
+    let agent = format!("{}{}", paths::EXITRD, paths::AGENT);
+    let name = account.name();
+    vec![
+        ("system/furoshiki-session.service", session_unit(&agent)),
+        (
+            "system/getty@tty1.service.d/furoshiki.conf",
+            autologin(&format!("--autologin {name} --noclear - $TERM")),
+        ),
+        (
+            "system/serial-getty@ttyS0.service.d/furoshiki.conf",
+            autologin(&format!(
+                "--autologin {name} --keep-baud 115200,57600,38400,9600 - $TERM"
+            )),
+        ),
+        // A program that ignores SIGTERM would hold up the save for 90 s.
+        (
+            "system.conf.d/furoshiki.conf",
+            "[Manager]\nDefaultTimeoutStopSec=15s\n".into(),
+        ),
+        (
+            "system/user@.service.d/furoshiki.conf",
+            "[Service]\nTimeoutStopSec=15s\n".into(),
+        ),
+    ]
+}
+
+fn autologin(options: &str) -> String {
+    // The user signed in with card and password before this system ran; a second login would ask for nothing new.
+    format!("[Service]\nExecStart=\nExecStart=-/sbin/agetty {options}\n")
+}
+
+/// Stop order is start order reversed: when this unit stops, every process of the user is gone and the network is
+/// still up. Measured; PAM hooks and `shutdown.target` do not give that.
+fn session_unit(agent: &str) -> String {
+    format!(
+        "[Unit]
+Description=Save the user's environment
+After=NetworkManager.service systemd-networkd.service systemd-resolved.service wpa_supplicant.service
+After=dbus.service network.target local-fs.target
+Before=user.slice systemd-user-sessions.service
+RequiresMountsFor={session} {outbox} /home
+
+[Service]
+Type=notify
+ExecStart={agent} session run
+ExecStop={agent} session finish
+# Saving takes as long as it takes; it ends by itself when the site is gone.
+TimeoutStopSec=infinity
+TimeoutStartSec=infinity
+KillMode=mixed
+KeyringMode=shared
+LimitCORE=0
+LimitMEMLOCK=infinity
+OOMScoreAdjust=-900
+",
+        session = paths::SESSION,
+        outbox = paths::OUTBOX,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_session_unit_stops_after_the_user_and_before_the_network() {
+        let unit = session_unit("/run/initramfs/agent");
+        for line in [
+            "Before=user.slice systemd-user-sessions.service",
+            "After=dbus.service network.target local-fs.target",
+            "ExecStop=/run/initramfs/agent session finish",
+            "TimeoutStopSec=infinity",
+            "KillMode=mixed",
+        ] {
+            assert!(unit.lines().any(|l| l == line), "{line}");
+        }
+    }
+}

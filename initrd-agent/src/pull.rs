@@ -1,0 +1,244 @@
+//! Signed-in user → the record of the newest snapshot, and its sealed objects.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use site_api::{Head, HeadInfo, Transfer, TransferState, path as api};
+use snapshot::{
+    id::{BaselineId, ObjectId, RecordId},
+    record::{self, Record, RecordError},
+};
+
+use crate::{
+    apply::PackSource,
+    capture::BoxError,
+    clock,
+    events::Running,
+    screen::{Code, Screen},
+    signin::SignedIn,
+    site::{Site, SiteError, code_of},
+};
+
+/// Tries for one object while the site does not answer.
+const TRIES: u32 = 6;
+/// Least time one object may take; larger ones get more.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// A relay that moves no byte for this long has failed.
+const RELAY_STALL: Duration = Duration::from_secs(120);
+
+/// Why the newest snapshot cannot be had. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The site.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// The record is not base64.
+    #[error("read the snapshot record the site sent")]
+    Encoding(#[source] base64::DecodeError),
+    /// The record was not signed with the user's key, or breaks a rule.
+    #[error("check the snapshot record the site sent")]
+    Record(#[source] RecordError),
+    /// The record is good, but is not the one it is said to be.
+    #[error("the site sent snapshot record {have}, it announced {want}")]
+    OtherRecord {
+        /// What came.
+        have: RecordId,
+        /// What was announced.
+        want: RecordId,
+    },
+    /// An older snapshot than another site has reported.
+    #[error("the site serves snapshot {have}, snapshot {want} exists")]
+    RolledBack {
+        /// Number of the snapshot served.
+        have: u64,
+        /// Number of the newest one reported.
+        want: u64,
+    },
+    /// The snapshot lies on another baseline.
+    #[error("the snapshot lies on baseline {have}, this PC has {want}")]
+    OtherBaseline {
+        /// Its baseline.
+        have: BaselineId,
+        /// This PC's.
+        want: BaselineId,
+    },
+    /// The other site does not hand the snapshot over.
+    #[error("fetch the snapshot from the site that has it: {why}")]
+    Relay {
+        /// What the site says.
+        why: String,
+    },
+}
+
+impl PullError {
+    /// What to tell the user.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Site(error) if error.is_passing() => code_of(error),
+            Self::Site(_) | Self::Relay { .. } => Code::PullFailed,
+            Self::Encoding(_)
+            | Self::Record(_)
+            | Self::OtherRecord { .. }
+            | Self::RolledBack { .. } => Code::AlteredPack,
+            Self::OtherBaseline { .. } => Code::OtherBaseline,
+        }
+    }
+}
+
+/// The newest snapshot, proved to be the user's own.
+#[derive(Debug)]
+pub struct Pulled {
+    /// Where and when it was saved.
+    pub info: HeadInfo,
+    /// What it is made of.
+    pub record: Record,
+}
+
+/// Finds the newest snapshot of the user; `None` at the first visit.
+///
+/// When this site has no copy yet (nobody chose it in the portal) it fetches one first, and the user sees why it
+/// takes long.
+///
+/// # Errors
+/// [`PullError`].
+pub fn newest(
+    user: &SignedIn,
+    baseline: BaselineId,
+    screen: &Screen,
+) -> Result<Option<Pulled>, PullError> {
+    let Some(reported) = &user.head else {
+        return Ok(None);
+    };
+    let head = with_record(&user.site, reported, screen)?;
+    let bytes = STANDARD
+        .decode(head.record_b64.unwrap_or_default())
+        .map_err(PullError::Encoding)?;
+    let have = RecordId::of(&bytes);
+    if have != head.info.record {
+        return Err(PullError::OtherRecord {
+            have,
+            want: head.info.record,
+        });
+    }
+    let record =
+        record::verify(&bytes, &user.keys.record_public_key()).map_err(PullError::Record)?;
+    if record.seq < reported.seq || record.seq != head.info.seq || record.user != user.user {
+        return Err(PullError::RolledBack {
+            have: record.seq,
+            want: reported.seq,
+        });
+    }
+    if record.baseline != baseline {
+        return Err(PullError::OtherBaseline {
+            have: record.baseline,
+            want: baseline,
+        });
+    }
+    Ok(Some(Pulled {
+        info: head.info,
+        record,
+    }))
+}
+
+/// The head with its record; asks the site to fetch it when it has only heard of it.
+fn with_record(site: &Site, reported: &HeadInfo, screen: &Screen) -> Result<Head, PullError> {
+    let head: Head = site.get_json("ask for the newest snapshot", api::HEAD)?;
+    if head.record_b64.is_some() && head.info.seq >= reported.seq {
+        return Ok(head);
+    }
+    let mut transfer: Transfer =
+        site.post_json("ask the site to fetch the snapshot", api::HEAD_FETCH, &())?;
+    let mut progress = screen.progress("relay from the last site", transfer.bytes_total);
+    let mut backoff = clock::Backoff::up_to(Duration::from_secs(1));
+    let mut moved = (transfer.bytes_done, Instant::now());
+    loop {
+        progress.set(transfer.bytes_done);
+        if transfer.bytes_done != moved.0 {
+            moved = (transfer.bytes_done, Instant::now());
+        }
+        match transfer.state {
+            TransferState::Done => break,
+            TransferState::Failed => {
+                return Err(PullError::Relay {
+                    why: transfer.error.unwrap_or_else(|| "no reason given".into()),
+                });
+            }
+            TransferState::Waiting | TransferState::Running if moved.1.elapsed() > RELAY_STALL => {
+                return Err(PullError::Relay {
+                    why: "it does not go on".into(),
+                });
+            }
+            TransferState::Waiting | TransferState::Running => backoff.wait(),
+        }
+        transfer = site.get_json("ask how far the snapshot is", api::HEAD_FETCH)?;
+    }
+    let head: Head = site.get_json("ask for the newest snapshot", api::HEAD)?;
+    if head.record_b64.is_none() {
+        return Err(PullError::Relay {
+            why: "it is done, but the record is not there".into(),
+        });
+    }
+    Ok(head)
+}
+
+/// Objects of one record at one site, for [`crate::apply`]. Ends the pull stage with the last of them.
+pub struct SitePacks {
+    site: Site,
+    total_bytes: u64,
+    fetched: Mutex<(u64, Option<Running>)>,
+}
+
+impl SitePacks {
+    /// Objects of `record` at `site`.
+    #[must_use]
+    pub fn new(site: &Site, record: &Record, stage: Running) -> Self {
+        Self {
+            site: site.clone(),
+            total_bytes: record.total_bytes(),
+            fetched: Mutex::new((0, Some(stage))),
+        }
+    }
+
+    /// Ends the stage although not everything was needed.
+    pub fn finish(self) {
+        let (bytes, stage) = self
+            .fetched
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(stage) = stage {
+            stage.end(bytes);
+        }
+    }
+}
+
+impl PackSource for SitePacks {
+    fn get(&self, id: ObjectId, bytes: u64) -> Result<Vec<u8>, BoxError> {
+        let path = api::object(id);
+        let patience = PATIENCE + Duration::from_secs(bytes >> 18);
+        let mut backoff = clock::Backoff::up_to(Duration::from_secs(5));
+        let mut tries = 0;
+        let sealed = loop {
+            tries += 1;
+            match self
+                .site
+                .get_bytes("fetch a sealed object", &path, None, bytes, patience)
+            {
+                Ok(sealed) => break sealed,
+                Err(error) if error.is_passing() && tries < TRIES => backoff.wait(),
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        fetched.0 += sealed.len() as u64;
+        if fetched.0 >= self.total_bytes
+            && let Some(stage) = fetched.1.take()
+        {
+            stage.end(fetched.0);
+        }
+        Ok(sealed)
+    }
+}

@@ -1,0 +1,194 @@
+//! One console: a virtual terminal, a serial line.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    sync::Arc,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::OFlags,
+    termios::{LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr},
+};
+use zeroize::Zeroizing;
+
+/// How a console shows things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A screen: a bar may be drawn over itself.
+    Terminal,
+    /// A log that is also typed on: lines only.
+    Serial,
+}
+
+/// A console without echo and line discipline of its own. The old mode returns when it is dropped.
+#[derive(Debug)]
+pub(super) struct Console {
+    file: Arc<File>,
+    kind: Kind,
+    before: Option<Termios>,
+}
+
+/// Consoles of the kernel that open, in the kernel's order.
+pub(super) fn active() -> Vec<Console> {
+    let names = std::fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();
+    let consoles: Vec<_> = names
+        .split_whitespace()
+        .filter_map(|name| open(name, kind_of(name)))
+        .collect();
+    if consoles.is_empty() {
+        open("console", Kind::Serial).into_iter().collect()
+    } else {
+        consoles
+    }
+}
+
+fn kind_of(name: &str) -> Kind {
+    let virtual_terminal = name
+        .strip_prefix("tty")
+        .is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+    if virtual_terminal {
+        Kind::Terminal
+    } else {
+        Kind::Serial
+    }
+}
+
+fn open(name: &str, kind: Kind) -> Option<Console> {
+    // Non-blocking: a serial line without a peer must not stop the boot.
+    let flags = (OFlags::NOCTTY | OFlags::NONBLOCK).bits().cast_signed();
+    match OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(flags)
+        .open(format!("/dev/{name}"))
+    {
+        Ok(file) => Some(Console::on(file, kind)),
+        Err(error) => {
+            tracing::warn!(name, %error, "console does not open; the others are used");
+            None
+        }
+    }
+}
+
+impl Console {
+    fn on(file: File, kind: Kind) -> Self {
+        let before = tcgetattr(&file).ok();
+        if let Some(before) = &before {
+            let mut mode = before.clone();
+            mode.local_modes -=
+                LocalModes::ICANON | LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ISIG;
+            if let Err(error) = tcsetattr(&file, OptionalActions::Now, &mode) {
+                tracing::warn!(%error, "console keeps its mode and may echo secrets");
+            }
+        }
+        Self {
+            file: Arc::new(file),
+            kind,
+            before,
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The file to wait on. Shares the descriptor.
+    pub(super) fn reader(&self) -> Arc<File> {
+        Arc::clone(&self.file)
+    }
+
+    /// Drops what was typed before anybody asked.
+    pub(super) fn forget_typed_ahead(&mut self) {
+        // Not a terminal (tests): nothing to drop.
+        let _ = tcflush(&*self.file, QueueSelector::IFlush);
+    }
+
+    /// Writes text; `\n` becomes CR LF. A console that takes nothing for two seconds loses the rest.
+    pub(super) fn write(&mut self, text: &str) {
+        let text = text.replace("\r\n", "\n").replace('\n', "\r\n");
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            match (&*self.file).write(rest) {
+                Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                    let two = Timespec {
+                        tv_sec: 2,
+                        tv_nsec: 0,
+                    };
+                    let mut fds = [PollFd::new(&*self.file, PollFlags::OUT)];
+                    if !matches!(poll(&mut fds, Some(&two)), Ok(1..)) {
+                        return;
+                    }
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                // A console that is gone cannot be told so.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Bytes typed since the last call; empty when there are none.
+    pub(super) fn read(&mut self) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(vec![0; 512]);
+        let count = (&*self.file).read(&mut bytes).unwrap_or(0);
+        bytes.truncate(count);
+        bytes
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            // Best effort: the next program on this console sets its own mode.
+            let _ = tcsetattr(&*self.file, OptionalActions::Now, before);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) struct OtherEnd {
+    socket: std::os::unix::net::UnixStream,
+    seen: String,
+}
+
+#[cfg(test)]
+impl OtherEnd {
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).unwrap();
+    }
+
+    pub(super) fn wait_for(&mut self, text: &str) -> &str {
+        let mut buffer = [0; 1024];
+        while !self.seen.contains(text) {
+            let n = self
+                .socket
+                .read(&mut buffer)
+                .expect("console writes within the deadline");
+            self.seen
+                .push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+        }
+        &self.seen
+    }
+}
+
+#[cfg(test)]
+impl Console {
+    /// A console and the person in front of it.
+    pub(super) fn pair(kind: Kind) -> (Self, OtherEnd) {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs
+            .set_read_timeout(Some(std::time::Duration::from_secs(20)))
+            .unwrap();
+        (
+            Self::on(File::from(std::os::fd::OwnedFd::from(ours)), kind),
+            OtherEnd {
+                socket: theirs,
+                seen: String::new(),
+            },
+        )
+    }
+}

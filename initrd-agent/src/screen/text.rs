@@ -1,0 +1,436 @@
+//! Every sentence a person reads, in English and Japanese.
+//!
+//! An error is four lines: what failed, why, is my work safe, what to do now. The second line is the technical one:
+//! the chain of the error as it is, in English in both languages, for whoever helps.
+
+/// Language of the screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Language {
+    /// English.
+    #[default]
+    English,
+    /// Japanese.
+    Japanese,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prompt {
+    /// Put a card into the reader.
+    InsertCard,
+    /// The card's PIN.
+    Pin {
+        /// Tries the card still allows, if it says.
+        tries_left: Option<u32>,
+    },
+    /// May the last try of the PIN be used?
+    LastTry,
+    /// User name.
+    User,
+    /// Site password.
+    Password,
+    /// May this disk's data be destroyed?
+    Erase {
+        /// Path and size of the disk.
+        disk: String,
+    },
+}
+
+impl Prompt {
+    /// Name in events.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::InsertCard => "insert-card",
+            Self::Pin { .. } => "pin",
+            Self::LastTry => "last-try",
+            Self::User => "user",
+            Self::Password => "password",
+            Self::Erase { .. } => "erase",
+        }
+    }
+
+    /// Tries left, where there are tries.
+    #[must_use]
+    pub const fn tries_left(&self) -> Option<u32> {
+        match self {
+            Self::Pin { tries_left } => *tries_left,
+            Self::LastTry => Some(1),
+            _ => None,
+        }
+    }
+
+    /// Whether typing stays invisible.
+    #[must_use]
+    pub const fn is_secret(&self) -> bool {
+        matches!(self, Self::Pin { .. } | Self::Password)
+    }
+
+    /// What stands on the screen; a question ends in a space.
+    #[must_use]
+    pub fn text(&self, language: Language) -> String {
+        use Language::{English as En, Japanese as Ja};
+        match (self, language) {
+            (Self::InsertCard, En) => "Insert your card.".into(),
+            (Self::InsertCard, Ja) => "カードを挿入してください。".into(),
+            (
+                Self::Pin {
+                    tries_left: Some(n),
+                },
+                En,
+            ) => format!("Card PIN ({n} {} left): ", tries(*n)),
+            (
+                Self::Pin {
+                    tries_left: Some(n),
+                },
+                Ja,
+            ) => format!("カードの暗証番号 (残り {n} 回): "),
+            (Self::Pin { tries_left: None }, En) => "Card PIN: ".into(),
+            (Self::Pin { tries_left: None }, Ja) => "カードの暗証番号: ".into(),
+            (Self::LastTry, En) => "Type yes to use the last try, anything else to stop: ".into(),
+            (Self::LastTry, Ja) => "最後の 1 回を使うには yes、中止するには他の文字を入力: ".into(),
+            (Self::User, En) => "User name: ".into(),
+            (Self::User, Ja) => "ユーザー名: ".into(),
+            (Self::Password, En) => "Password: ".into(),
+            (Self::Password, Ja) => "パスワード: ".into(),
+            (Self::Erase { disk }, En) => {
+                format!(
+                    "Disk {disk} holds data that is not Furoshiki's.\nType ERASE to destroy it all and go on: "
+                )
+            }
+            (Self::Erase { disk }, Ja) => {
+                format!(
+                    "ディスク {disk} には他のデータがあります。\nすべて消去して続けるには ERASE と入力: "
+                )
+            }
+        }
+    }
+}
+
+const fn tries(n: u32) -> &'static str {
+    if n == 1 { "try" } else { "tries" }
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal: $en:expr, $ja:expr;)*) => {
+        /// What went wrong, as a code a person can report. The texts beside it are lines 1, 3 and 4.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Code {
+            /// All codes.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The code as it is shown and reported.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// Lines 1, 3 and 4. `{saved}` becomes the time of the last save.
+            const fn texts(self, language: Language) -> [&'static str; 3] {
+                match (self, language) {
+                    $((Self::$variant, Language::English) => $en,
+                    (Self::$variant, Language::Japanese) => $ja,)*
+                }
+            }
+        }
+    };
+}
+
+const SAFE: &str = "Your files are safe at the site{saved}.";
+const SAFE_JA: &str = "ファイルはサイトに安全に保存されています{saved}。";
+
+codes! {
+    /// The card refused the PIN.
+    WrongPin = "SIGN-IN-WRONG-PIN":
+        ["The PIN is wrong.", SAFE, "Try again, or ask the operator for a new PIN."],
+        ["暗証番号が違います。", SAFE_JA, "もう一度入力するか、管理者に連絡してください。"];
+    /// One try is left and will not be used without a word.
+    LastTry = "SIGN-IN-LAST-TRY":
+        ["Only one try of the PIN is left.", SAFE, "If you are not sure, stop here and ask the operator; after a wrong PIN the card is blocked."],
+        ["暗証番号を入力できるのはあと 1 回です。", SAFE_JA, "確かでなければ中止して管理者に連絡してください。間違えるとカードは使えなくなります。"];
+    /// The card takes no PIN any more.
+    PinBlocked = "SIGN-IN-PIN-BLOCKED":
+        ["The card is blocked.", SAFE, "Take the card to the operator, who unblocks it with the PUK."],
+        ["カードが使用停止になっています。", SAFE_JA, "管理者にカードを渡して解除してもらってください。"];
+    /// The site refused the password.
+    WrongPassword = "SIGN-IN-WRONG-PASSWORD":
+        ["The password is wrong.", SAFE, "Type PIN, name and password again."],
+        ["パスワードが違います。", SAFE_JA, "暗証番号、ユーザー名、パスワードをもう一度入力してください。"];
+    /// No user of the sites has this card.
+    UnknownCard = "SIGN-IN-UNKNOWN-CARD":
+        ["This card belongs to nobody.", "Nothing was changed; no files are touched without a known card.", "Use the card you were given here, or ask the operator to register this one."],
+        ["このカードは登録されていません。", "何も変更されていません。", "登録済みのカードを使うか、管理者に登録を依頼してください。"];
+    /// The name typed is not the name of the card's user.
+    CardOfAnotherUser = "SIGN-IN-CARD-OF-ANOTHER-USER":
+        ["This card belongs to another user.", "Nothing was changed; nobody's files were opened.", "Check the user name, or use your own card."],
+        ["このカードは別のユーザーのものです。", "何も変更されていません。", "ユーザー名を確かめるか、自分のカードを使ってください。"];
+    /// The operator revoked the card.
+    CardRevoked = "SIGN-IN-CARD-REVOKED":
+        ["This card was revoked.", SAFE, "Use your new card, or ask the operator."],
+        ["このカードは無効になっています。", SAFE_JA, "新しいカードを使うか、管理者に連絡してください。"];
+    /// The site slows down guessing.
+    TooManyTries = "SIGN-IN-TOO-MANY-TRIES":
+        ["Too many wrong passwords.", SAFE, "Wait a few minutes, then try again."],
+        ["パスワードの間違いが多すぎます。", SAFE_JA, "数分待ってからもう一度試してください。"];
+    /// The reader or the card does not answer as it should.
+    CardFailed = "SIGN-IN-CARD-FAILED":
+        ["The card cannot be read.", SAFE, "Take the card out and put it in again; if that does not help, try another reader."],
+        ["カードを読み取れません。", SAFE_JA, "カードを挿し直してください。直らなければ別の読み取り機を試してください。"];
+    /// The wrapped user key does not open with this card.
+    KeyNotOpened = "SIGN-IN-KEY-NOT-OPENED":
+        ["The card does not open your key.", SAFE, "Try again; if it happens twice, report this code to the operator."],
+        ["カードで鍵を開けませんでした。", SAFE_JA, "もう一度試し、繰り返す場合はこの番号を管理者に伝えてください。"];
+    /// The site refused for another reason.
+    SignInRefused = "SIGN-IN-REFUSED":
+        ["The site refused the sign-in.", SAFE, "Try again; if it happens twice, report this code to the operator."],
+        ["サイトにサインインを拒否されました。", SAFE_JA, "もう一度試し、繰り返す場合はこの番号を管理者に伝えてください。"];
+    /// No site answers.
+    SiteDown = "SITE-DOWN":
+        ["No site answers.", SAFE, "Wait: this PC keeps trying. Check the network cable; if it lasts, report code SITE-DOWN."],
+        ["サイトに接続できません。", SAFE_JA, "このまま待つと再接続します。ネットワークケーブルを確かめ、続く場合は SITE-DOWN と伝えてください。"];
+    /// The certificate does not fit the time.
+    SiteClock = "SITE-CLOCK":
+        ["The site's certificate is not valid at the time this PC's clock shows.", SAFE, "Set the clock of this PC (firmware setup); if it is right, report code SITE-CLOCK."],
+        ["この PC の時計ではサイトの証明書が有効期間外です。", SAFE_JA, "PC の時計を合わせてください。正しい場合は SITE-CLOCK と伝えてください。"];
+    /// Whoever answers is not a site of this operator.
+    SiteForeign = "SITE-FOREIGN":
+        ["What answers is not a site of this operator.", SAFE, "Do not type anything; report code SITE-FOREIGN."],
+        ["応答したのは正規のサイトではありません。", SAFE_JA, "何も入力せず、SITE-FOREIGN と伝えてください。"];
+    /// A pack or manifest is not what its name says.
+    AlteredPack = "PULL-ALTERED-PACK":
+        ["Your saved files were altered at the site.", "The altered part was not opened; other sites may have a good copy.", "Sign in at another site, and report code PULL-ALTERED-PACK."],
+        ["サイトに保存されたファイルが改変されています。", "改変された部分は開いていません。他のサイトに正しい写しがある可能性があります。", "別のサイトでサインインし、PULL-ALTERED-PACK と伝えてください。"];
+    /// Packs do not arrive.
+    PullFailed = "PULL-FAILED":
+        ["Your files did not arrive.", SAFE, "Sign in again; if it happens twice, report code PULL-FAILED."],
+        ["ファイルを受信できませんでした。", SAFE_JA, "もう一度サインインし、繰り返す場合は PULL-FAILED と伝えてください。"];
+    /// The snapshot lies under another baseline than this PC's.
+    OtherBaseline = "PULL-OTHER-BASELINE":
+        ["Your files were saved on another baseline.", SAFE, "Use a PC with that baseline, or report code PULL-OTHER-BASELINE."],
+        ["ファイルは別の基本環境で保存されました。", SAFE_JA, "同じ基本環境の PC を使うか、PULL-OTHER-BASELINE と伝えてください。"];
+    /// The diff does not go onto the baseline.
+    ApplyFailed = "APPLY-FAILED":
+        ["Your files could not be put on this PC.", SAFE, "Use another PC and report code APPLY-FAILED."],
+        ["この PC にファイルを展開できませんでした。", SAFE_JA, "別の PC を使い、APPLY-FAILED と伝えてください。"];
+    /// The disk's baseline is not the signed one.
+    AlteredBaseline = "RESTORE-ALTERED-BASELINE":
+        ["The system on this PC's disk was altered.", SAFE, "Wait: it is fetched again from the site. Report code RESTORE-ALTERED-BASELINE."],
+        ["この PC のディスク上のシステムが改変されています。", SAFE_JA, "サイトから取り直しています。RESTORE-ALTERED-BASELINE と伝えてください。"];
+    /// What the site serves is not the signed baseline either.
+    RestoreRefused = "RESTORE-REFUSED":
+        ["This PC could not be restored: the site's baseline is not the signed one.", SAFE, "Do not use this PC; report code RESTORE-REFUSED."],
+        ["この PC を復元できません: サイトの基本環境が署名と一致しません。", SAFE_JA, "この PC を使わず、RESTORE-REFUSED と伝えてください。"];
+    /// Reading or writing the disk failed.
+    RestoreWrite = "RESTORE-WRITE":
+        ["This PC could not be restored.", SAFE, "Use another PC and report code RESTORE-WRITE."],
+        ["この PC を復元できませんでした。", SAFE_JA, "別の PC を使い、RESTORE-WRITE と伝えてください。"];
+    /// No disk to restore.
+    NoDisk = "RESTORE-NO-DISK":
+        ["This PC has no disk to use.", SAFE, "Use another PC and report code RESTORE-NO-DISK."],
+        ["この PC には使えるディスクがありません。", SAFE_JA, "別の PC を使い、RESTORE-NO-DISK と伝えてください。"];
+    /// The old session's volume cannot be replaced.
+    WipeFailed = "WIPE-FAILED":
+        ["This PC could not be wiped.", SAFE, "Use another PC and report code WIPE-FAILED."],
+        ["この PC を消去できませんでした。", SAFE_JA, "別の PC を使い、WIPE-FAILED と伝えてください。"];
+    /// The system cannot be started.
+    HandoverFailed = "HANDOVER-FAILED":
+        ["The restored system cannot be started.", SAFE, "Use another PC and report code HANDOVER-FAILED."],
+        ["復元したシステムを起動できません。", SAFE_JA, "別の PC を使い、HANDOVER-FAILED と伝えてください。"];
+    /// The medium this PC booted from is not complete.
+    BootMedium = "BOOT-MEDIUM":
+        ["This PC was started from a medium that is not complete.", SAFE, "Start again from a good medium, or report code BOOT-MEDIUM."],
+        ["起動メディアが正しくありません。", SAFE_JA, "正しいメディアから起動するか、BOOT-MEDIUM と伝えてください。"];
+    /// Sealed, but the site does not answer.
+    SaveInOutbox = "SAVE-IN-OUTBOX":
+        ["Your last changes did not reach the site.", "They wait sealed on this PC's disk and leave at its next start{saved}.", "Switch this PC on again soon, or tell the operator: code SAVE-IN-OUTBOX."],
+        ["最後の変更をサイトに送れませんでした。", "変更は封印されてこの PC に残り、次回の起動時に送られます{saved}。", "この PC をもう一度起動するか、SAVE-IN-OUTBOX と伝えてください。"];
+    /// Another PC saved meanwhile.
+    SaveHeadMoved = "SAVE-HEAD-MOVED":
+        ["Another PC saved your files meanwhile.", "Both versions are kept: that PC's at the site, this one's sealed on this PC's disk.", "Report code SAVE-HEAD-MOVED to the operator, who can bring the two together."],
+        ["別の PC が先に保存しました。", "両方の版が残っています: その PC の版はサイトに、この PC の版は封印されてこの PC に。", "SAVE-HEAD-MOVED と管理者に伝えてください。"];
+    /// Neither the site nor the outbox took the snapshot.
+    SaveFailed = "SAVE-FAILED":
+        ["Your last changes could not be saved.", "What was saved before is safe at the site{saved}.", "Keep this PC on and report code SAVE-FAILED."],
+        ["最後の変更を保存できませんでした。", "それ以前の保存はサイトにあります{saved}。", "電源を切らずに SAVE-FAILED と伝えてください。"];
+    /// The exitrd could not do everything.
+    ForgetIncomplete = "FORGET-INCOMPLETE":
+        ["This PC could not drop the session's blocks.", "The key of the session dies with the memory; nobody can read the disk.", "Nothing to do now; report code FORGET-INCOMPLETE if you see it again."],
+        ["この PC はセッションの領域を解放できませんでした。", "鍵は電源断とともに消え、ディスクは誰にも読めません。", "操作は不要です。繰り返す場合は FORGET-INCOMPLETE と伝えてください。"];
+}
+
+/// An error as a person sees it.
+#[derive(Debug, Clone)]
+pub struct Notice {
+    /// What went wrong.
+    pub code: Code,
+    /// The technical line; must carry no secret and no file name of a user.
+    pub detail: String,
+    /// When the user's files were last saved, if known.
+    pub saved: Option<String>,
+    /// Tries of the PIN left, if that is what it is about.
+    pub tries_left: Option<u32>,
+}
+
+impl Notice {
+    /// An error with its technical line.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            saved: None,
+            tries_left: None,
+        }
+    }
+
+    /// An error with the whole chain of its cause as technical line.
+    #[must_use]
+    pub fn of(code: Code, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::new(code, chain(error))
+    }
+
+    /// Adds when the files were last saved.
+    #[must_use]
+    pub fn saved(mut self, when: Option<String>) -> Self {
+        self.saved = when;
+        self
+    }
+
+    /// Adds the tries left.
+    #[must_use]
+    pub fn tries_left(mut self, n: u32) -> Self {
+        self.tries_left = Some(n);
+        self
+    }
+
+    /// The four lines: what failed, why, is my work safe, what to do now.
+    #[must_use]
+    pub fn lines(&self, language: Language) -> [String; 4] {
+        let [what, safe, now] = self.code.texts(language);
+        let saved = match (&self.saved, language) {
+            (None, _) => String::new(),
+            (Some(when), Language::English) => format!(" (saved {when})"),
+            (Some(when), Language::Japanese) => format!(" (最終保存 {when})"),
+        };
+        let tries = match (self.tries_left, language) {
+            (None, _) => String::new(),
+            (Some(n), Language::English) => format!(", {n} {} left", tries(n)),
+            (Some(n), Language::Japanese) => format!("、残り {n} 回"),
+        };
+        // One line stays one line, whatever a server or a driver wrote.
+        let detail: String = self
+            .detail
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(300)
+            .collect();
+        [
+            what.to_owned(),
+            format!("{detail}{tries} [{}]", self.code.name()),
+            safe.replace("{saved}", &saved),
+            now.to_owned(),
+        ]
+    }
+}
+
+/// `error: its cause: its cause`.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_is_four_lines_in_both_languages_and_names_its_code() {
+        for code in Code::ALL {
+            for language in [Language::English, Language::Japanese] {
+                let notice = Notice::new(*code, "read\nx: Input/output error")
+                    .saved(Some("14:02".into()))
+                    .tries_left(2);
+                let lines = notice.lines(language);
+                assert!(
+                    lines
+                        .iter()
+                        .all(|line| !line.is_empty() && !line.contains(['\n', '{', '}'])),
+                    "{lines:?}"
+                );
+                assert!(lines[1].contains(code.name()), "{lines:?}");
+                let japanese = lines[0].chars().any(|c| ('ぁ'..='龠').contains(&c));
+                assert_eq!(japanese, language == Language::Japanese, "{lines:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn codes_are_unlike_one_another() {
+        let mut names: Vec<_> = Code::ALL.iter().map(|code| code.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn a_wrong_pin_reads_like_this() {
+        let notice = Notice::new(Code::WrongPin, "the card refused the PIN")
+            .tries_left(2)
+            .saved(Some("14:02".into()));
+        assert_eq!(
+            notice.lines(Language::English),
+            [
+                "The PIN is wrong.",
+                "the card refused the PIN, 2 tries left [SIGN-IN-WRONG-PIN]",
+                "Your files are safe at the site (saved 14:02).",
+                "Try again, or ask the operator for a new PIN.",
+            ]
+        );
+    }
+
+    #[test]
+    fn prompts_ask_what_they_are_named_for() {
+        let cases = [
+            (Prompt::InsertCard, "insert-card", "Insert your card."),
+            (
+                Prompt::Pin {
+                    tries_left: Some(3),
+                },
+                "pin",
+                "Card PIN (3 tries left): ",
+            ),
+            (
+                Prompt::Pin {
+                    tries_left: Some(1),
+                },
+                "pin",
+                "Card PIN (1 try left): ",
+            ),
+            (Prompt::User, "user", "User name: "),
+            (Prompt::Password, "password", "Password: "),
+            (
+                Prompt::LastTry,
+                "last-try",
+                "Type yes to use the last try, anything else to stop: ",
+            ),
+        ];
+        for (prompt, name, text) in cases {
+            assert_eq!(
+                (prompt.name(), prompt.text(Language::English).as_str()),
+                (name, text)
+            );
+        }
+    }
+}

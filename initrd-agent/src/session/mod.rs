@@ -1,0 +1,118 @@
+//! The session in the running system: saves now and then, on demand, and at the end.
+//!
+//! What a save needs to know is in small files below `/run/furoshiki`, root only, without secrets; keys and token
+//! are in the kernel keyring. Each command is a process of its own, so that one that dies takes nothing along.
+
+mod notify;
+mod save;
+mod state;
+
+use std::{path::Path, time::Duration};
+
+use serde_json::json;
+
+pub(crate) use self::state::{STAT_TABLE, copy_ca, read_json, write_json};
+pub use self::{
+    save::{SaveError, Saved, save},
+    state::{HeadState, State, StateError},
+};
+use crate::{
+    clock,
+    events::Events,
+    harden::harden,
+    outbox::Outbox,
+    paths,
+    push::{Pushed, SiteGone},
+    screen::{Code, Notice, Screen},
+};
+
+/// How long the end of a session asks a site that does not answer.
+const PATIENCE_AT_END: Duration = Duration::from_secs(45);
+
+/// Runs until the service stops: tells systemd that the session is armed, then saves every few minutes.
+///
+/// # Errors
+/// [`StateError`]: there is no session to save.
+pub fn run() -> Result<(), StateError> {
+    harden();
+    let state = State::load()?;
+    let events = Events::default();
+    notify::ready();
+    events.emit("session-ready", json!({}));
+    loop {
+        clock::pause(Duration::from_secs(u64::from(state.save_minutes) * 60));
+        // No console: the user is at work there. Machines hear of failures by their message event.
+        let screen = Screen::blind(events.clone(), state.language);
+        match save(&state, &screen, &events, SiteGone::GiveUp) {
+            Ok(saved) => tracing::info!(seq = saved.seq, bytes = saved.bytes, "saved"),
+            Err(error) => screen.message(&notice(&error)),
+        }
+    }
+}
+
+/// Saves now and says so in one line.
+///
+/// # Errors
+/// [`SaveError`]: nothing changed at the site.
+pub fn save_now() -> Result<String, SaveError> {
+    harden();
+    let state = State::load()?;
+    let events = Events::default();
+    let screen = Screen::blind(events.clone(), state.language);
+    let saved = save(&state, &screen, &events, SiteGone::GiveUp)
+        .inspect_err(|error| screen.message(&notice(error)))?;
+    Ok(saved.sentence())
+}
+
+/// The last save: user processes are gone, the network is still up. What the site does not take goes to the outbox.
+///
+/// # Errors
+/// [`SaveError`]: even the outbox took nothing, three times over.
+pub fn finish() -> Result<(), SaveError> {
+    harden();
+    let state = State::load()?;
+    let events = Events::default();
+    let screen = Screen::open(events.clone(), state.language);
+    let gone = SiteGone::UseOutbox {
+        outbox: Outbox::at(Path::new(paths::OUTBOX)),
+        patience: PATIENCE_AT_END,
+    };
+    let mut backoff = clock::Backoff::up_to(Duration::from_secs(10));
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match save(&state, &screen, &events, gone.clone()) {
+            Ok(saved) => {
+                screen.say(&saved.sentence());
+                match saved.pushed {
+                    Pushed::AtSite => {}
+                    Pushed::InOutbox => {
+                        screen.message(&Notice::new(Code::SaveInOutbox, "the site does not answer"))
+                    }
+                    Pushed::HeadMoved => {
+                        screen.message(&Notice::new(
+                            Code::SaveHeadMoved,
+                            "the site has a newer snapshot",
+                        ));
+                    }
+                }
+                return Ok(());
+            }
+            Err(error) => {
+                screen.message(&notice(&error));
+                if tries == 3 {
+                    return Err(error);
+                }
+                backoff.wait();
+            }
+        }
+    }
+}
+
+fn notice(error: &SaveError) -> Notice {
+    let saved = HeadState::load()
+        .ok()
+        .flatten()
+        .map(|head| clock::when(head.saved_ms, clock::now_ms()));
+    Notice::of(Code::SaveFailed, error).saved(saved)
+}

@@ -1,0 +1,257 @@
+//! Card, PIN, name, password → a user's keys and a site that knows the user.
+//!
+//! Whatever goes wrong is told in four lines, and sign-in begins again with the card. Nothing typed is kept: the
+//! PIN lives until the card saw it, the password until the site answered.
+
+mod decide;
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use card::{
+    Card, LastTry, Pin, Unlocked,
+    reader::{ReaderError, Readers},
+};
+use site_api::{
+    HeadInfo, SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest, path as api,
+};
+use snapshot::{
+    id::{CardId, UserId},
+    keys::SnapshotKeys,
+    slot,
+};
+use zeroize::Zeroizing;
+
+use self::decide::{Gate, gate, of_pin, of_site};
+use crate::{
+    clock,
+    screen::{AskError, Code, Notice, Prompt, Screen},
+    site::{Finder, Site},
+};
+
+/// A user who proved to be one.
+pub struct SignedIn {
+    /// The site, with the session's token.
+    pub site: Site,
+    /// The token, for the session service.
+    pub token: Zeroizing<String>,
+    /// The user.
+    pub user: UserId,
+    /// The user's name.
+    pub name: String,
+    /// Every key the session needs; the user key itself is gone.
+    pub keys: SnapshotKeys,
+    /// Newest snapshot any site reported.
+    pub head: Option<HeadInfo>,
+}
+
+/// Why this try ended.
+enum Stop {
+    /// Tell this and begin again.
+    Again(Notice),
+    /// Tell this, and wait for another card (or half a minute).
+    OtherCard(Notice),
+    /// The user chose to stop: nothing to tell.
+    Quiet,
+    /// Nobody can be asked.
+    Console(AskError),
+}
+
+impl From<AskError> for Stop {
+    fn from(error: AskError) -> Self {
+        Self::Console(error)
+    }
+}
+
+/// Time in which a card that does not help may be taken out.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(30);
+/// One round of waiting for a card; there is no limit, only a fresh look at the readers now and then.
+const CARD_PATIENCE: Duration = Duration::from_secs(3600);
+
+/// Signs a user in; comes back with nobody else's keys and only with success.
+///
+/// # Errors
+/// [`AskError`]: this PC has no console.
+pub fn sign_in(finder: &Finder, screen: &Screen, pc: &str) -> Result<SignedIn, AskError> {
+    loop {
+        let readers = readers(screen);
+        let mut reader = None;
+        match once(&readers, &mut reader, finder, screen, pc) {
+            Ok(signed_in) => return Ok(signed_in),
+            Err(Stop::Console(error)) => return Err(error),
+            Err(Stop::Again(notice)) => screen.message(&notice),
+            Err(Stop::OtherCard(notice)) => {
+                screen.message(&notice);
+                await_removal(&readers, reader.as_deref());
+            }
+            Err(Stop::Quiet) => await_removal(&readers, reader.as_deref()),
+        }
+    }
+}
+
+/// The readers, once pcscd runs.
+fn readers(screen: &Screen) -> Readers {
+    let mut backoff = clock::Backoff::up_to(Duration::from_secs(5));
+    let mut tries = 0_u32;
+    loop {
+        match Readers::connect() {
+            Ok(readers) => return readers,
+            Err(error) => {
+                tries += 1;
+                if tries % 8 == 0 {
+                    screen.message(&Notice::of(Code::CardFailed, &error));
+                }
+                backoff.wait();
+            }
+        }
+    }
+}
+
+fn await_removal(readers: &Readers, reader: Option<&str>) {
+    if let Some(reader) = reader
+        && let Err(error) = readers.wait_for_removal(reader, REMOVAL_PATIENCE)
+    {
+        tracing::warn!(%error, "cannot wait for the card to be taken out");
+        clock::pause(Duration::from_secs(2));
+    }
+}
+
+fn once(
+    readers: &Readers,
+    reader: &mut Option<String>,
+    finder: &Finder,
+    screen: &Screen,
+    pc: &str,
+) -> Result<SignedIn, Stop> {
+    let mut card = wait_for_card(readers, reader, screen)?;
+    let id = card.id();
+    let site = finder.wait();
+    // Asked before the PIN: a card nobody knows needs none.
+    challenge(&site, id)?;
+
+    let tries = card
+        .tries_left()
+        .map_err(|e| Stop::OtherCard(Notice::of(Code::CardFailed, &e)))?;
+    let last_try = match gate(tries) {
+        Gate::Ask => LastTry::Keep,
+        Gate::LastTry => {
+            screen
+                .message(&Notice::new(Code::LastTry, "the card allows one more PIN").tries_left(1));
+            if screen.ask(Prompt::LastTry)?.trim() != "yes" {
+                return Err(Stop::Quiet);
+            }
+            LastTry::Use
+        }
+        Gate::Blocked => {
+            return Err(Stop::OtherCard(
+                Notice::new(Code::PinBlocked, "the card takes no PIN").tries_left(0),
+            ));
+        }
+    };
+    let mut card = {
+        let typed = screen.ask(Prompt::Pin {
+            tries_left: tries.map(u32::from),
+        })?;
+        let pin = Pin::typed(&typed).map_err(|e| Stop::Again(Notice::of(Code::WrongPin, &e)))?;
+        card.unlock(&pin, last_try)
+            .map_err(|not| of_pin(&not.error, tries))?
+    };
+    let name = screen.ask(Prompt::User)?.trim().to_owned();
+    let password = screen.ask(Prompt::Password)?;
+
+    // A fresh challenge: the first one may have died while somebody typed.
+    let asked = challenge(&site, id)?;
+    let proof = prove(&mut card, &asked)?;
+    let request = SignInRequest {
+        challenge: asked.challenge,
+        proof_b64: STANDARD.encode(proof),
+        user: name,
+        password: password.to_string(),
+        pc: pc.into(),
+    };
+    let answer = site.post_json::<SignIn>("sign in", api::SIGN_IN, &request);
+    drop((password, Zeroizing::new(request.password)));
+    let answer = answer.map_err(|e| Stop::Again(of_site(&e)))?;
+    let keys = unwrap(card, &answer)?;
+    let token = Zeroizing::new(answer.token);
+    Ok(SignedIn {
+        site: site.signed_in(token.clone()),
+        token,
+        user: answer.user,
+        name: answer.name,
+        keys,
+        head: answer.head,
+    })
+}
+
+fn wait_for_card(
+    readers: &Readers,
+    reader: &mut Option<String>,
+    screen: &Screen,
+) -> Result<Card<card::Locked>, Stop> {
+    let failed =
+        |code, error: &(dyn std::error::Error + 'static)| Stop::OtherCard(Notice::of(code, error));
+    let found = readers.wait_for_card(CARD_PATIENCE, |missing| {
+        if !matches!(missing, ReaderError::NoCard) {
+            screen.say(&missing.to_string());
+        }
+        screen.invite(Prompt::InsertCard);
+    });
+    let found = match found {
+        Ok(found) => found,
+        Err(ReaderError::Deadline { .. }) => return Err(Stop::Quiet),
+        Err(error) => {
+            // pcscd died: a new context next time round.
+            clock::pause(Duration::from_secs(2));
+            return Err(failed(Code::CardFailed, &error));
+        }
+    };
+    *reader = Some(found.transport().reader());
+    Card::open(found).map_err(|e| failed(Code::CardFailed, &e))
+}
+
+fn challenge(site: &Site, card: CardId) -> Result<SignInChallenge, Stop> {
+    let request = SignInChallengeRequest { card };
+    site.post_json(
+        "ask for a sign-in challenge",
+        api::SIGN_IN_CHALLENGE,
+        &request,
+    )
+    .map_err(|error| {
+        let notice = of_site(&error);
+        if matches!(notice.code, Code::UnknownCard | Code::CardRevoked) {
+            Stop::OtherCard(notice)
+        } else {
+            clock::pause(Duration::from_secs(2));
+            Stop::Again(notice)
+        }
+    })
+}
+
+fn prove(card: &mut Card<Unlocked>, asked: &SignInChallenge) -> Result<[u8; 32], Stop> {
+    let sealed = STANDARD
+        .decode(&asked.sealed_b64)
+        .map_err(|e| Stop::Again(Notice::of(Code::SignInRefused, &e)))?;
+    card.prove(asked.site, &asked.challenge, &sealed)
+        .map_err(|e| Stop::Again(Notice::of(Code::CardFailed, &e)))
+}
+
+/// Unwraps the user key, derives what the session needs, and makes the card forget the PIN.
+fn unwrap(mut card: Card<Unlocked>, answer: &SignIn) -> Result<SnapshotKeys, Stop> {
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        Stop::Again(Notice::of(Code::KeyNotOpened, error))
+    };
+    let slot = STANDARD.decode(&answer.slot_b64).map_err(|e| failed(&e))?;
+    let slot = slot::parse(&slot).map_err(|e| failed(&e))?;
+    if slot.context.user != answer.user {
+        let detail = "the key slot the site sent is another user's";
+        return Err(Stop::Again(Notice::new(Code::KeyNotOpened, detail)));
+    }
+    let user_key = card.unwrap(&slot).map_err(|e| failed(&e))?;
+    let keys = SnapshotKeys::derive(&user_key, answer.user, slot.context.epoch);
+    drop(user_key);
+    if let Err(error) = card.lock() {
+        tracing::warn!(%error, "card keeps its PIN until its power goes; it may be taken out");
+    }
+    Ok(keys)
+}

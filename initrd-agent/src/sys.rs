@@ -1,0 +1,111 @@
+//! The system calls no safe crate wraps. All unsafe code of the workspace is in this file.
+#![allow(
+    unsafe_code,
+    reason = "ioctls of block devices and add_key(2) have no safe wrapper; each block says why it is sound"
+)]
+
+use std::{ffi::CStr, io, os::fd::AsFd};
+
+use rustix::ioctl::{Getter, NoArg, Opcode, Setter, ioctl, opcode};
+
+/// `BLKRRPART`: read the partition table again. Source: Linux, include/uapi/linux/fs.h.
+const BLKRRPART: Opcode = opcode::none(0x12, 95);
+/// `BLKDISCARD`: `uint64_t[2]` start and length in bytes.
+const BLKDISCARD: Opcode = opcode::none(0x12, 119);
+/// `BLKZEROOUT`: `uint64_t[2]` start and length in bytes.
+const BLKZEROOUT: Opcode = opcode::none(0x12, 127);
+/// `BLKGETSIZE64`: size of the device in bytes.
+const BLKGETSIZE64: Opcode = opcode::read::<usize>(0x12, 114);
+
+/// Size of a block device in bytes.
+///
+/// # Errors
+/// The kernel's answer; `ENOTTY` when it is no block device.
+pub fn block_size_bytes(device: impl AsFd) -> io::Result<u64> {
+    // SAFETY: BLKGETSIZE64 writes one u64 to the address given, which `Getter` provides.
+    let bytes = unsafe { ioctl(device, Getter::<BLKGETSIZE64, u64>::new()) }?;
+    Ok(bytes)
+}
+
+/// Makes the kernel read the partition table again.
+///
+/// # Errors
+/// `EBUSY` while a partition is open.
+pub fn reread_partitions(device: impl AsFd) -> io::Result<()> {
+    // SAFETY: BLKRRPART takes no argument and touches no memory of ours.
+    unsafe { ioctl(device, NoArg::<BLKRRPART>::new()) }?;
+    Ok(())
+}
+
+/// Tells the disk that `bytes` from `start` hold nothing.
+///
+/// What a later read returns is the disk's choice.
+///
+/// # Errors
+/// `EOPNOTSUPP` when the disk cannot, `EINVAL` when the range is not aligned to sectors.
+pub fn discard(device: impl AsFd, start: u64, bytes: u64) -> io::Result<()> {
+    // SAFETY: BLKDISCARD reads two u64 from the address given; `Setter` passes that of the array.
+    unsafe { ioctl(device, Setter::<BLKDISCARD, [u64; 2]>::new([start, bytes])) }?;
+    Ok(())
+}
+
+/// Makes `bytes` from `start` read as zeroes, by the fastest way the disk has.
+///
+/// # Errors
+/// `EIO` of the disk, `EINVAL` when the range is not aligned to sectors.
+pub fn zero_out(device: impl AsFd, start: u64, bytes: u64) -> io::Result<()> {
+    // SAFETY: BLKZEROOUT reads two u64 from the address given; `Setter` passes that of the array.
+    unsafe { ioctl(device, Setter::<BLKZEROOUT, [u64; 2]>::new([start, bytes])) }?;
+    Ok(())
+}
+
+/// Serial number of a key in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogonKey(libc::c_long);
+
+/// Puts a key of type `logon` into this thread's keyring: the kernel can use it, nobody can read it back.
+///
+/// The keyring, and with it the key, dies with the thread.
+///
+/// # Errors
+/// The kernel's answer, for instance `EDQUOT`.
+///
+/// Source: add_key(2), keyrings(7); Linux, Documentation/admin-guide/device-mapper/dm-crypt.rst.
+pub fn add_logon_key(description: &CStr, secret: &[u8]) -> io::Result<LogonKey> {
+    /// `KEY_SPEC_THREAD_KEYRING`, Linux, include/uapi/linux/keyctl.h.
+    const THREAD_KEYRING: libc::c_int = -1;
+    // SAFETY: both strings end in NUL; `secret` is readable for the length given; the kernel copies all of it.
+    let id = unsafe {
+        libc::syscall(
+            libc::SYS_add_key,
+            c"logon".as_ptr(),
+            description.as_ptr(),
+            secret.as_ptr(),
+            secret.len(),
+            THREAD_KEYRING,
+        )
+    };
+    if id < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(LogonKey(id))
+    }
+}
+
+/// Makes a key useless at once.
+///
+/// # Errors
+/// The kernel's answer; the key then still dies with its thread.
+///
+/// Source: keyctl_revoke(3).
+pub fn revoke_key(key: LogonKey) -> io::Result<()> {
+    /// `KEYCTL_REVOKE`, Linux, include/uapi/linux/keyctl.h.
+    const REVOKE: libc::c_int = 3;
+    // SAFETY: KEYCTL_REVOKE takes a serial number and no pointer.
+    let done = unsafe { libc::syscall(libc::SYS_keyctl, REVOKE, key.0) };
+    if done < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
