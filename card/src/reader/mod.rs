@@ -16,7 +16,11 @@ use std::{
 use pcsc::{Context, PNP_NOTIFICATION, Protocols, ReaderState, Scope, State};
 
 pub use self::connection::Connection;
-use crate::{apdu::TransportError, app::CardError, piv::Piv};
+use crate::{
+    apdu::{Protocol, TransportError},
+    app::CardError,
+    piv::Piv,
+};
 
 /// Longest single wait. Some drivers lose an event, and a card in use by others makes none.
 const WAIT_SLICE: Duration = Duration::from_secs(2);
@@ -148,10 +152,13 @@ impl Readers {
         })
     }
 
-    /// Speaks T=1 only. For tests: both protocols must work.
+    /// Speaks only `protocol` instead of what reader and card agree on. For tests: both must work.
     #[must_use]
-    pub fn with_t1(mut self) -> Self {
-        self.protocols = Protocols::T1;
+    pub fn speaking(mut self, protocol: Protocol) -> Self {
+        self.protocols = match protocol {
+            Protocol::T0 => Protocols::T0,
+            Protocol::T1 => Protocols::T1,
+        };
         self
     }
 

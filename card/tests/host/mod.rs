@@ -1,0 +1,86 @@
+//! Runs a test inside `virtual-card host`: a real pcscd and a card written by others, in namespaces
+//! of their own. The test binary starts itself again in there.
+//!
+//! Needs root and the Debian packages pcscd and vsmartcard-vpcd. What is missing fails the test.
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const FOLDER: &str = "CARD_TEST_FOLDER";
+const PHASE: &str = "CARD_TEST_PHASE";
+
+/// What a test finds inside.
+pub(crate) struct Inside {
+    folder: PathBuf,
+}
+
+/// One life of a pcscd and of the card process; the card's memory outlives it.
+pub(crate) type Phase = fn(&Inside);
+
+/// Runs the phases of the test called `name`, each with a new pcscd, all with the same card.
+pub(crate) fn run(name: &str, phases: &[Phase]) {
+    if let (Some(folder), Ok(phase)) = (env::var_os(FOLDER), env::var(PHASE)) {
+        let phase: usize = phase.parse().expect("a number from outside");
+        phases[phase](&Inside {
+            folder: folder.into(),
+        });
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for phase in 0..phases.len() {
+        let output = Command::new(virtual_card())
+            .arg("--state")
+            .arg(folder.path().join("card"))
+            .arg("--control")
+            .arg(folder.path().join("control"))
+            .arg("--trace")
+            .args(["host", "--"])
+            .arg(env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(FOLDER, folder.path())
+            .env(PHASE, phase.to_string())
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(
+            output.status.success() && text(&output.stdout).contains("1 passed"),
+            "phase {phase} of {name}: {}\n{}{}",
+            output.status,
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+    }
+}
+
+fn virtual_card() -> PathBuf {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../qemu-tests/virtual-card/target/debug/virtual-card");
+    let path = env::var_os("VIRTUAL_CARD").map_or(default, PathBuf::from);
+    assert!(
+        path.exists(),
+        "{} does not exist; build it: cargo build --manifest-path qemu-tests/virtual-card/Cargo.toml",
+        path.display()
+    );
+    path
+}
+
+impl Inside {
+    /// A file that the next phase finds again.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Orders `remove` or `insert` and waits until it is done.
+    pub(crate) fn tell(&self, word: &str) {
+        let mut stream = UnixStream::connect(self.file("control")).unwrap();
+        writeln!(stream, "{word}").unwrap();
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).unwrap();
+        assert_eq!(answer.trim(), "ok", "{word}");
+    }
+}
