@@ -62,7 +62,9 @@ pub(crate) fn release(recipe: &str) -> Result<PathBuf> {
         .arg(paths::program("furoshiki-agent"));
     builder.arg("--site-ca").arg(authority.join("ca.pem"));
     builder.arg("--release-key").arg(&keys);
-    builder.arg("--cache").arg(paths::target().join("cache"));
+    builder
+        .arg("--cache")
+        .arg(paths::target().join("build-cache"));
     child::step(&format!("build release {recipe}"), &mut builder)?;
     fs::write(&stamp, inputs).with_context(|| format!("write {}", stamp.display()))?;
     Ok(folder)

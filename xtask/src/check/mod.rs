@@ -2,29 +2,23 @@
 
 mod rules;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{child, deny, paths};
 
-/// Format, lints, licences, docs, rules; stops at the first that fails.
+/// Format, rules, lints, docs, licences: all of them, whatever the others say.
 ///
 /// # Errors
-/// What is wrong, with the tool's last lines.
+/// What is wrong, with the tools' last lines.
 pub(crate) fn all() -> Result<()> {
     let card = paths::virtual_card();
-    let own_target = |arguments: &[&str]| {
+    let in_card = |arguments: &[&str]| {
         let mut command = child::cargo(arguments);
         command
             .env("CARGO_TARGET_DIR", card.join("target"))
             .current_dir(&card);
         command
     };
-    child::step("format", &mut child::cargo(&["fmt", "--all", "--check"]))?;
-    child::step(
-        "format of the software card",
-        &mut own_target(&["fmt", "--check"]),
-    )?;
-    rules::check()?;
     let lints = [
         "clippy",
         "--workspace",
@@ -34,22 +28,37 @@ pub(crate) fn all() -> Result<()> {
         "-D",
         "warnings",
     ];
-    child::step("lints", &mut child::cargo(&lints))?;
-    child::step("lints of the software card", &mut own_target(&lints))?;
-    child::step(
-        "docs",
-        child::cargo(&[
-            "doc",
-            "--workspace",
-            "--no-deps",
-            "--locked",
-            "--document-private-items",
-        ])
-        .env(
-            "RUSTDOCFLAGS",
-            "-D warnings -A rustdoc::private_intra_doc_links",
+    let docs = [
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--locked",
+        "--document-private-items",
+    ];
+    let results = [
+        child::step("format", &mut child::cargo(&["fmt", "--all", "--check"])),
+        child::step(
+            "format of the software card",
+            &mut in_card(&["fmt", "--check"]),
         ),
-    )?;
-    deny::check(&paths::root().join("Cargo.toml"))?;
-    deny::check(&card.join("Cargo.toml"))
+        rules::check(),
+        child::step("lints", &mut child::cargo(&lints)),
+        child::step("lints of the software card", &mut in_card(&lints)),
+        child::step(
+            "docs",
+            child::cargo(&docs).env("RUSTDOCFLAGS", "-D warnings"),
+        ),
+        deny::check(&paths::root().join("Cargo.toml")),
+        deny::check(&card.join("Cargo.toml")),
+    ];
+    let broken: Vec<String> = results
+        .into_iter()
+        .filter_map(Result::err)
+        .map(|error| format!("{error:#}"))
+        .collect();
+    if !broken.is_empty() {
+        bail!("{} checks failed:\n\n{}", broken.len(), broken.join("\n\n"));
+    }
+    eprintln!("xtask: every check passed");
+    Ok(())
 }
