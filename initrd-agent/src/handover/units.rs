@@ -40,14 +40,16 @@ fn autologin(options: &str) -> String {
 }
 
 /// Stop order is start order reversed: when this unit stops, every process of the user is gone and the network is
-/// still up. Measured; PAM hooks and `shutdown.target` do not give that.
+/// still up. PAM hooks and `shutdown.target` do not give that. `Before=user.slice` would, but makes a cycle:
+/// user.slice → slices.target → basic.target → dbus.service → this unit. Sessions and user managers are ordered
+/// after `systemd-user-sessions.service`, which is enough.
 fn session_unit(agent: &str) -> String {
     format!(
         "[Unit]
 Description=Save the user's environment
 After=NetworkManager.service systemd-networkd.service systemd-resolved.service wpa_supplicant.service
 After=dbus.service network.target local-fs.target
-Before=user.slice systemd-user-sessions.service
+Before=systemd-user-sessions.service
 RequiresMountsFor={session} {outbox} /home
 
 [Service]
@@ -76,7 +78,7 @@ mod tests {
     fn the_session_unit_stops_after_the_user_and_before_the_network() {
         let unit = session_unit("/run/initramfs/agent");
         for line in [
-            "Before=user.slice systemd-user-sessions.service",
+            "Before=systemd-user-sessions.service",
             "After=dbus.service network.target local-fs.target",
             "ExecStop=/run/initramfs/agent session finish",
             "TimeoutStopSec=infinity",
