@@ -26,12 +26,13 @@ pub(crate) type Phase = fn(&Inside);
 pub(crate) fn run(name: &str, phases: &[Phase]) {
     if let (Some(folder), Ok(phase)) = (env::var_os(FOLDER), env::var(PHASE)) {
         let phase: usize = phase.parse().expect("a number from outside");
-        phases[phase](&Inside {
+        let phase = phases.get(phase).expect("a phase from outside");
+        phase(&Inside {
             folder: folder.into(),
         });
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("make a folder for the card");
     for phase in 0..phases.len() {
         let output = Command::new(virtual_card())
             .arg("--state")
@@ -40,12 +41,12 @@ pub(crate) fn run(name: &str, phases: &[Phase]) {
             .arg(folder.path().join("control"))
             .arg("--trace")
             .args(["host", "--"])
-            .arg(env::current_exe().unwrap())
+            .arg(env::current_exe().expect("find this test"))
             .args(["--exact", name, "--nocapture"])
             .env(FOLDER, folder.path())
             .env(PHASE, phase.to_string())
             .output()
-            .unwrap();
+            .expect("run virtual-card");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(
             output.status.success() && text(&output.stdout).contains("1 passed"),
@@ -77,10 +78,12 @@ impl Inside {
 
     /// Orders `remove` or `insert` and waits until it is done.
     pub(crate) fn tell(&self, word: &str) {
-        let mut stream = UnixStream::connect(self.file("control")).unwrap();
-        writeln!(stream, "{word}").unwrap();
+        let mut stream = UnixStream::connect(self.file("control")).expect("reach the card");
+        writeln!(stream, "{word}").expect("tell the card");
         let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer).unwrap();
+        BufReader::new(stream)
+            .read_line(&mut answer)
+            .expect("hear the card");
         assert_eq!(answer.trim(), "ok", "{word}");
     }
 }

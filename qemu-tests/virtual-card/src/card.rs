@@ -249,6 +249,13 @@ pub(crate) fn trace(on: bool) {
     TRACE.store(on, Ordering::Relaxed);
 }
 
+/// One line for what happens to the card, when APDUs leave lines too.
+pub(crate) fn log_notice(word: &str) {
+    if TRACE.load(Ordering::Relaxed) {
+        eprintln!("card {word}");
+    }
+}
+
 /// One line for each APDU: header, sizes, status, time. Never data: it may be a PIN or a secret.
 fn log(apdu: &[u8], answer: &[u8], start: Instant) {
     if !TRACE.load(Ordering::Relaxed) {

@@ -102,7 +102,12 @@ pub(crate) fn inside(state: &Path, control: Option<&Path>, command: &[String]) -
     if let Some(path) = control {
         control::listen(path, &orders)?;
     }
-    let card = thread::spawn(move || Machine::new(Wire::Vpcd(VPCD), events, |_| {}).run(&state));
+    let card = thread::spawn(move || {
+        Machine::new(Wire::Vpcd(VPCD), events, |notice| {
+            card::log_notice(notice.word())
+        })
+        .run(&state)
+    });
     let mut pcscd = start_pcscd()?;
     let result = wait_for_card(&mut pcscd).and_then(|()| run(command));
     // The card may have been told to quit over its control socket.

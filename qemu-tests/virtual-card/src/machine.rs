@@ -3,7 +3,7 @@
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, Sender},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -15,6 +15,10 @@ use crate::{
 
 /// Pause between two tries to reach a socket nobody listens on yet.
 const CONNECT_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long a card stays out at least, as in a hand: pcscd polls every 0.4 s, and a card that is
+/// back before the next poll stays lost to it.
+const OUT_AT_LEAST: Duration = Duration::from_secs(1);
 
 /// An order from the control socket or a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +86,9 @@ pub(crate) struct Machine<N> {
     link: Option<Link>,
     number: u64,
     inserted: bool,
+    /// Whether the other side asked for the card since the connection was made.
+    announced: bool,
+    removed: Option<Instant>,
     awaiting: Awaiting,
     events: Receiver<Event>,
     sender: Sender<Event>,
@@ -100,6 +107,8 @@ impl<N: FnMut(Notice)> Machine<N> {
             link: None,
             number: 0,
             inserted: true,
+            announced: false,
+            removed: None,
             awaiting: Awaiting::Nothing,
             events,
             sender,
@@ -160,6 +169,10 @@ impl<N: FnMut(Notice)> Machine<N> {
     }
 
     fn connect(&mut self) -> bool {
+        let out = self.removed.map(|removed| removed.elapsed());
+        if matches!(self.wire, Wire::Vpcd(_)) && out.is_some_and(|out| out < OUT_AT_LEAST) {
+            return false;
+        }
         let Ok(link) = Link::connect(self.wire) else {
             return false; // nobody listens yet
         };
@@ -182,6 +195,7 @@ impl<N: FnMut(Notice)> Machine<N> {
             let _ = sender.send(Event::Closed(number));
         });
         self.link = Some(link);
+        self.announced = false;
         self.awaiting = Awaiting::Nothing;
         (self.notify)(Notice::Connected);
         true
@@ -205,7 +219,10 @@ impl<N: FnMut(Notice)> Machine<N> {
             Message::PowerOn | Message::Other => {}
             Message::GetAtr => {
                 link.send_atr()?;
-                (self.notify)(Notice::Inserted);
+                // vpcd asks again and again, to see whether the card is still there.
+                if !std::mem::replace(&mut self.announced, true) {
+                    (self.notify)(Notice::Inserted);
+                }
             }
             Message::Init => {
                 link.add_reader()?;
@@ -261,6 +278,7 @@ impl<N: FnMut(Notice)> Machine<N> {
     /// QEMU keeps a card whose socket just dies, and every command to it hangs: say it is out.
     fn take_out(&mut self) {
         self.inserted = false;
+        self.removed = Some(Instant::now());
         self.awaiting = Awaiting::Nothing;
         match self.wire {
             Wire::Vpcd(_) => self.drop_link(),
