@@ -110,6 +110,14 @@ impl State {
         Self::decode(&bytes)
     }
 
+    /// The manifest's bytes: equal trees whose data lies in the same packs have equal ones.
+    ///
+    /// # Errors
+    /// [`StateError::Manifest`]: never for a state of a capture or an apply.
+    pub fn manifest_bytes(&self) -> Result<Vec<u8>, StateError> {
+        Ok(self.manifest.encode()?)
+    }
+
     fn encode(&self) -> Result<Vec<u8>, StateError> {
         let manifest = self.manifest.encode()?;
         let room = self.rows.len() * STAT_BYTES + self.chunks.len() * CHUNK_BYTES;

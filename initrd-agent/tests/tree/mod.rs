@@ -1,0 +1,398 @@
+//! A session's tree in a temporary folder, the objects of a site in memory, and a description of
+//! everything a snapshot must keep.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "a test that panics has failed; each test file uses what it needs"
+)]
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ffi::OsStr,
+    fs,
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{FileTypeExt as _, MetadataExt as _},
+    },
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use initrd_agent::{
+    apply::{Applied, ApplyError, ApplyRequest, PackSource, apply},
+    capture::{
+        BoxError, CaptureError, CaptureRequest, Captured, Exclusions, NoProgress, PackSink,
+        Previous, SessionTree, State, capture,
+    },
+};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chownat, lgetxattr,
+    llistxattr, lsetxattr, makedev, mknodat, utimensat,
+};
+use snapshot::{
+    id::{BaselineId, ObjectId, UserId},
+    keys::{SnapshotKeys, UserKey},
+    record::{self, Record, SignedRecord},
+};
+
+pub const BASELINE: BaselineId = BaselineId::new([0xba; 32]);
+
+/// A user's keys, always the same.
+pub fn keys() -> SnapshotKeys {
+    SnapshotKeys::derive(&UserKey::from_bytes([1; 32]), UserId::new([2; 16]), 1)
+}
+
+/// A session's tree.
+pub struct Session {
+    folder: tempfile::TempDir,
+    pub tree: SessionTree,
+}
+
+impl Session {
+    /// Two empty directories.
+    pub fn new() -> Self {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "these tests make devices and owners: run them as root"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let tree = SessionTree {
+            upper: folder.path().join("upper"),
+            home: folder.path().join("home"),
+        };
+        fs::create_dir(&tree.upper).unwrap();
+        fs::create_dir(&tree.home).unwrap();
+        Self { folder, tree }
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where a path of the running system lies.
+    pub fn path(&self, path: impl AsRef<OsStr>) -> PathBuf {
+        let path = Path::new(path.as_ref());
+        match path.strip_prefix("home") {
+            Ok(inside) => self.tree.home.join(inside),
+            Err(_) => self.tree.upper.join(path),
+        }
+    }
+
+    pub fn dir(&self, path: impl AsRef<OsStr>) -> &Self {
+        fs::create_dir_all(self.path(path)).unwrap();
+        self
+    }
+
+    pub fn file(&self, path: impl AsRef<OsStr>, data: impl AsRef<[u8]>) -> &Self {
+        fs::write(self.path(path), data).unwrap();
+        self
+    }
+
+    pub fn read(&self, path: impl AsRef<OsStr>) -> Vec<u8> {
+        fs::read(self.path(path)).unwrap()
+    }
+
+    pub fn remove(&self, path: impl AsRef<OsStr>) -> &Self {
+        fs::remove_file(self.path(path)).unwrap();
+        self
+    }
+
+    pub fn symlink(&self, path: impl AsRef<OsStr>, target: impl AsRef<Path>) -> &Self {
+        std::os::unix::fs::symlink(target, self.path(path)).unwrap();
+        self
+    }
+
+    pub fn link(&self, path: impl AsRef<OsStr>, target: impl AsRef<OsStr>) -> &Self {
+        fs::hard_link(self.path(target), self.path(path)).unwrap();
+        self
+    }
+
+    pub fn whiteout(&self, path: impl AsRef<OsStr>) -> &Self {
+        self.node(path, FileType::CharacterDevice, 0, 0)
+    }
+
+    pub fn node(&self, path: impl AsRef<OsStr>, kind: FileType, major: u32, minor: u32) -> &Self {
+        mknodat(
+            CWD,
+            self.path(path),
+            kind,
+            Mode::from_raw_mode(0o640),
+            makedev(major, minor),
+        )
+        .unwrap();
+        self
+    }
+
+    pub fn xattr(&self, path: impl AsRef<OsStr>, name: &str, value: &[u8]) -> &Self {
+        lsetxattr(self.path(path), name, value, XattrFlags::empty()).unwrap();
+        self
+    }
+
+    pub fn get_xattr(&self, path: impl AsRef<OsStr>, name: &str) -> Option<Vec<u8>> {
+        let mut value = vec![0; 4096];
+        let len = lgetxattr(self.path(path), name, &mut value[..]).ok()?;
+        value.truncate(len);
+        Some(value)
+    }
+
+    pub fn owner(&self, path: impl AsRef<OsStr>, uid: u32, gid: u32) -> &Self {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        chownat(
+            CWD,
+            self.path(path),
+            Some(uid),
+            Some(gid),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .unwrap();
+        self
+    }
+
+    pub fn mode(&self, path: impl AsRef<OsStr>, mode: u32) -> &Self {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(self.path(path), mode).unwrap();
+        self
+    }
+
+    pub fn mtime(&self, path: impl AsRef<OsStr>, seconds: i64, nanos: u32) -> &Self {
+        let time = Timespec {
+            tv_sec: seconds,
+            tv_nsec: nanos.into(),
+        };
+        let times = Timestamps {
+            last_access: time,
+            last_modification: time,
+        };
+        utimensat(CWD, self.path(path), &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        self
+    }
+
+    /// Everything a snapshot must keep, by path of the running system.
+    pub fn describe(&self) -> BTreeMap<String, String> {
+        let mut entries = BTreeMap::new();
+        let mut links: HashMap<u64, Vec<u8>> = HashMap::new();
+        for (root, prefix) in [(&self.tree.upper, ""), (&self.tree.home, "home")] {
+            describe(root, prefix.as_bytes().to_vec(), &mut entries, &mut links);
+        }
+        entries
+            .into_iter()
+            .map(|(path, text)| (path.escape_ascii().to_string(), text))
+            .collect()
+    }
+}
+
+/// Both hold the same; says what differs, not what does not.
+pub fn assert_same(have: &Session, want: &Session) {
+    let (have, want) = (have.describe(), want.describe());
+    let paths: std::collections::BTreeSet<_> = have.keys().chain(want.keys()).collect();
+    let differs = paths
+        .into_iter()
+        .filter(|path| have.get(*path) != want.get(*path));
+    let differs: Vec<_> = differs
+        .map(|path| (path, have.get(path), want.get(path)))
+        .collect();
+    assert!(differs.is_empty(), "path, is, should be: {differs:#?}");
+}
+
+fn describe(
+    path: &Path,
+    name: Vec<u8>,
+    entries: &mut BTreeMap<Vec<u8>, String>,
+    links: &mut HashMap<u64, Vec<u8>>,
+) {
+    let seen = fs::symlink_metadata(path).unwrap();
+    let kind = seen.file_type();
+    let whiteout = kind.is_char_device() && seen.rdev() == 0;
+    let mut text = format!(
+        "{:o} {}:{} {}.{:09} {:?}",
+        seen.mode(),
+        seen.uid(),
+        seen.gid(),
+        seen.mtime(),
+        seen.mtime_nsec(),
+        xattrs(path)
+    );
+    if whiteout && !name.starts_with(b"home/") {
+        // A whiteout has no metadata of its own.
+        entries.insert(name, "whiteout".into());
+        return;
+    }
+    if kind.is_file() {
+        let data = fs::read(path).unwrap();
+        text += &format!(
+            " {} {} data in {:?}",
+            data.len(),
+            blake3::hash(&data),
+            extents(path)
+        );
+    } else if kind.is_symlink() {
+        text += &format!(" -> {:?}", fs::read_link(path).unwrap());
+    } else if kind.is_char_device() || kind.is_block_device() {
+        text += &format!(" device {:x}", seen.rdev());
+    }
+    if seen.nlink() > 1 && !kind.is_dir() {
+        let first = links.entry(seen.ino()).or_insert_with(|| name.clone());
+        text += &format!(
+            " {} names, first {:?}",
+            seen.nlink(),
+            String::from_utf8_lossy(first)
+        );
+    }
+    if kind.is_dir() {
+        let mut below: Vec<_> = fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        below.sort();
+        for path in below {
+            let mut longer = name.clone();
+            if !longer.is_empty() {
+                longer.push(b'/');
+            }
+            longer.extend_from_slice(path.file_name().unwrap().as_bytes());
+            describe(&path, longer, entries, links);
+        }
+    }
+    entries.insert(name, text);
+}
+
+/// Where a file has data, so that holes are kept.
+fn extents(path: &Path) -> Vec<(u64, u64)> {
+    use rustix::fs::{SeekFrom, seek};
+    let file = fs::File::open(path).unwrap();
+    let mut extents = Vec::new();
+    let mut at = 0;
+    while let Ok(start) = seek(&file, SeekFrom::Data(at)) {
+        at = seek(&file, SeekFrom::Hole(start)).unwrap();
+        extents.push((start, at));
+    }
+    extents
+}
+
+fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut names = vec![0; 65_536];
+    let len = llistxattr(path, &mut names[..]).unwrap();
+    names[..len]
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+        .map(|name| {
+            let mut value = vec![0; 65_536];
+            let len = lgetxattr(path, name, &mut value[..]).unwrap();
+            value.truncate(len);
+            (String::from_utf8_lossy(name).into_owned(), value)
+        })
+        .collect()
+}
+
+/// A site's objects and head.
+#[derive(Default)]
+pub struct Site {
+    pub objects: Mutex<BTreeMap<ObjectId, Vec<u8>>>,
+    pub head: Mutex<Option<SignedRecord>>,
+}
+
+impl PackSink for Site {
+    fn put(&self, id: ObjectId, sealed: Vec<u8>) -> Result<(), BoxError> {
+        assert_eq!(ObjectId::of(&sealed), id);
+        assert!(
+            self.objects.lock().unwrap().insert(id, sealed).is_none(),
+            "pushed twice"
+        );
+        Ok(())
+    }
+}
+
+impl PackSource for Site {
+    fn get(&self, id: ObjectId, _: u64) -> Result<Vec<u8>, BoxError> {
+        self.objects
+            .lock()
+            .unwrap()
+            .get(&id)
+            .cloned()
+            .ok_or_else(|| "not found".into())
+    }
+}
+
+impl Site {
+    pub fn previous(&self) -> Option<Previous> {
+        let head = self.head.lock().unwrap();
+        head.as_ref().map(|head| Previous {
+            record: head.id(),
+            seq: record::parse_unverified(head.as_bytes()).unwrap().seq,
+        })
+    }
+
+    /// The verified record of the head.
+    pub fn record(&self) -> Record {
+        let head = self.head.lock().unwrap();
+        record::verify(
+            head.as_ref().unwrap().as_bytes(),
+            &keys().record_public_key(),
+        )
+        .unwrap()
+    }
+
+    /// Captures and advances the head.
+    pub fn save(&self, session: &Session, state: Option<&State>) -> Captured {
+        self.try_save(session, state, self).unwrap()
+    }
+
+    pub fn try_save(
+        &self,
+        session: &Session,
+        state: Option<&State>,
+        sink: &dyn PackSink,
+    ) -> Result<Captured, CaptureError> {
+        let exclusions = Exclusions::default();
+        let request = CaptureRequest {
+            tree: &session.tree,
+            keys: &keys(),
+            previous: self.previous(),
+            baseline: BASELINE,
+            build_timestamp: 1_700_000_000,
+            pc: "test PC",
+            exclusions: &exclusions,
+            state,
+        };
+        let captured = capture(&request, sink, &NoProgress)?;
+        if let Some(record) = &captured.record {
+            *self.head.lock().unwrap() = Some(record.clone());
+        }
+        Ok(captured)
+    }
+
+    /// Applies the head to a fresh session.
+    pub fn restore(&self) -> (Session, Applied) {
+        let session = Session::new();
+        let applied = self.try_restore(&session, self).unwrap();
+        (session, applied)
+    }
+
+    pub fn try_restore(
+        &self,
+        session: &Session,
+        source: &dyn PackSource,
+    ) -> Result<Applied, ApplyError> {
+        let (keys, record) = (keys(), self.record());
+        let request = ApplyRequest {
+            tree: &session.tree,
+            keys: &keys,
+            record: &record,
+        };
+        apply(&request, source, &NoProgress)
+    }
+}
+
+/// Bytes that do not compress and are the same in every run.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut out = vec![0; len];
+    blake3::Hasher::new()
+        .update(&seed.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut out);
+    out
+}
