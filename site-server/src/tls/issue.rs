@@ -61,10 +61,12 @@ impl Ca {
     /// # Errors
     /// [`IssueError`]; a CA that was there is never written to.
     pub fn load_or_make(folder: &Path) -> Result<Self, IssueError> {
+        private_folder(folder)?;
+        let _one_at_a_time = lock(folder)?;
         let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
         match (certificate.exists(), key.exists()) {
             (true, true) => Self::load(&certificate, &key),
-            (false, false) => Self::make(folder, &certificate, &key),
+            (false, false) => Self::make(&certificate, &key),
             _ => Err(IssueError::HalfCa(folder.to_owned())),
         }
     }
@@ -86,12 +88,11 @@ impl Ca {
         Ok(Self { pem, issuer })
     }
 
-    fn make(folder: &Path, certificate: &Path, key_path: &Path) -> Result<Self, IssueError> {
+    fn make(certificate: &Path, key_path: &Path) -> Result<Self, IssueError> {
         let make = |source| IssueError::Make {
             what: "of the CA".into(),
             source,
         };
-        private_folder(folder)?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(make)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = named("Furoshiki CA");
@@ -166,6 +167,17 @@ pub(crate) fn private_folder(folder: &Path) -> Result<(), ConfigError> {
         .mode(0o700)
         .create(folder)
         .map_err(ConfigError::io("create", folder))
+}
+
+/// Two sites made at the same moment must not make two CAs. The lock ends with the file.
+fn lock(folder: &Path) -> Result<std::fs::File, IssueError> {
+    let read = |source| IssueError::Read {
+        path: folder.to_owned(),
+        source,
+    };
+    let opened = std::fs::File::open(folder).map_err(read)?;
+    rustix::fs::flock(&opened, rustix::fs::FlockOperation::LockExclusive).map_err(|error| read(error.into()))?;
+    Ok(opened)
 }
 
 fn named(name: &str) -> DistinguishedName {

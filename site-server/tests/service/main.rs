@@ -1,0 +1,12 @@
+//! The whole site as others meet it: requests to the router, servers on loopback, the program itself.
+
+mod heads;
+mod objects;
+mod peers;
+mod portal;
+mod program;
+mod releases;
+mod sign_in;
+mod sites;
+mod store_contract;
+mod support;

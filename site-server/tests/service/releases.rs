@@ -1,0 +1,196 @@
+//! Publishing and fetching releases.
+
+use axum::http::{Method, StatusCode};
+use site_api::{ProblemCode, ReleaseFile, ReleaseInfo, path};
+use snapshot::{
+    baseline::{self, BLOCK_BYTES, BaselineManifest, Boot, BootFile, Files, Image, baseline_id},
+    id::{Digest, ReleaseId, RootHash, VeritySalt},
+};
+
+use crate::support::{Answer, TestSite, random, random_bytes};
+
+struct Release {
+    id: ReleaseId,
+    seed: [u8; 32],
+    files: Vec<(ReleaseFile, Vec<u8>)>,
+    manifest: BaselineManifest,
+}
+
+fn digest(bytes: &[u8]) -> Digest {
+    Digest::new(*blake3::hash(bytes).as_bytes())
+}
+
+impl Release {
+    fn new() -> Self {
+        let seed = random();
+        let image = random_bytes(8192);
+        let (root_hash, salt) = (RootHash::new(random()), VeritySalt::new(random()));
+        let boot = [ReleaseFile::Uki, ReleaseFile::Kernel, ReleaseFile::Initrd].map(|file| (file, random_bytes(100)));
+        let described = |n: usize| BootFile {
+            file: boot[n].0.name().into(),
+            bytes: 100,
+            blake3: digest(&boot[n].1),
+        };
+        let manifest = BaselineManifest {
+            format: baseline::FORMAT.into(),
+            version: baseline::VERSION,
+            incompatible: vec![],
+            baseline: baseline_id(&root_hash, &salt, 4096, 1_700_000_000, "minimal"),
+            name: "minimal".into(),
+            build_timestamp: 1_700_000_000,
+            suite: "trixie".into(),
+            architecture: "amd64".into(),
+            kernel_release: "6.12.0-amd64".into(),
+            cmdline: "console=ttyS0".into(),
+            image: Image {
+                file: "baseline.img".into(),
+                bytes: 8192,
+                blake3: digest(&image),
+                data_bytes: 4096,
+                root_hash,
+                salt,
+                block_bytes: BLOCK_BYTES,
+            },
+            boot: Boot { uki: described(0), kernel: described(1), initrd: described(2) },
+            lock_blake3: digest(b"lock"),
+            files: Files { entries: 1, bytes: 1 },
+        };
+        let json = manifest.to_json().unwrap();
+        let mut files = vec![
+            (ReleaseFile::Signature, baseline::sign(&json, &seed).to_vec()),
+            (ReleaseFile::Baseline, image),
+        ];
+        files.extend(boot);
+        let id = ReleaseId::of(&json);
+        files.push((ReleaseFile::Manifest, json));
+        Self { id, seed, files, manifest }
+    }
+
+    fn trust(&self, site: &TestSite) {
+        let file = site.dir.path().join("release.pub");
+        let key = hex::encode(baseline::release_public_key(&self.seed));
+        std::fs::write(&file, format!("{key}\n")).unwrap();
+        site_server::admin::set_release_key(site.site.layout.root(), &file).unwrap();
+    }
+
+    async fn put(&self, site: &TestSite, file: ReleaseFile, bytes: Vec<u8>) -> Answer {
+        let bearer = operator(site);
+        site.call(Method::PUT, &path::release_file(self.id, file), &[("authorization", &bearer)], bytes).await
+    }
+
+    async fn upload(&self, site: &TestSite) {
+        for (file, bytes) in &self.files {
+            let put = self.put(site, *file, bytes.clone()).await;
+            assert!(put.status.is_success(), "{}: {}", file.name(), put.text());
+        }
+    }
+
+    async fn commit(&self, site: &TestSite) -> Answer {
+        let bearer = operator(site);
+        site.call(Method::POST, &path::release_commit(self.id), &[("authorization", &bearer)], "").await
+    }
+}
+
+fn operator(site: &TestSite) -> String {
+    let token = std::fs::read_to_string(site.site.layout.operator_token()).unwrap();
+    format!("Bearer {}", token.trim())
+}
+
+#[tokio::test]
+async fn a_signed_release_is_listed_and_served_with_ranges() {
+    let (site, release) = (TestSite::new().await, Release::new());
+    release.trust(&site);
+    release.upload(&site).await;
+    let at = path::release_file(release.id, ReleaseFile::Baseline);
+    site.get(&at, &[]).await.is(404, ProblemCode::NotFound);
+    assert!(site.get(path::RELEASES, &[]).await.json::<Vec<ReleaseInfo>>().is_empty());
+
+    assert_eq!(release.commit(&site).await.status, StatusCode::CREATED);
+    assert_eq!(release.commit(&site).await.status, StatusCode::OK, "again is harmless");
+    let listed: Vec<ReleaseInfo> = site.get(path::RELEASES, &[]).await.json();
+    assert_eq!((listed.len(), listed[0].release, listed[0].build_timestamp), (1, release.id, 1_700_000_000));
+    let of: ReleaseInfo = site.get(&path::baseline(release.manifest.baseline), &[]).await.json();
+    assert_eq!(of, listed[0]);
+
+    for (file, bytes) in &release.files {
+        let got = site.get(&path::release_file(release.id, *file), &[]).await;
+        assert_eq!(got.body.as_ref(), bytes.as_slice(), "{}", file.name());
+    }
+    let part = site.get(&at, &[("range", "bytes=4096-4099")]).await;
+    assert_eq!((part.status, part.body.as_ref()), (StatusCode::PARTIAL_CONTENT, &release.files[1].1[4096..4100]));
+    let had = site.get(&at, &[("if-none-match", part.header("etag"))]).await;
+    assert_eq!(had.status, StatusCode::NOT_MODIFIED);
+}
+
+#[tokio::test]
+async fn only_the_operator_publishes() {
+    let (site, release) = (TestSite::new().await, Release::new());
+    let at = path::release_file(release.id, ReleaseFile::Uki);
+    for header in ["", "Bearer ", &format!("Bearer {}", "0".repeat(64))] {
+        let headers = [("authorization", header)];
+        site.call(Method::PUT, &at, &headers, "x").await.is(401, ProblemCode::NotSignedIn);
+        site.call(Method::POST, &path::release_commit(release.id), &headers, "").await.is(401, ProblemCode::NotSignedIn);
+    }
+    assert_eq!(site.staged(), 0);
+}
+
+#[tokio::test]
+async fn a_site_without_a_release_key_trusts_nobody() {
+    let (site, release) = (TestSite::new().await, Release::new());
+    release.upload(&site).await;
+    let refused = release.commit(&site).await;
+    refused.is(422, ProblemCode::WrongSignature);
+    assert!(refused.text().contains("furoshiki-site release-key"), "{}", refused.text());
+    Release::new().trust(&site);
+    release.commit(&site).await.is(422, ProblemCode::WrongSignature);
+    release.trust(&site);
+    assert_eq!(release.commit(&site).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_release_with_a_file_missing_or_altered_is_not_listed() {
+    let (site, release) = (TestSite::new().await, Release::new());
+    release.trust(&site);
+    release.commit(&site).await.is(409, ProblemCode::ObjectsMissing);
+    release.upload(&site).await;
+    let mut bad = release.files[1].1.clone();
+    bad[5000] ^= 1;
+    assert_eq!(release.put(&site, ReleaseFile::Baseline, bad).await.status, StatusCode::CREATED);
+    release.commit(&site).await.is(422, ProblemCode::WrongHash);
+    assert_eq!(release.put(&site, ReleaseFile::Signature, vec![0; 64]).await.status, StatusCode::CREATED);
+    release.commit(&site).await.is(422, ProblemCode::WrongSignature);
+    assert_eq!(release.put(&site, ReleaseFile::Signature, vec![0; 63]).await.status, StatusCode::CREATED);
+    release.commit(&site).await.is(422, ProblemCode::WrongSignature);
+    release.put(&site, ReleaseFile::Manifest, b"{}".to_vec()).await.is(422, ProblemCode::WrongHash);
+    assert!(site.get(path::RELEASES, &[]).await.json::<Vec<ReleaseInfo>>().is_empty());
+}
+
+#[tokio::test]
+async fn a_listed_release_takes_only_its_own_bytes_again() {
+    let (site, release) = (TestSite::new().await, Release::new());
+    release.trust(&site);
+    release.upload(&site).await;
+    release.commit(&site).await;
+    for file in [ReleaseFile::Baseline, ReleaseFile::Uki, ReleaseFile::Signature, ReleaseFile::Manifest] {
+        release.put(&site, file, b"other".to_vec()).await.is(422, ProblemCode::WrongHash);
+    }
+    // A damaged copy is repaired by publishing again.
+    let on_disk = site.site.store.release_path(release.id, ReleaseFile::Baseline);
+    std::fs::write(&on_disk, b"damaged").unwrap();
+    release.upload(&site).await;
+    assert_eq!(std::fs::read(&on_disk).unwrap(), release.files[1].1);
+}
+
+#[tokio::test]
+async fn only_the_six_files_of_a_release_have_addresses() {
+    let (site, release) = (TestSite::new().await, Release::new());
+    let bearer = operator(&site);
+    for name in ["other.bin", "..", "manifest.json.new", "%2e%2e%2fsite.toml"] {
+        let at = format!("/v1/releases/{}/{name}", release.id);
+        site.call(Method::PUT, &at, &[("authorization", &bearer)], "x").await.is(404, ProblemCode::NotFound);
+        site.get(&at, &[]).await.is(404, ProblemCode::NotFound);
+    }
+    site.get("/v1/releases/zz/vmlinuz", &[]).await.is(400, ProblemCode::BadRequest);
+    site.get("/v1/baselines/zz", &[]).await.is(400, ProblemCode::BadRequest);
+    site.get(&path::baseline(release.manifest.baseline), &[]).await.is(404, ProblemCode::NotFound);
+}

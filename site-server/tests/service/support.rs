@@ -1,0 +1,309 @@
+//! People with cards, sites without a socket, snapshots of random bytes.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "shared by several tests, each of which uses a part"
+)]
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::{Body, Bytes, to_bytes},
+    http::{HeaderMap, Method, Request, StatusCode},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use hpke::{Deserializable as _, Kem as _, OpModeR, Serializable as _, aead::AesGcm256, kdf::HkdfSha256, kem::DhP256HkdfSha256};
+use p256::pkcs8::EncodePublicKey as _;
+use serde::{Serialize, de::DeserializeOwned};
+use site_api::{
+    Problem, ProblemCode, RegisteredCard, Registration, SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest,
+    path, registration,
+};
+use site_server::{
+    admin,
+    app::{Site, router},
+    config::Layout,
+    init::{Init, init},
+    routes::PeerIdentity,
+};
+use snapshot::{
+    id::{BaselineId, CardId, ObjectId, RecordId, SiteId, UserId},
+    keys::{SnapshotKeys, UserKey},
+    record::{Record, SignedRecord},
+    slot::{self, Challenge, Nonce, SlotContext},
+};
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).unwrap();
+    bytes
+}
+
+pub fn random_bytes(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    getrandom::fill(&mut bytes).unwrap();
+    bytes
+}
+
+/// What a PIV card does, without the plastic.
+pub struct Card {
+    private: <DhP256HkdfSha256 as hpke::Kem>::PrivateKey,
+    pub point: Vec<u8>,
+    pub spki: Vec<u8>,
+    pub id: CardId,
+}
+
+impl Card {
+    pub fn new() -> Self {
+        let (private, public) = DhP256HkdfSha256::gen_keypair();
+        let point = public.to_bytes().to_vec();
+        let key = p256::PublicKey::from_sec1_bytes(&point).unwrap();
+        let spki = key.to_public_key_der().unwrap().as_bytes().to_vec();
+        let id = slot::card_id(&spki);
+        Self { private, point, spki, id }
+    }
+
+    /// Opens a challenge and answers it.
+    pub fn answer(&self, asked: &SignInChallenge) -> String {
+        let sealed = STANDARD.decode(&asked.sealed_b64).unwrap();
+        let challenge = Challenge::parse(&sealed).unwrap();
+        let enc = <DhP256HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(&challenge.enc).unwrap();
+        let aad = Challenge::aad(asked.site, &asked.challenge);
+        let nonce = hpke::single_shot_open::<AesGcm256, HkdfSha256, DhP256HkdfSha256>(
+            &OpModeR::Base,
+            &self.private,
+            &enc,
+            slot::SIGN_IN_INFO,
+            &challenge.ciphertext,
+            &aad,
+        );
+        let nonce: [u8; 32] = nonce.map(|nonce| nonce.try_into().unwrap()).unwrap_or_default();
+        STANDARD.encode(slot::proof(&Nonce::from_bytes(nonce), asked.site, &asked.challenge, self.id))
+    }
+}
+
+/// A user with a card.
+pub struct Person {
+    pub user: UserId,
+    pub name: String,
+    pub password: String,
+    pub user_key: [u8; 32],
+    pub keys: SnapshotKeys,
+    pub card: Card,
+}
+
+impl Person {
+    pub fn new(name: &str) -> Self {
+        let user = UserId::new(random());
+        let user_key = random();
+        Self {
+            user,
+            name: name.to_owned(),
+            password: format!("password of {name}"),
+            user_key,
+            keys: SnapshotKeys::derive(&UserKey::from_bytes(user_key), user, 1),
+            card: Card::new(),
+        }
+    }
+
+    pub fn registration(&self) -> Registration {
+        let context = SlotContext { user: self.user, slot: 0, card: self.card.id, epoch: 1 };
+        let slot = slot::wrap(&UserKey::from_bytes(self.user_key), &self.card.point, &context).unwrap();
+        Registration {
+            format: registration::FORMAT.into(),
+            version: registration::VERSION,
+            user: self.user,
+            name: self.name.clone(),
+            record_public_key: hex::encode(self.keys.record_public_key()),
+            cards: vec![RegisteredCard {
+                card: self.card.id,
+                spki_b64: STANDARD.encode(&self.card.spki),
+                label: "first card".into(),
+                slot: 0,
+                epoch: 1,
+                slot_b64: STANDARD.encode(slot),
+            }],
+            escrow_b64: None,
+        }
+    }
+
+    pub fn record(&self, seq: u64, previous: Option<RecordId>, objects: &[Vec<u8>]) -> SignedRecord {
+        let mut listed: Vec<_> = objects.iter().map(|bytes| (ObjectId::of(bytes), bytes.len() as u64)).collect();
+        let manifests = listed.drain(..1).collect();
+        Record {
+            user: self.user,
+            epoch: 1,
+            seq,
+            previous,
+            baseline: BaselineId::new([7; 32]),
+            build_timestamp: 1_700_000_000,
+            created_ms: 1_700_000_000_000,
+            pc: "pc-1".into(),
+            manifests,
+            packs: listed,
+        }
+        .sign(&self.keys)
+        .unwrap()
+    }
+}
+
+/// An answer, whole.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json<T: DeserializeOwned>(&self) -> T {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The answer is this problem, with its status, as problem+json.
+    #[track_caller]
+    pub fn is(&self, status: u16, code: ProblemCode) {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text());
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let problem: Problem = self.json();
+        assert_eq!((problem.status, problem.code), (status, code), "{}", problem.detail);
+        assert!(problem.detail.ends_with(['.', ')']) || !problem.detail.is_empty());
+    }
+}
+
+/// A site without a socket.
+pub struct TestSite {
+    pub dir: TempDir,
+    pub site: Arc<Site>,
+    pub app: Router,
+}
+
+impl TestSite {
+    pub async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let site = Site::open(make(&dir, "Site A").await).await.unwrap();
+        let app = router(site.clone());
+        Self { dir, site, app }
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.app.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, 1 << 30).await.unwrap();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        let mut request = Request::builder().method(method).uri(path).header("host", "127.0.0.1:1");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.call(Method::GET, path, headers, Body::empty()).await
+    }
+
+    pub async fn json(&self, method: Method, path: &str, token: &str, body: &impl Serialize) -> Answer {
+        let bearer = format!("Bearer {token}");
+        let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
+        self.call(method, path, &headers, serde_json::to_vec(body).unwrap()).await
+    }
+
+    pub async fn as_peer(&self, peer: SiteId, method: Method, path: &str, body: Vec<u8>) -> Answer {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/json")
+            .body(Body::from(body))
+            .unwrap();
+        request.extensions_mut().insert(PeerIdentity(peer));
+        self.send(request).await
+    }
+
+    pub async fn add(&self, person: &Person) {
+        register(self.site.layout.root(), person).await;
+    }
+
+    pub async fn challenge(&self, card: CardId) -> Answer {
+        self.json(Method::POST, path::SIGN_IN_CHALLENGE, "", &SignInChallengeRequest { card }).await
+    }
+
+    pub async fn try_sign_in(&self, card: &Card, user: &str, password: &str) -> Answer {
+        let asked: SignInChallenge = self.challenge(card.id).await.json();
+        self.json(Method::POST, path::SIGN_IN, "", &answer(card, &asked, user, password)).await
+    }
+
+    pub async fn sign_in(&self, person: &Person) -> SignIn {
+        let answer = self.try_sign_in(&person.card, &person.name, &person.password).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        answer.json()
+    }
+
+    pub async fn put_object(&self, token: &str, bytes: &[u8]) -> Answer {
+        let bearer = format!("Bearer {token}");
+        let path = path::object(ObjectId::of(bytes));
+        self.call(Method::PUT, &path, &[("authorization", &bearer)], bytes.to_vec()).await
+    }
+
+    pub fn staged(&self) -> usize {
+        std::fs::read_dir(self.site.layout.staging()).unwrap().count()
+    }
+}
+
+/// The second half of a sign-in.
+pub fn answer(card: &Card, asked: &SignInChallenge, user: &str, password: &str) -> SignInRequest {
+    SignInRequest {
+        challenge: asked.challenge.clone(),
+        proof_b64: card.answer(asked),
+        user: user.into(),
+        password: password.into(),
+        pc: "pc-1".into(),
+    }
+}
+
+/// A fresh data folder under a CA in the same directory.
+pub async fn make(dir: &TempDir, name: &str) -> Layout {
+    make_under(dir.path(), name, &dir.path().join("ca")).await
+}
+
+pub async fn make_under(dir: &std::path::Path, name: &str, ca: &std::path::Path) -> Layout {
+    let data = dir.join(name);
+    let told = Init {
+        data: data.clone(),
+        name: name.into(),
+        url: "https://127.0.0.1:1".into(),
+        also_names: vec!["localhost".into()],
+        ca: ca.to_owned(),
+        release_key: None,
+    };
+    init(&told).await.unwrap();
+    Layout::new(&data)
+}
+
+/// As the operator does it, beside the server.
+pub async fn register(data: &std::path::Path, person: &Person) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), serde_json::to_vec(&person.registration()).unwrap()).unwrap();
+    admin::user_add(data, &person.name, file.path(), &person.password).await.unwrap();
+}
+
+/// The value of the hidden field `csrf` of a page.
+pub fn csrf(page: &str) -> String {
+    let (_, rest) = page.split_once("name=\"csrf\" value=\"").expect("the page has a form");
+    rest.split_once('"').unwrap().0.to_owned()
+}
