@@ -6,7 +6,13 @@
 
 mod host;
 
-use std::{fs, process::Command, sync::mpsc, thread, time::Duration};
+use std::{
+    fs,
+    process::Command,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use card::{
     Card, CardApp as _, CardError, CardKey, LastTry, Locked, Pin, PinError, Puk, Unlocked,
@@ -287,6 +293,32 @@ fn a_wait_ends_at_its_deadline_and_when_cancelled() {
         ));
     }
     host::run("a_wait_ends_at_its_deadline_and_when_cancelled", &[inside]);
+}
+
+#[test]
+fn two_cards_are_not_guessed_between() {
+    fn inside(inside: &host::Inside) {
+        drop(find());
+        let second = inside.second_card();
+        let readers = Readers::connect().unwrap();
+        // pcscd knows of the second card a moment after it asked for it.
+        let start = Instant::now();
+        let both = loop {
+            match readers.find() {
+                Err(ReaderError::SeveralCards(names)) => break names,
+                _ => assert!(start.elapsed() < PATIENCE, "the second card is never seen"),
+            }
+        };
+        assert_eq!(both.len(), 2, "{both:?}");
+        // Taking one out is enough.
+        let mut second = Some(second);
+        let card = readers.wait_for_card(PATIENCE, |missing| {
+            assert!(missing.to_string().contains("leave only your own"));
+            drop(second.take());
+        });
+        assert_eq!(card.unwrap().transport().reader(), "Virtual PCD 00 00");
+    }
+    host::run("two_cards_are_not_guessed_between", &[inside]);
 }
 
 #[test]

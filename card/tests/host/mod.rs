@@ -8,7 +8,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
 };
 
 const FOLDER: &str = "CARD_TEST_FOLDER";
@@ -70,10 +70,40 @@ fn virtual_card() -> PathBuf {
     path
 }
 
+/// A card that is gone when this is dropped.
+pub(crate) struct OtherCard(Child);
+
+impl Drop for OtherCard {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to end.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 impl Inside {
     /// A file that the next phase finds again.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// A second card, in the second reader of this pcscd.
+    pub(crate) fn second_card(&self) -> OtherCard {
+        let child = Command::new(virtual_card())
+            .arg("--state")
+            .arg(self.file("second"))
+            .args(["vpcd", "127.0.0.1:35964"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("run virtual-card");
+        let mut card = OtherCard(child);
+        let out = card.0.stdout.take().expect("its output is a pipe");
+        let inserted = BufReader::new(out)
+            .lines()
+            .map_while(Result::ok)
+            .any(|line| line == "inserted");
+        assert!(inserted, "pcscd did not ask for the second card");
+        card
     }
 
     /// Orders `remove` or `insert` and waits until it is done.
