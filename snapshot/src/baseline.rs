@@ -295,10 +295,13 @@ fn plain_name(name: &str) -> bool {
 }
 
 #[cfg(test)]
+pub(crate) use tests::manifest as example;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
-    fn manifest() -> BaselineManifest {
+    pub(crate) fn manifest() -> BaselineManifest {
         let file = |file: &str| BootFile {
             file: file.into(),
             bytes: 1,

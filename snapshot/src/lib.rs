@@ -25,3 +25,6 @@ pub mod slot;
 
 pub use bytes::ParseError;
 pub use seal::HeaderError;
+
+#[cfg(test)]
+mod vectors;

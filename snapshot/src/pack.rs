@@ -153,8 +153,12 @@ impl PackWriter {
     /// Seals the table, pads and names the pack.
     #[must_use]
     pub fn finish(self) -> SealedPack {
+        self.finish_padded_to(PADDED_TO_BYTES)
+    }
+
+    pub(crate) fn finish_padded_to(self, padded_to: usize) -> SealedPack {
         let table = encode_table(&self.table);
-        self.finish_with(&table, PADDED_TO_BYTES)
+        self.finish_with(&table, padded_to)
     }
 
     pub(crate) fn finish_with(mut self, table: &[u8], padded_to: usize) -> SealedPack {

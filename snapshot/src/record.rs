@@ -105,9 +105,7 @@ impl Record {
             return Err(RecordError::WrongKeys);
         }
         self.check()?;
-        let mut bytes = self.encode();
-        let signature = keys.sign_record(&message(&bytes));
-        bytes.extend_from_slice(&signature);
+        let bytes = sign_unchecked(self, keys);
         let id = RecordId::of(&bytes);
         Ok(SignedRecord { bytes, id })
     }
@@ -197,6 +195,13 @@ impl Record {
             "none is listed twice",
         )
     }
+}
+
+pub(crate) fn sign_unchecked(record: &Record, keys: &SnapshotKeys) -> Vec<u8> {
+    let mut bytes = record.encode();
+    let signature = keys.sign_record(&message(&bytes));
+    bytes.extend_from_slice(&signature);
+    bytes
 }
 
 /// Reads a record and verifies that `record_public_key` signed it.

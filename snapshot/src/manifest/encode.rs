@@ -24,7 +24,7 @@ pub(super) const AT: u8 = 2;
 /// Where the run before ended: pack, frame, offset. A run that begins there says so in one byte.
 pub(super) type Position = (u32, u32, u32);
 
-pub(super) fn encode(manifest: &Manifest) -> Result<Vec<u8>, ParseError> {
+pub(crate) fn encode(manifest: &Manifest) -> Result<Vec<u8>, ParseError> {
     let mut out = Vec::with_capacity(64 + manifest.packs.len() * 36 + manifest.entries.len() * 64);
     out.push(BASE);
     out.extend_from_slice(manifest.baseline.as_bytes());

@@ -13,6 +13,8 @@ mod sealed;
 
 pub use entry::{Entry, EntryKind, FileData, Meta, Ref, Time, Xattr};
 pub use sealed::{ManifestError, open, seal};
+#[cfg(test)]
+pub(crate) use {encode::encode as encode_unchecked, sealed::seal_with as seal_encoded};
 
 use crate::{
     bytes::ParseError,
