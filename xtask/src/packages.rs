@@ -60,6 +60,11 @@ pub(crate) const RUN: &[Package] = &[
     ),
     ("pcscd", "card tests on this machine, and issuing cards"),
     ("vsmartcard-vpcd", "the reader of those tests"),
+    (
+        "opensc",
+        "the second program that must read the cards we issue",
+    ),
+    ("openssl", "makes recovery keys as an operator would"),
     ("e2fsprogs", "mke2fs makes the guests' tools disk"),
     (
         "sqlite3",
