@@ -176,7 +176,8 @@ fn lock(folder: &Path) -> Result<std::fs::File, IssueError> {
         source,
     };
     let opened = std::fs::File::open(folder).map_err(read)?;
-    rustix::fs::flock(&opened, rustix::fs::FlockOperation::LockExclusive).map_err(|error| read(error.into()))?;
+    rustix::fs::flock(&opened, rustix::fs::FlockOperation::LockExclusive)
+        .map_err(|error| read(error.into()))?;
     Ok(opened)
 }
 

@@ -1,4 +1,10 @@
 //! The whole site as others meet it: requests to the router, servers on loopback, the program itself.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking"
+)]
 
 mod heads;
 mod objects;

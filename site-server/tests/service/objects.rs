@@ -1,13 +1,12 @@
 //! Pushing and pulling sealed objects.
 
-
+use crate::support::{Person, TestSite, random_bytes};
 use axum::{
     body::{Body, Bytes},
     http::{Method, StatusCode},
 };
 use site_api::{MAX_OBJECT_BYTES, Missing, MissingRequest, ProblemCode, path};
 use snapshot::id::ObjectId;
-use crate::support::{Person, TestSite, random_bytes};
 
 async fn signed_in() -> (TestSite, String, Person) {
     let site = TestSite::new().await;
@@ -26,23 +25,53 @@ async fn an_object_comes_back_as_it_went() {
     let auth = ("authorization", bearer.as_str());
 
     site.get(&at, &[auth]).await.is(404, ProblemCode::NotFound);
-    assert_eq!(site.put_object(&token, &bytes).await.status, StatusCode::CREATED);
+    assert_eq!(
+        site.put_object(&token, &bytes).await.status,
+        StatusCode::CREATED
+    );
     assert_eq!(site.put_object(&token, &bytes).await.status, StatusCode::OK);
 
     let whole = site.get(&at, &[auth]).await;
-    assert_eq!((whole.status, whole.body.as_ref()), (StatusCode::OK, bytes.as_slice()));
-    assert_eq!(whole.header("cache-control"), "private, max-age=31536000, immutable");
+    assert_eq!(
+        (whole.status, whole.body.as_ref()),
+        (StatusCode::OK, bytes.as_slice())
+    );
+    assert_eq!(
+        whole.header("cache-control"),
+        "private, max-age=31536000, immutable"
+    );
     let etag = whole.header("etag").to_owned();
 
     let head = site.call(Method::HEAD, &at, &[auth], "").await;
-    assert_eq!((head.status, head.header("content-length"), head.body.len()), (StatusCode::OK, "700000", 0));
+    assert_eq!(
+        (head.status, head.header("content-length"), head.body.len()),
+        (StatusCode::OK, "700000", 0)
+    );
 
-    let part = site.get(&at, &[auth, ("range", "bytes=300000-300009")]).await;
-    assert_eq!((part.status, part.header("content-range")), (StatusCode::PARTIAL_CONTENT, "bytes 300000-300009/700000"));
+    let part = site
+        .get(&at, &[auth, ("range", "bytes=300000-300009")])
+        .await;
+    assert_eq!(
+        (part.status, part.header("content-range")),
+        (StatusCode::PARTIAL_CONTENT, "bytes 300000-300009/700000")
+    );
     assert_eq!(part.body.as_ref(), &bytes[300_000..300_010]);
-    let same = site.get(&at, &[auth, ("range", "bytes=699990-"), ("if-range", &etag)]).await;
-    assert_eq!((same.status, same.body.as_ref()), (StatusCode::PARTIAL_CONTENT, &bytes[699_990..]));
-    let other = site.get(&at, &[auth, ("range", "bytes=0-9"), ("if-range", "\"other\"")]).await;
+    let same = site
+        .get(
+            &at,
+            &[auth, ("range", "bytes=699990-"), ("if-range", &etag)],
+        )
+        .await;
+    assert_eq!(
+        (same.status, same.body.as_ref()),
+        (StatusCode::PARTIAL_CONTENT, &bytes[699_990..])
+    );
+    let other = site
+        .get(
+            &at,
+            &[auth, ("range", "bytes=0-9"), ("if-range", "\"other\"")],
+        )
+        .await;
     assert_eq!((other.status, other.body.len()), (StatusCode::OK, 700_000));
 
     let beyond = site.get(&at, &[auth, ("range", "bytes=700000-")]).await;
@@ -57,9 +86,18 @@ async fn bytes_with_another_name_are_not_kept() {
     let (site, token, _) = signed_in().await;
     let bearer = format!("Bearer {token}");
     let object = ObjectId::of(b"the right bytes");
-    let put = site.call(Method::PUT, &path::object(object), &[("authorization", &bearer)], "other bytes").await;
+    let put = site
+        .call(
+            Method::PUT,
+            &path::object(object),
+            &[("authorization", &bearer)],
+            "other bytes",
+        )
+        .await;
     put.is(422, ProblemCode::WrongHash);
-    site.get(&path::object(object), &[("authorization", &bearer)]).await.is(404, ProblemCode::NotFound);
+    site.get(&path::object(object), &[("authorization", &bearer)])
+        .await
+        .is(404, ProblemCode::NotFound);
     assert_eq!(site.staged(), 0);
 }
 
@@ -69,11 +107,26 @@ async fn an_object_that_is_too_large_is_refused_announced_or_not() {
     let bearer = format!("Bearer {token}");
     let at = path::object(ObjectId::new([1; 32]));
     let size = (MAX_OBJECT_BYTES + 1).to_string();
-    let announced = site.call(Method::PUT, &at, &[("authorization", &bearer), ("content-length", &size)], "").await;
+    let announced = site
+        .call(
+            Method::PUT,
+            &at,
+            &[("authorization", &bearer), ("content-length", &size)],
+            "",
+        )
+        .await;
     announced.is(413, ProblemCode::TooLarge);
     let piece = Bytes::from(vec![0_u8; 1 << 20]);
-    let pieces = futures_util::stream::iter((0..65).map(move |_| Ok::<_, std::io::Error>(piece.clone())));
-    let streamed = site.call(Method::PUT, &at, &[("authorization", &bearer)], Body::from_stream(pieces)).await;
+    let pieces =
+        futures_util::stream::iter((0..65).map(move |_| Ok::<_, std::io::Error>(piece.clone())));
+    let streamed = site
+        .call(
+            Method::PUT,
+            &at,
+            &[("authorization", &bearer)],
+            Body::from_stream(pieces),
+        )
+        .await;
     streamed.is(413, ProblemCode::TooLarge);
     assert_eq!(site.staged(), 0);
 }
@@ -88,11 +141,25 @@ async fn an_upload_that_breaks_off_leaves_nothing() {
         Ok(Bytes::from(bytes[..60_000].to_vec())),
         Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
     ]);
-    let put = site.call(Method::PUT, &path::object(object), &[("authorization", &bearer)], Body::from_stream(pieces)).await;
+    let put = site
+        .call(
+            Method::PUT,
+            &path::object(object),
+            &[("authorization", &bearer)],
+            Body::from_stream(pieces),
+        )
+        .await;
     put.is(400, ProblemCode::BadRequest);
-    let short = [("authorization", bearer.as_str()), ("content-length", "100001")];
-    site.call(Method::PUT, &path::object(object), &short, bytes).await.is(400, ProblemCode::BadRequest);
-    site.get(&path::object(object), &[("authorization", &bearer)]).await.is(404, ProblemCode::NotFound);
+    let short = [
+        ("authorization", bearer.as_str()),
+        ("content-length", "100001"),
+    ];
+    site.call(Method::PUT, &path::object(object), &short, bytes)
+        .await
+        .is(400, ProblemCode::BadRequest);
+    site.get(&path::object(object), &[("authorization", &bearer)])
+        .await
+        .is(404, ProblemCode::NotFound);
     assert_eq!(site.staged(), 0);
 }
 
@@ -106,11 +173,21 @@ async fn nobody_reads_or_learns_of_the_objects_of_another() {
     site.put_object(&token, &bytes).await;
     let bearer = format!("Bearer {his}");
     let at = path::object(ObjectId::of(&bytes));
-    site.get(&at, &[("authorization", &bearer)]).await.is(404, ProblemCode::NotFound);
-    let asked = MissingRequest { objects: vec![ObjectId::of(&bytes)] };
-    let missing: Missing = site.json(Method::POST, path::OBJECTS_MISSING, &his, &asked).await.json();
+    site.get(&at, &[("authorization", &bearer)])
+        .await
+        .is(404, ProblemCode::NotFound);
+    let asked = MissingRequest {
+        objects: vec![ObjectId::of(&bytes)],
+    };
+    let missing: Missing = site
+        .json(Method::POST, path::OBJECTS_MISSING, &his, &asked)
+        .await
+        .json();
     assert_eq!(missing.objects, asked.objects);
-    assert_eq!(site.put_object(&his, &bytes).await.status, StatusCode::CREATED);
+    assert_eq!(
+        site.put_object(&his, &bytes).await.status,
+        StatusCode::CREATED
+    );
 }
 
 #[tokio::test]
@@ -119,20 +196,36 @@ async fn the_site_says_what_it_lacks_in_the_order_asked() {
     let bytes = random_bytes(5000);
     site.put_object(&token, &bytes).await;
     let (a, b) = (ObjectId::new([9; 32]), ObjectId::new([1; 32]));
-    let asked = MissingRequest { objects: vec![a, ObjectId::of(&bytes), b] };
-    let missing: Missing = site.json(Method::POST, path::OBJECTS_MISSING, &token, &asked).await.json();
+    let asked = MissingRequest {
+        objects: vec![a, ObjectId::of(&bytes), b],
+    };
+    let missing: Missing = site
+        .json(Method::POST, path::OBJECTS_MISSING, &token, &asked)
+        .await
+        .json();
     assert_eq!(missing.objects, [a, b]);
-    let asked = MissingRequest { objects: vec![a; 4097] };
-    site.json(Method::POST, path::OBJECTS_MISSING, &token, &asked).await.is(400, ProblemCode::BadRequest);
+    let asked = MissingRequest {
+        objects: vec![a; 4097],
+    };
+    site.json(Method::POST, path::OBJECTS_MISSING, &token, &asked)
+        .await
+        .is(400, ProblemCode::BadRequest);
 }
 
 #[tokio::test]
 async fn an_address_that_names_no_object_is_400() {
     let (site, token, _) = signed_in().await;
     let bearer = format!("Bearer {token}");
-    for name in ["zz", &"AB".repeat(32), "..%2f..%2fsite.toml", &"0".repeat(66)] {
+    for name in [
+        "zz",
+        &"AB".repeat(32),
+        "..%2f..%2fsite.toml",
+        &"0".repeat(66),
+    ] {
         let at = format!("/v1/objects/{name}");
-        site.get(&at, &[("authorization", &bearer)]).await.is(400, ProblemCode::BadRequest);
+        site.get(&at, &[("authorization", &bearer)])
+            .await
+            .is(400, ProblemCode::BadRequest);
     }
 }
 
@@ -143,7 +236,11 @@ async fn what_moved_is_counted_once() {
     site.put_object(&token, &bytes).await;
     site.put_object(&token, &bytes).await;
     let bearer = format!("Bearer {token}");
-    site.get(&path::object(ObjectId::of(&bytes)), &[("authorization", &bearer)]).await;
+    site.get(
+        &path::object(ObjectId::of(&bytes)),
+        &[("authorization", &bearer)],
+    )
+    .await;
     let text = site.get(path::METRICS, &[]).await.text();
     for line in [
         "furoshiki_object_bytes_received_total 5000",

@@ -18,12 +18,20 @@ struct Browser<'a> {
 
 impl<'a> Browser<'a> {
     fn new(site: &'a TestSite) -> Self {
-        Self { site, cookie: String::new(), language: "en" }
+        Self {
+            site,
+            cookie: String::new(),
+            language: "en",
+        }
     }
 
     async fn ask(&mut self, method: Method, at: &str, more: &[(&str, &str)], body: &str) -> Answer {
         let cookie = self.cookie.clone();
-        let mut headers = vec![FORM, ("cookie", cookie.as_str()), ("accept-language", self.language)];
+        let mut headers = vec![
+            FORM,
+            ("cookie", cookie.as_str()),
+            ("accept-language", self.language),
+        ];
         headers.extend_from_slice(more);
         let answer = self.site.call(method, at, &headers, body.to_owned()).await;
         if let Some((cookie, _)) = answer.header("set-cookie").split_once(';') {
@@ -42,7 +50,14 @@ impl<'a> Browser<'a> {
 
     async fn sign_in(&mut self, user: &str, password: &str) -> Answer {
         let csrf = csrf(&self.get("/").await.text());
-        self.post("/sign-in", &format!("user={user}&password={}&csrf={csrf}", password.replace(' ', "+"))).await
+        self.post(
+            "/sign-in",
+            &format!(
+                "user={user}&password={}&csrf={csrf}",
+                password.replace(' ', "+")
+            ),
+        )
+        .await
     }
 }
 
@@ -51,7 +66,12 @@ async fn signed_in(site: &TestSite) -> (Browser<'_>, Person) {
     site.add(&hanako).await;
     let mut browser = Browser::new(site);
     let answer = browser.sign_in("hanako", &hanako.password).await;
-    assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/environment"), "{}", answer.text());
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (StatusCode::SEE_OTHER, "/environment"),
+        "{}",
+        answer.text()
+    );
     (browser, hanako)
 }
 
@@ -60,8 +80,17 @@ async fn save(site: &TestSite, person: &Person) {
     let bytes = random_bytes(52_400);
     site.put_object(&token, &bytes).await;
     let record = person.record(1, None, &[bytes]);
-    let put = PutHead { expected: None, record_b64: STANDARD.encode(record.as_bytes()), pc: "pc-1".into() };
-    assert_eq!(site.json(Method::PUT, path::HEAD, &token, &put).await.status, StatusCode::CREATED);
+    let put = PutHead {
+        expected: None,
+        record_b64: STANDARD.encode(record.as_bytes()),
+        pc: "pc-1".into(),
+    };
+    assert_eq!(
+        site.json(Method::PUT, path::HEAD, &token, &put)
+            .await
+            .status,
+        StatusCode::CREATED
+    );
 }
 
 #[tokio::test]
@@ -70,17 +99,39 @@ async fn a_user_signs_in_sees_the_environment_and_signs_out() {
     let (mut browser, hanako) = signed_in(&site).await;
     let set = browser.cookie.clone();
     assert!(set.starts_with("__Host-furoshiki="));
-    assert!(browser.get("/environment").await.text().contains("Nothing is saved yet"));
+    assert!(
+        browser
+            .get("/environment")
+            .await
+            .text()
+            .contains("Nothing is saved yet")
+    );
     save(&site, &hanako).await;
     let page = browser.get("/environment").await.text();
-    for seen in ["pc-1", "Site A", "<dd>1</dd>", "52.4 kB", "UTC+00:00", "has the newest snapshot"] {
+    for seen in [
+        "pc-1",
+        "Site A",
+        "<dd>1</dd>",
+        "52.4 kB",
+        "UTC+00:00",
+        "has the newest snapshot",
+    ] {
         assert!(page.contains(seen), "{seen} in {page}");
     }
     assert_eq!(browser.get("/").await.header("location"), "/environment");
-    let left = browser.post("/sign-out", &format!("csrf={}", csrf(&page))).await;
-    assert_eq!((left.status, left.header("location")), (StatusCode::SEE_OTHER, "/"));
+    let left = browser
+        .post("/sign-out", &format!("csrf={}", csrf(&page)))
+        .await;
+    assert_eq!(
+        (left.status, left.header("location")),
+        (StatusCode::SEE_OTHER, "/")
+    );
     browser.cookie = set;
-    assert_eq!(browser.get("/environment").await.header("location"), "/", "the old cookie opens nothing");
+    assert_eq!(
+        browser.get("/environment").await.header("location"),
+        "/",
+        "the old cookie opens nothing"
+    );
 }
 
 #[tokio::test]
@@ -88,13 +139,27 @@ async fn a_cookie_is_for_this_host_over_https_and_out_of_reach_of_scripts() {
     let site = TestSite::new().await;
     let page = Browser::new(&site).get("/").await;
     let cookie = page.header("set-cookie").to_owned();
-    assert!(cookie.ends_with("; Path=/; Secure; HttpOnly; SameSite=Lax"), "{cookie}");
+    assert!(
+        cookie.ends_with("; Path=/; Secure; HttpOnly; SameSite=Lax"),
+        "{cookie}"
+    );
     let policy = page.header("content-security-policy");
-    assert!(policy.starts_with("default-src 'none'") && policy.contains("form-action 'self'"), "{policy}");
-    assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe-inline"), "{policy}");
+    assert!(
+        policy.starts_with("default-src 'none'") && policy.contains("form-action 'self'"),
+        "{policy}"
+    );
+    assert!(
+        policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe-inline"),
+        "{policy}"
+    );
     let text = page.text();
     assert!(!text.contains("<script") && !text.contains("style=") && !text.contains("<style"));
-    assert!(site.get("/portal.css", &[]).await.header("content-type").starts_with("text/css"));
+    assert!(
+        site.get("/portal.css", &[])
+            .await
+            .header("content-type")
+            .starts_with("text/css")
+    );
 }
 
 #[tokio::test]
@@ -110,7 +175,10 @@ async fn a_wrong_password_and_an_unknown_user_look_the_same_and_are_counted() {
         }
         let wait = browser.sign_in(user, "wrong password").await;
         assert_eq!(wait.status, StatusCode::TOO_MANY_REQUESTS);
-        assert!(!wait.header("retry-after").is_empty() && wait.header("content-type").starts_with("text/html"));
+        assert!(
+            !wait.header("retry-after").is_empty()
+                && wait.header("content-type").starts_with("text/html")
+        );
     }
 }
 
@@ -125,17 +193,39 @@ async fn a_form_without_its_token_or_from_elsewhere_is_refused() {
         ("/sign-out", String::new()),
         ("/sign-in", format!("user=hanako&password={password}")),
     ] {
-        assert_eq!(browser.post(at, &fields).await.status, StatusCode::FORBIDDEN, "{at} without token");
+        assert_eq!(
+            browser.post(at, &fields).await.status,
+            StatusCode::FORBIDDEN,
+            "{at} without token"
+        );
         let wrong = format!("{fields}&csrf={}", "0".repeat(64));
-        assert_eq!(browser.post(at, &wrong).await.status, StatusCode::FORBIDDEN, "{at} with another token");
+        assert_eq!(
+            browser.post(at, &wrong).await.status,
+            StatusCode::FORBIDDEN,
+            "{at} with another token"
+        );
         let right = format!("{fields}&csrf={token}");
-        for from in [("origin", "https://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site")] {
+        for from in [
+            ("origin", "https://evil.example"),
+            ("origin", "null"),
+            ("sec-fetch-site", "cross-site"),
+        ] {
             let refused = browser.ask(Method::POST, at, &[from], &right).await;
             assert_eq!(refused.status, StatusCode::FORBIDDEN, "{at} from {from:?}");
         }
     }
-    let mine = [("origin", "https://127.0.0.1:1"), ("sec-fetch-site", "same-origin")];
-    let taken = browser.ask(Method::POST, "/next-site", &mine, &format!("site=none&csrf={token}")).await;
+    let mine = [
+        ("origin", "https://127.0.0.1:1"),
+        ("sec-fetch-site", "same-origin"),
+    ];
+    let taken = browser
+        .ask(
+            Method::POST,
+            "/next-site",
+            &mine,
+            &format!("site=none&csrf={token}"),
+        )
+        .await;
     assert_eq!(taken.status, StatusCode::SEE_OTHER);
 }
 
@@ -146,7 +236,10 @@ async fn the_portal_speaks_both_languages() {
     assert!(browser.get("/").await.text().contains("<html lang=\"en\">"));
     browser.language = "ja-JP,ja;q=0.9,en;q=0.5";
     let page = browser.get("/").await.text();
-    assert!(page.contains("<html lang=\"ja\">") && page.contains("サインイン"), "{page}");
+    assert!(
+        page.contains("<html lang=\"ja\">") && page.contains("サインイン"),
+        "{page}"
+    );
 }
 
 #[tokio::test]
@@ -154,26 +247,53 @@ async fn a_next_site_is_chosen_from_the_list_and_stays_chosen() {
     let site = TestSite::new().await;
     let (mut browser, hanako) = signed_in(&site).await;
     let far = SiteId::new([9; 16]);
-    site.site.store.add_site(far, "Site <B>", "https://127.0.0.1:1").await.unwrap();
+    site.site
+        .store
+        .add_site(far, "Site <B>", "https://127.0.0.1:1")
+        .await
+        .unwrap();
     let page = browser.get("/environment").await.text();
-    assert!(page.contains(&far.to_string()) && page.contains("Site &#60;B&#62;"), "{page}");
+    assert!(
+        page.contains(&far.to_string()) && page.contains("Site &#60;B&#62;"),
+        "{page}"
+    );
     let token = csrf(&page);
-    for (chosen, status) in [("zz".to_owned(), 400), (SiteId::new([8; 16]).to_string(), 404), (far.to_string(), 303)] {
-        let answer = browser.post("/next-site", &format!("site={chosen}&csrf={token}")).await;
+    for (chosen, status) in [
+        ("zz".to_owned(), 400),
+        (SiteId::new([8; 16]).to_string(), 404),
+        (far.to_string(), 303),
+    ] {
+        let answer = browser
+            .post("/next-site", &format!("site={chosen}&csrf={token}"))
+            .await;
         assert_eq!(answer.status.as_u16(), status, "{chosen}");
     }
     let page = browser.get("/environment").await.text();
     assert!(page.contains(&format!("value=\"{far}\" checked")), "{page}");
-    assert!(!page.contains("refresh"), "nothing moves before anything is saved");
+    assert!(
+        !page.contains("refresh"),
+        "nothing moves before anything is saved"
+    );
 
     // What is saved after the choice goes there too.
     save(&site, &hanako).await;
-    let choice = site.site.store.next_site(hanako.user).await.unwrap().unwrap();
+    let choice = site
+        .site
+        .store
+        .next_site(hanako.user)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((choice.site, choice.record.is_some()), (far, true));
     let page = browser.get("/environment").await.text();
-    assert!(page.contains("data-state=\"waiting\"") && page.contains("http-equiv=\"refresh\""), "{page}");
+    assert!(
+        page.contains("data-state=\"waiting\"") && page.contains("http-equiv=\"refresh\""),
+        "{page}"
+    );
 
-    browser.post("/next-site", &format!("site=none&csrf={token}")).await;
+    browser
+        .post("/next-site", &format!("site=none&csrf={token}"))
+        .await;
     assert_eq!(site.site.store.next_site(hanako.user).await.unwrap(), None);
 }
 
@@ -183,7 +303,12 @@ async fn nobody_sees_an_environment_without_signing_in() {
     let mut browser = Browser::new(&site);
     assert_eq!(browser.get("/environment").await.header("location"), "/");
     let token = csrf(&browser.get("/").await.text());
-    let sent = browser.post("/next-site", &format!("site=none&csrf={token}")).await;
+    let sent = browser
+        .post("/next-site", &format!("site=none&csrf={token}"))
+        .await;
     assert_eq!(sent.header("location"), "/");
-    assert_eq!(browser.post("/sign-in", "user=x").await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(
+        browser.post("/sign-in", "user=x").await.status,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
 }

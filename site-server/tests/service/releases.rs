@@ -25,7 +25,8 @@ impl Release {
         let seed = random();
         let image = random_bytes(8192);
         let (root_hash, salt) = (RootHash::new(random()), VeritySalt::new(random()));
-        let boot = [ReleaseFile::Uki, ReleaseFile::Kernel, ReleaseFile::Initrd].map(|file| (file, random_bytes(100)));
+        let boot = [ReleaseFile::Uki, ReleaseFile::Kernel, ReleaseFile::Initrd]
+            .map(|file| (file, random_bytes(100)));
         let described = |n: usize| BootFile {
             file: boot[n].0.name().into(),
             bytes: 100,
@@ -51,19 +52,34 @@ impl Release {
                 salt,
                 block_bytes: BLOCK_BYTES,
             },
-            boot: Boot { uki: described(0), kernel: described(1), initrd: described(2) },
+            boot: Boot {
+                uki: described(0),
+                kernel: described(1),
+                initrd: described(2),
+            },
             lock_blake3: digest(b"lock"),
-            files: Files { entries: 1, bytes: 1 },
+            files: Files {
+                entries: 1,
+                bytes: 1,
+            },
         };
         let json = manifest.to_json().unwrap();
         let mut files = vec![
-            (ReleaseFile::Signature, baseline::sign(&json, &seed).to_vec()),
+            (
+                ReleaseFile::Signature,
+                baseline::sign(&json, &seed).to_vec(),
+            ),
             (ReleaseFile::Baseline, image),
         ];
         files.extend(boot);
         let id = ReleaseId::of(&json);
         files.push((ReleaseFile::Manifest, json));
-        Self { id, seed, files, manifest }
+        Self {
+            id,
+            seed,
+            files,
+            manifest,
+        }
     }
 
     fn trust(&self, site: &TestSite) {
@@ -75,7 +91,13 @@ impl Release {
 
     async fn put(&self, site: &TestSite, file: ReleaseFile, bytes: Vec<u8>) -> Answer {
         let bearer = operator(site);
-        site.call(Method::PUT, &path::release_file(self.id, file), &[("authorization", &bearer)], bytes).await
+        site.call(
+            Method::PUT,
+            &path::release_file(self.id, file),
+            &[("authorization", &bearer)],
+            bytes,
+        )
+        .await
     }
 
     async fn upload(&self, site: &TestSite) {
@@ -87,7 +109,13 @@ impl Release {
 
     async fn commit(&self, site: &TestSite) -> Answer {
         let bearer = operator(site);
-        site.call(Method::POST, &path::release_commit(self.id), &[("authorization", &bearer)], "").await
+        site.call(
+            Method::POST,
+            &path::release_commit(self.id),
+            &[("authorization", &bearer)],
+            "",
+        )
+        .await
     }
 }
 
@@ -103,13 +131,28 @@ async fn a_signed_release_is_listed_and_served_with_ranges() {
     release.upload(&site).await;
     let at = path::release_file(release.id, ReleaseFile::Baseline);
     site.get(&at, &[]).await.is(404, ProblemCode::NotFound);
-    assert!(site.get(path::RELEASES, &[]).await.json::<Vec<ReleaseInfo>>().is_empty());
+    assert!(
+        site.get(path::RELEASES, &[])
+            .await
+            .json::<Vec<ReleaseInfo>>()
+            .is_empty()
+    );
 
     assert_eq!(release.commit(&site).await.status, StatusCode::CREATED);
-    assert_eq!(release.commit(&site).await.status, StatusCode::OK, "again is harmless");
+    assert_eq!(
+        release.commit(&site).await.status,
+        StatusCode::OK,
+        "again is harmless"
+    );
     let listed: Vec<ReleaseInfo> = site.get(path::RELEASES, &[]).await.json();
-    assert_eq!((listed.len(), listed[0].release, listed[0].build_timestamp), (1, release.id, 1_700_000_000));
-    let of: ReleaseInfo = site.get(&path::baseline(release.manifest.baseline), &[]).await.json();
+    assert_eq!(
+        (listed.len(), listed[0].release, listed[0].build_timestamp),
+        (1, release.id, 1_700_000_000)
+    );
+    let of: ReleaseInfo = site
+        .get(&path::baseline(release.manifest.baseline), &[])
+        .await
+        .json();
     assert_eq!(of, listed[0]);
 
     for (file, bytes) in &release.files {
@@ -117,8 +160,13 @@ async fn a_signed_release_is_listed_and_served_with_ranges() {
         assert_eq!(got.body.as_ref(), bytes.as_slice(), "{}", file.name());
     }
     let part = site.get(&at, &[("range", "bytes=4096-4099")]).await;
-    assert_eq!((part.status, part.body.as_ref()), (StatusCode::PARTIAL_CONTENT, &release.files[1].1[4096..4100]));
-    let had = site.get(&at, &[("if-none-match", part.header("etag"))]).await;
+    assert_eq!(
+        (part.status, part.body.as_ref()),
+        (StatusCode::PARTIAL_CONTENT, &release.files[1].1[4096..4100])
+    );
+    let had = site
+        .get(&at, &[("if-none-match", part.header("etag"))])
+        .await;
     assert_eq!(had.status, StatusCode::NOT_MODIFIED);
 }
 
@@ -128,8 +176,17 @@ async fn only_the_operator_publishes() {
     let at = path::release_file(release.id, ReleaseFile::Uki);
     for header in ["", "Bearer ", &format!("Bearer {}", "0".repeat(64))] {
         let headers = [("authorization", header)];
-        site.call(Method::PUT, &at, &headers, "x").await.is(401, ProblemCode::NotSignedIn);
-        site.call(Method::POST, &path::release_commit(release.id), &headers, "").await.is(401, ProblemCode::NotSignedIn);
+        site.call(Method::PUT, &at, &headers, "x")
+            .await
+            .is(401, ProblemCode::NotSignedIn);
+        site.call(
+            Method::POST,
+            &path::release_commit(release.id),
+            &headers,
+            "",
+        )
+        .await
+        .is(401, ProblemCode::NotSignedIn);
     }
     assert_eq!(site.staged(), 0);
 }
@@ -140,9 +197,16 @@ async fn a_site_without_a_release_key_trusts_nobody() {
     release.upload(&site).await;
     let refused = release.commit(&site).await;
     refused.is(422, ProblemCode::WrongSignature);
-    assert!(refused.text().contains("furoshiki-site release-key"), "{}", refused.text());
+    assert!(
+        refused.text().contains("furoshiki-site release-key"),
+        "{}",
+        refused.text()
+    );
     Release::new().trust(&site);
-    release.commit(&site).await.is(422, ProblemCode::WrongSignature);
+    release
+        .commit(&site)
+        .await
+        .is(422, ProblemCode::WrongSignature);
     release.trust(&site);
     assert_eq!(release.commit(&site).await.status, StatusCode::CREATED);
 }
@@ -151,18 +215,50 @@ async fn a_site_without_a_release_key_trusts_nobody() {
 async fn a_release_with_a_file_missing_or_altered_is_not_listed() {
     let (site, release) = (TestSite::new().await, Release::new());
     release.trust(&site);
-    release.commit(&site).await.is(409, ProblemCode::ObjectsMissing);
+    release
+        .commit(&site)
+        .await
+        .is(409, ProblemCode::ObjectsMissing);
     release.upload(&site).await;
     let mut bad = release.files[1].1.clone();
     bad[5000] ^= 1;
-    assert_eq!(release.put(&site, ReleaseFile::Baseline, bad).await.status, StatusCode::CREATED);
+    assert_eq!(
+        release.put(&site, ReleaseFile::Baseline, bad).await.status,
+        StatusCode::CREATED
+    );
     release.commit(&site).await.is(422, ProblemCode::WrongHash);
-    assert_eq!(release.put(&site, ReleaseFile::Signature, vec![0; 64]).await.status, StatusCode::CREATED);
-    release.commit(&site).await.is(422, ProblemCode::WrongSignature);
-    assert_eq!(release.put(&site, ReleaseFile::Signature, vec![0; 63]).await.status, StatusCode::CREATED);
-    release.commit(&site).await.is(422, ProblemCode::WrongSignature);
-    release.put(&site, ReleaseFile::Manifest, b"{}".to_vec()).await.is(422, ProblemCode::WrongHash);
-    assert!(site.get(path::RELEASES, &[]).await.json::<Vec<ReleaseInfo>>().is_empty());
+    assert_eq!(
+        release
+            .put(&site, ReleaseFile::Signature, vec![0; 64])
+            .await
+            .status,
+        StatusCode::CREATED
+    );
+    release
+        .commit(&site)
+        .await
+        .is(422, ProblemCode::WrongSignature);
+    assert_eq!(
+        release
+            .put(&site, ReleaseFile::Signature, vec![0; 63])
+            .await
+            .status,
+        StatusCode::CREATED
+    );
+    release
+        .commit(&site)
+        .await
+        .is(422, ProblemCode::WrongSignature);
+    release
+        .put(&site, ReleaseFile::Manifest, b"{}".to_vec())
+        .await
+        .is(422, ProblemCode::WrongHash);
+    assert!(
+        site.get(path::RELEASES, &[])
+            .await
+            .json::<Vec<ReleaseInfo>>()
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -171,11 +267,22 @@ async fn a_listed_release_takes_only_its_own_bytes_again() {
     release.trust(&site);
     release.upload(&site).await;
     release.commit(&site).await;
-    for file in [ReleaseFile::Baseline, ReleaseFile::Uki, ReleaseFile::Signature, ReleaseFile::Manifest] {
-        release.put(&site, file, b"other".to_vec()).await.is(422, ProblemCode::WrongHash);
+    for file in [
+        ReleaseFile::Baseline,
+        ReleaseFile::Uki,
+        ReleaseFile::Signature,
+        ReleaseFile::Manifest,
+    ] {
+        release
+            .put(&site, file, b"other".to_vec())
+            .await
+            .is(422, ProblemCode::WrongHash);
     }
     // A damaged copy is repaired by publishing again.
-    let on_disk = site.site.store.release_path(release.id, ReleaseFile::Baseline);
+    let on_disk = site
+        .site
+        .store
+        .release_path(release.id, ReleaseFile::Baseline);
     std::fs::write(&on_disk, b"damaged").unwrap();
     release.upload(&site).await;
     assert_eq!(std::fs::read(&on_disk).unwrap(), release.files[1].1);
@@ -187,10 +294,18 @@ async fn only_the_six_files_of_a_release_have_addresses() {
     let bearer = operator(&site);
     for name in ["other.bin", "..", "manifest.json.new", "%2e%2e%2fsite.toml"] {
         let at = format!("/v1/releases/{}/{name}", release.id);
-        site.call(Method::PUT, &at, &[("authorization", &bearer)], "x").await.is(404, ProblemCode::NotFound);
+        site.call(Method::PUT, &at, &[("authorization", &bearer)], "x")
+            .await
+            .is(404, ProblemCode::NotFound);
         site.get(&at, &[]).await.is(404, ProblemCode::NotFound);
     }
-    site.get("/v1/releases/zz/vmlinuz", &[]).await.is(400, ProblemCode::BadRequest);
-    site.get("/v1/baselines/zz", &[]).await.is(400, ProblemCode::BadRequest);
-    site.get(&path::baseline(release.manifest.baseline), &[]).await.is(404, ProblemCode::NotFound);
+    site.get("/v1/releases/zz/vmlinuz", &[])
+        .await
+        .is(400, ProblemCode::BadRequest);
+    site.get("/v1/baselines/zz", &[])
+        .await
+        .is(400, ProblemCode::BadRequest);
+    site.get(&path::baseline(release.manifest.baseline), &[])
+        .await
+        .is(404, ProblemCode::NotFound);
 }

@@ -7,8 +7,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::{Client, Method};
 use serde::{Serialize, de::DeserializeOwned};
 use site_api::{
-    Head, PutHead, SignIn, SignInChallenge, SignInChallengeRequest, SiteInfo, Transfer, TransferState, path,
-    peer::path as peer_path,
+    Head, PutHead, SignIn, SignInChallenge, SignInChallengeRequest, SiteInfo, Transfer,
+    TransferState, path, peer::path as peer_path,
 };
 use site_server::{admin, config::Layout, serve::Running};
 use snapshot::{id::ObjectId, record::SignedRecord};
@@ -35,7 +35,10 @@ struct Served {
 impl World {
     /// That many sites, each of which knows all others.
     async fn of(n: usize) -> Self {
-        let mut world = Self { dir: tempfile::tempdir().unwrap(), sites: Vec::new() };
+        let mut world = Self {
+            dir: tempfile::tempdir().unwrap(),
+            sites: Vec::new(),
+        };
         for number in 0..n {
             world.add(&format!("site-{number}")).await;
         }
@@ -51,7 +54,12 @@ impl World {
 
     async fn add(&mut self, name: &str) -> usize {
         let layout = make_under(self.dir.path(), name, &self.dir.path().join("ca")).await;
-        let mut served = Served { client: browser(&layout.ca()), layout, running: None, port: 0 };
+        let mut served = Served {
+            client: browser(&layout.ca()),
+            layout,
+            running: None,
+            port: 0,
+        };
         served.start().await;
         self.sites.push(served);
         self.sites.len() - 1
@@ -60,8 +68,17 @@ impl World {
     /// Tells site `a` of site `b`, as its operator does beside the running server.
     async fn introduce(&self, a: usize, b: usize) {
         let other = &self.sites[b];
-        let id = site_server::config::SiteConfig::load(&other.layout).unwrap().site;
-        admin::site_add(self.sites[a].layout.root(), id, &format!("site-{b}"), &other.url()).await.unwrap();
+        let id = site_server::config::SiteConfig::load(&other.layout)
+            .unwrap()
+            .site;
+        admin::site_add(
+            self.sites[a].layout.root(),
+            id,
+            &format!("site-{b}"),
+            &other.url(),
+        )
+        .await
+        .unwrap();
     }
 
     async fn stop(self) {
@@ -94,23 +111,46 @@ impl Served {
     }
 
     async fn counter(&self, name: &str) -> u64 {
-        let text = self.client.get(self.url() + path::METRICS).send().await.unwrap().text().await.unwrap();
-        let line = text.lines().find(|line| line.starts_with(name) && !line.starts_with('#')).unwrap();
+        let text = self
+            .client
+            .get(self.url() + path::METRICS)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(name) && !line.starts_with('#'))
+            .unwrap();
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
     async fn knows(&self, person: &Person) {
-        eventually("the user is known", async || self.site().store.user(person.user).await.unwrap().is_some()).await;
+        eventually("the user is known", async || {
+            self.site().store.user(person.user).await.unwrap().is_some()
+        })
+        .await;
     }
 
     async fn sign_in(&self, person: &Person) -> Pc<'_> {
-        let ask = SignInChallengeRequest { card: person.card.id };
-        let pc = Pc { site: self, token: String::new() };
+        let ask = SignInChallengeRequest {
+            card: person.card.id,
+        };
+        let pc = Pc {
+            site: self,
+            token: String::new(),
+        };
         let asked: SignInChallenge = pc.json(Method::POST, path::SIGN_IN_CHALLENGE, &ask).await.1;
         let answered = answer(&person.card, &asked, &person.name, &person.password);
-        let (status, signed_in): (_, SignIn) = pc.json(Method::POST, path::SIGN_IN, &answered).await;
+        let (status, signed_in): (_, SignIn) =
+            pc.json(Method::POST, path::SIGN_IN, &answered).await;
         assert_eq!(status, StatusCode::OK);
-        Pc { token: signed_in.token, ..pc }
+        Pc {
+            token: signed_in.token,
+            ..pc
+        }
     }
 }
 
@@ -121,17 +161,42 @@ struct Pc<'a> {
 }
 
 impl Pc<'_> {
-    async fn json<T: DeserializeOwned>(&self, method: Method, at: &str, body: &impl Serialize) -> (StatusCode, T) {
-        let request = self.site.client.request(method, self.site.url() + at).bearer_auth(&self.token);
+    async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        at: &str,
+        body: &impl Serialize,
+    ) -> (StatusCode, T) {
+        let request = self
+            .site
+            .client
+            .request(method, self.site.url() + at)
+            .bearer_auth(&self.token);
         let response = request.json(body).send().await.unwrap();
         let (status, text) = (response.status(), response.text().await.unwrap());
-        (status, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{status} {error}: {text}")))
+        (
+            status,
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{status} {error}: {text}")),
+        )
     }
 
-    async fn push(&self, record: &SignedRecord, previous: Option<&SignedRecord>, objects: &[Vec<u8>]) {
+    async fn push(
+        &self,
+        record: &SignedRecord,
+        previous: Option<&SignedRecord>,
+        objects: &[Vec<u8>],
+    ) {
         for bytes in objects {
             let at = self.site.url() + &path::object(ObjectId::of(bytes));
-            let put = self.site.client.put(at).bearer_auth(&self.token).body(bytes.clone()).send().await.unwrap();
+            let put = self
+                .site
+                .client
+                .put(at)
+                .bearer_auth(&self.token)
+                .body(bytes.clone())
+                .send()
+                .await
+                .unwrap();
             assert!(put.status().is_success());
         }
         let put = PutHead {
@@ -160,14 +225,27 @@ impl Pc<'_> {
 
     async fn object(&self, bytes: &[u8]) -> Vec<u8> {
         let at = self.site.url() + &path::object(ObjectId::of(bytes));
-        self.site.client.get(at).bearer_auth(&self.token).send().await.unwrap().bytes().await.unwrap().to_vec()
+        self.site
+            .client
+            .get(at)
+            .bearer_auth(&self.token)
+            .send()
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap()
+            .to_vec()
     }
 }
 
 async fn eventually(what: &str, check: impl AsyncFn() -> bool) {
     let end = tokio::time::Instant::now() + DEADLINE;
     while !check().await {
-        assert!(tokio::time::Instant::now() < end, "not within {DEADLINE:?}: {what}");
+        assert!(
+            tokio::time::Instant::now() < end,
+            "not within {DEADLINE:?}: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -181,7 +259,9 @@ fn browser(ca: &Path) -> Client {
 fn client(ca: &Path, own: Option<(String, String)>) -> Client {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_file(ca).unwrap())
+        .unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -196,7 +276,12 @@ fn client(ca: &Path, own: Option<(String, String)>) -> Client {
         }
     };
     let policy = reqwest::redirect::Policy::none();
-    Client::builder().tls_backend_preconfigured(config).no_proxy().redirect(policy).build().unwrap()
+    Client::builder()
+        .tls_backend_preconfigured(config)
+        .no_proxy()
+        .redirect(policy)
+        .build()
+        .unwrap()
 }
 
 fn objects(n: usize) -> Vec<Vec<u8>> {
@@ -226,12 +311,28 @@ async fn a_site_that_was_down_hears_the_news_when_it_returns() {
     let hanako = Person::new("hanako");
     register(world.sites[0].layout.root(), &hanako).await;
     let mine = objects(1);
-    world.sites[0].sign_in(&hanako).await.push(&hanako.record(1, None, &mine), None, &mine).await;
+    world.sites[0]
+        .sign_in(&hanako)
+        .await
+        .push(&hanako.record(1, None, &mine), None, &mine)
+        .await;
     world.sites[1].start().await;
     world.sites[1].knows(&hanako).await;
     let store = world.sites[1].site().store.clone();
-    eventually("the head is known", async || store.head(hanako.user).await.unwrap().is_some()).await;
-    assert!(world.sites[1].sign_in(&hanako).await.head().await.record_b64.is_none(), "the head, not the snapshot");
+    eventually("the head is known", async || {
+        store.head(hanako.user).await.unwrap().is_some()
+    })
+    .await;
+    assert!(
+        world.sites[1]
+            .sign_in(&hanako)
+            .await
+            .head()
+            .await
+            .record_b64
+            .is_none(),
+        "the head, not the snapshot"
+    );
     world.stop().await;
 }
 
@@ -263,16 +364,28 @@ async fn a_snapshot_goes_to_the_chosen_site_and_nowhere_else() {
     let first = hanako.record(1, None, &first_objects);
     let pc = a.sign_in(&hanako).await;
     pc.push(&first, None, &first_objects).await;
-    eventually("the head is known at c", async || c.site().store.head(hanako.user).await.unwrap().is_some()).await;
+    eventually("the head is known at c", async || {
+        c.site().store.head(hanako.user).await.unwrap().is_some()
+    })
+    .await;
     for site in [b, c] {
-        assert_eq!(site.counter("furoshiki_stored_object_bytes").await, 0, "nobody asked");
+        assert_eq!(
+            site.counter("furoshiki_stored_object_bytes").await,
+            0,
+            "nobody asked"
+        );
     }
 
     // In the portal of site a the user names site b.
     let browser = &a.client;
     let page = browser.get(a.url() + "/").send().await.unwrap();
     let cookie = |response: &reqwest::Response| {
-        let set = response.headers().get("set-cookie").unwrap().to_str().unwrap();
+        let set = response
+            .headers()
+            .get("set-cookie")
+            .unwrap()
+            .to_str()
+            .unwrap();
         set.split(';').next().unwrap().to_owned()
     };
     let mut jar = cookie(&page);
@@ -283,27 +396,52 @@ async fn a_snapshot_goes_to_the_chosen_site_and_nowhere_else() {
     );
     let kind = "application/x-www-form-urlencoded";
     let post = |at: &str, jar: &str, form: String| {
-        browser.post(a.url() + at).header("content-type", kind).header("cookie", jar).body(form).send()
+        browser
+            .post(a.url() + at)
+            .header("content-type", kind)
+            .header("cookie", jar)
+            .body(form)
+            .send()
     };
     let signed_in = post("/sign-in", &jar, form).await.unwrap();
     assert_eq!(signed_in.status(), 303);
     jar = cookie(&signed_in);
     let environment = async || {
-        let page = browser.get(a.url() + "/environment").header("cookie", &jar).send().await.unwrap();
+        let page = browser
+            .get(a.url() + "/environment")
+            .header("cookie", &jar)
+            .send()
+            .await
+            .unwrap();
         page.text().await.unwrap()
     };
-    let form = format!("site={}&csrf={}", b.site().config.site, csrf(&environment().await));
+    let form = format!(
+        "site={}&csrf={}",
+        b.site().config.site,
+        csrf(&environment().await)
+    );
     assert_eq!(post("/next-site", &jar, form).await.unwrap().status(), 303);
     let done = format!("data-site=\"{}\" data-state=\"done\"", b.site().config.site);
-    eventually("the portal shows the copy", async || environment().await.contains(&done)).await;
+    eventually("the portal shows the copy", async || {
+        environment().await.contains(&done)
+    })
+    .await;
 
     let at_b = b.sign_in(&hanako).await;
-    assert_eq!(STANDARD.decode(at_b.head().await.record_b64.unwrap()).unwrap(), first.as_bytes());
+    assert_eq!(
+        STANDARD
+            .decode(at_b.head().await.record_b64.unwrap())
+            .unwrap(),
+        first.as_bytes()
+    );
     for bytes in &first_objects {
         assert_eq!(&at_b.object(bytes).await, bytes);
     }
     let moved = bytes_of(&first_objects) + first.as_bytes().len() as u64;
-    assert_eq!(b.counter("furoshiki_relay_bytes_received_total").await, moved);
+    assert_eq!(
+        b.counter("furoshiki_relay_bytes_received_total").await,
+        moved
+    );
     assert_eq!(a.counter("furoshiki_relay_bytes_sent_total").await, moved);
 
     // The choice stands: the next snapshot follows, and only what lacks moves.
@@ -312,21 +450,49 @@ async fn a_snapshot_goes_to_the_chosen_site_and_nowhere_else() {
     let second = hanako.record(2, Some(first.id()), &second_objects);
     pc.push(&second, Some(&first), &second_objects[4..]).await;
     eventually("the second snapshot is at b", async || {
-        b.site().store.record(hanako.user, second.id()).await.unwrap().is_some()
+        b.site()
+            .store
+            .record(hanako.user, second.id())
+            .await
+            .unwrap()
+            .is_some()
     })
     .await;
     let moved = moved + 1000 + second.as_bytes().len() as u64;
-    assert_eq!(b.counter("furoshiki_relay_bytes_received_total").await, moved);
+    assert_eq!(
+        b.counter("furoshiki_relay_bytes_received_total").await,
+        moved
+    );
 
-    assert!(c.counter("furoshiki_records_received_total").await > 0, "user records and heads go everywhere");
-    for name in ["furoshiki_stored_object_bytes", "furoshiki_relay_bytes_received_total", "furoshiki_object_bytes_received_total"] {
+    assert!(
+        c.counter("furoshiki_records_received_total").await > 0,
+        "user records and heads go everywhere"
+    );
+    for name in [
+        "furoshiki_stored_object_bytes",
+        "furoshiki_relay_bytes_received_total",
+        "furoshiki_object_bytes_received_total",
+    ] {
         assert_eq!(c.counter(name).await, 0, "{name} at the site nobody chose");
     }
     assert_eq!(std::fs::read_dir(c.layout.objects()).unwrap().count(), 0);
 
     // At b the user goes on; then nothing waits at a any more.
-    at_b.push(&hanako.record(3, Some(second.id()), &second_objects), Some(&second), &[]).await;
-    eventually("the choice ends on arrival", async || a.site().store.next_site(hanako.user).await.unwrap().is_none()).await;
+    at_b.push(
+        &hanako.record(3, Some(second.id()), &second_objects),
+        Some(&second),
+        &[],
+    )
+    .await;
+    eventually("the choice ends on arrival", async || {
+        a.site()
+            .store
+            .next_site(hanako.user)
+            .await
+            .unwrap()
+            .is_none()
+    })
+    .await;
     world.stop().await;
 }
 
@@ -339,7 +505,10 @@ async fn a_user_who_arrives_unannounced_gets_the_snapshot_fetched() {
     let mine = objects(3);
     let first = hanako.record(1, None, &mine);
     a.sign_in(&hanako).await.push(&first, None, &mine).await;
-    eventually("the head is known at b", async || b.site().store.head(hanako.user).await.unwrap().is_some()).await;
+    eventually("the head is known at b", async || {
+        b.site().store.head(hanako.user).await.unwrap().is_some()
+    })
+    .await;
     b.knows(&hanako).await;
     let pc = b.sign_in(&hanako).await;
     assert!(pc.head().await.record_b64.is_none());
@@ -356,17 +525,28 @@ async fn a_relay_goes_on_after_both_sites_were_down() {
     register(world.sites[0].layout.root(), &hanako).await;
     let mine = objects(3);
     let first = hanako.record(1, None, &mine);
-    world.sites[0].sign_in(&hanako).await.push(&first, None, &mine).await;
+    world.sites[0]
+        .sign_in(&hanako)
+        .await
+        .push(&first, None, &mine)
+        .await;
     world.sites[1].knows(&hanako).await;
     let store = world.sites[1].site().store.clone();
-    eventually("the head is known at b", async || store.head(hanako.user).await.unwrap().is_some()).await;
+    eventually("the head is known at b", async || {
+        store.head(hanako.user).await.unwrap().is_some()
+    })
+    .await;
 
     world.sites[0].stop().await;
     let pc = world.sites[1].sign_in(&hanako).await;
     let (status, _): (_, Transfer) = pc.json(Method::POST, path::HEAD_FETCH, &()).await;
     assert_eq!(status, StatusCode::ACCEPTED);
     eventually("a failed attempt is noted", async || {
-        store.transfer(hanako.user).await.unwrap().is_some_and(|incoming| incoming.transfer.error.is_some())
+        store
+            .transfer(hanako.user)
+            .await
+            .unwrap()
+            .is_some_and(|incoming| incoming.transfer.error.is_some())
     })
     .await;
     world.sites[1].stop().await;
@@ -374,7 +554,14 @@ async fn a_relay_goes_on_after_both_sites_were_down() {
     world.sites[1].start().await;
     // Nobody asks again: the wish is in the database.
     let store = world.sites[1].site().store.clone();
-    eventually("the snapshot is at b", async || store.record(hanako.user, first.id()).await.unwrap().is_some()).await;
+    eventually("the snapshot is at b", async || {
+        store
+            .record(hanako.user, first.id())
+            .await
+            .unwrap()
+            .is_some()
+    })
+    .await;
     world.stop().await;
 }
 
@@ -388,16 +575,27 @@ async fn an_object_altered_at_the_source_does_not_arrive() {
     let first = hanako.record(1, None, &mine);
     a.sign_in(&hanako).await.push(&first, None, &mine).await;
     b.knows(&hanako).await;
-    eventually("the head is known at b", async || b.site().store.head(hanako.user).await.unwrap().is_some()).await;
+    eventually("the head is known at b", async || {
+        b.site().store.head(hanako.user).await.unwrap().is_some()
+    })
+    .await;
 
     let name = ObjectId::of(&mine[1]).to_string();
-    let file = a.layout.objects().join(hanako.user.to_string()).join(&name[..2]).join(&name);
+    let file = a
+        .layout
+        .objects()
+        .join(hanako.user.to_string())
+        .join(&name[..2])
+        .join(&name);
     let mut bad = mine[1].clone();
     bad[1000] ^= 1;
     std::fs::write(&file, bad).unwrap();
     let pc = b.sign_in(&hanako).await;
     let failed = pc.fetched(TransferState::Failed).await;
-    assert!(failed.error.as_deref().unwrap().contains(&name), "{failed:?}");
+    assert!(
+        failed.error.as_deref().unwrap().contains(&name),
+        "{failed:?}"
+    );
     assert!(pc.head().await.record_b64.is_none());
 
     // Repaired, and asked again, only the rest moves.
@@ -417,19 +615,39 @@ async fn a_certificate_of_the_ca_is_not_enough() {
     let at = a.url() + peer_path::DIGEST;
     let call = async |own: Option<(String, String)>| {
         let client = client(&a.layout.ca(), own);
-        client.post(&at).json(&site_api::peer::Digest::default()).send().await.unwrap().status().as_u16()
+        client
+            .post(&at)
+            .json(&site_api::peer::Digest::default())
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
     };
-    let (pem, key) = ca.issue(snapshot::id::SiteId::new([5; 16]), &["127.0.0.1".into()]).unwrap();
+    let (pem, key) = ca
+        .issue(snapshot::id::SiteId::new([5; 16]), &["127.0.0.1".into()])
+        .unwrap();
     assert_eq!(call(Some((pem, key.to_string()))).await, 403);
     assert_eq!(call(None).await, 403);
-    let (pem, key) = ca.issue(b.site().config.site, &["127.0.0.1".into()]).unwrap();
+    let (pem, key) = ca
+        .issue(b.site().config.site, &["127.0.0.1".into()])
+        .unwrap();
     assert_eq!(call(Some((pem, key.to_string()))).await, 200);
 
     // A certificate of another CA does not get past the handshake.
     let other = site_server::tls::Ca::load_or_make(&world.dir.path().join("other")).unwrap();
-    let (pem, key) = other.issue(b.site().config.site, &["127.0.0.1".into()]).unwrap();
+    let (pem, key) = other
+        .issue(b.site().config.site, &["127.0.0.1".into()])
+        .unwrap();
     let client = client(&a.layout.ca(), Some((pem, key.to_string())));
-    assert!(client.post(&at).json(&site_api::peer::Digest::default()).send().await.is_err());
+    assert!(
+        client
+            .post(&at)
+            .json(&site_api::peer::Digest::default())
+            .send()
+            .await
+            .is_err()
+    );
     world.stop().await;
 }
 
@@ -439,13 +657,36 @@ async fn a_site_at_the_address_of_another_is_told_nothing() {
     let [a, b] = [0, 1].map(|n| &world.sites[n]);
     // a believes that an unknown site lives where b does.
     let impostor = snapshot::id::SiteId::new([6; 16]);
-    admin::site_add(a.layout.root(), impostor, "impostor", &b.url()).await.unwrap();
+    admin::site_add(a.layout.root(), impostor, "impostor", &b.url())
+        .await
+        .unwrap();
     let hanako = Person::new("hanako");
     register(a.layout.root(), &hanako).await;
     b.knows(&hanako).await;
-    assert_eq!(a.site().store.waiting(impostor, 10).await.unwrap().len(), 1, "the certificate names another site");
-    assert_eq!(a.site().store.site(impostor).await.unwrap().unwrap().synced_ms, 0);
-    let info: SiteInfo = b.client.get(b.url() + path::SITE).send().await.unwrap().json().await.unwrap();
+    assert_eq!(
+        a.site().store.waiting(impostor, 10).await.unwrap().len(),
+        1,
+        "the certificate names another site"
+    );
+    assert_eq!(
+        a.site()
+            .store
+            .site(impostor)
+            .await
+            .unwrap()
+            .unwrap()
+            .synced_ms,
+        0
+    );
+    let info: SiteInfo = b
+        .client
+        .get(b.url() + path::SITE)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(info.site, b.site().config.site);
     world.stop().await;
 }

@@ -1,12 +1,4 @@
 //! People with cards, sites without a socket, snapshots of random bytes.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    missing_docs,
-    reason = "shared by several tests, each of which uses a part"
-)]
 
 use std::sync::Arc;
 
@@ -16,12 +8,15 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use hpke::{Deserializable as _, Kem as _, OpModeR, Serializable as _, aead::AesGcm256, kdf::HkdfSha256, kem::DhP256HkdfSha256};
+use hpke::{
+    Deserializable as _, Kem as _, OpModeR, Serializable as _, aead::AesGcm256, kdf::HkdfSha256,
+    kem::DhP256HkdfSha256,
+};
 use p256::pkcs8::EncodePublicKey as _;
 use serde::{Serialize, de::DeserializeOwned};
 use site_api::{
-    Problem, ProblemCode, RegisteredCard, Registration, SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest,
-    path, registration,
+    Problem, ProblemCode, RegisteredCard, Registration, SignIn, SignInChallenge,
+    SignInChallengeRequest, SignInRequest, path, registration,
 };
 use site_server::{
     admin,
@@ -39,38 +34,43 @@ use snapshot::{
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
-pub fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).unwrap();
     bytes
 }
 
-pub fn random_bytes(len: usize) -> Vec<u8> {
+pub(crate) fn random_bytes(len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     getrandom::fill(&mut bytes).unwrap();
     bytes
 }
 
 /// What a PIV card does, without the plastic.
-pub struct Card {
+pub(crate) struct Card {
     private: <DhP256HkdfSha256 as hpke::Kem>::PrivateKey,
-    pub point: Vec<u8>,
-    pub spki: Vec<u8>,
-    pub id: CardId,
+    pub(crate) point: Vec<u8>,
+    pub(crate) spki: Vec<u8>,
+    pub(crate) id: CardId,
 }
 
 impl Card {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (private, public) = DhP256HkdfSha256::gen_keypair();
         let point = public.to_bytes().to_vec();
         let key = p256::PublicKey::from_sec1_bytes(&point).unwrap();
         let spki = key.to_public_key_der().unwrap().as_bytes().to_vec();
         let id = slot::card_id(&spki);
-        Self { private, point, spki, id }
+        Self {
+            private,
+            point,
+            spki,
+            id,
+        }
     }
 
     /// Opens a challenge and answers it.
-    pub fn answer(&self, asked: &SignInChallenge) -> String {
+    pub(crate) fn answer(&self, asked: &SignInChallenge) -> String {
         let sealed = STANDARD.decode(&asked.sealed_b64).unwrap();
         let challenge = Challenge::parse(&sealed).unwrap();
         let enc = <DhP256HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(&challenge.enc).unwrap();
@@ -83,23 +83,30 @@ impl Card {
             &challenge.ciphertext,
             &aad,
         );
-        let nonce: [u8; 32] = nonce.map(|nonce| nonce.try_into().unwrap()).unwrap_or_default();
-        STANDARD.encode(slot::proof(&Nonce::from_bytes(nonce), asked.site, &asked.challenge, self.id))
+        let nonce: [u8; 32] = nonce
+            .map(|nonce| nonce.try_into().unwrap())
+            .unwrap_or_default();
+        STANDARD.encode(slot::proof(
+            &Nonce::from_bytes(nonce),
+            asked.site,
+            &asked.challenge,
+            self.id,
+        ))
     }
 }
 
 /// A user with a card.
-pub struct Person {
-    pub user: UserId,
-    pub name: String,
-    pub password: String,
-    pub user_key: [u8; 32],
-    pub keys: SnapshotKeys,
-    pub card: Card,
+pub(crate) struct Person {
+    pub(crate) user: UserId,
+    pub(crate) name: String,
+    pub(crate) password: String,
+    pub(crate) user_key: [u8; 32],
+    pub(crate) keys: SnapshotKeys,
+    pub(crate) card: Card,
 }
 
 impl Person {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let user = UserId::new(random());
         let user_key = random();
         Self {
@@ -112,9 +119,19 @@ impl Person {
         }
     }
 
-    pub fn registration(&self) -> Registration {
-        let context = SlotContext { user: self.user, slot: 0, card: self.card.id, epoch: 1 };
-        let slot = slot::wrap(&UserKey::from_bytes(self.user_key), &self.card.point, &context).unwrap();
+    pub(crate) fn registration(&self) -> Registration {
+        let context = SlotContext {
+            user: self.user,
+            slot: 0,
+            card: self.card.id,
+            epoch: 1,
+        };
+        let slot = slot::wrap(
+            &UserKey::from_bytes(self.user_key),
+            &self.card.point,
+            &context,
+        )
+        .unwrap();
         Registration {
             format: registration::FORMAT.into(),
             version: registration::VERSION,
@@ -133,8 +150,16 @@ impl Person {
         }
     }
 
-    pub fn record(&self, seq: u64, previous: Option<RecordId>, objects: &[Vec<u8>]) -> SignedRecord {
-        let mut listed: Vec<_> = objects.iter().map(|bytes| (ObjectId::of(bytes), bytes.len() as u64)).collect();
+    pub(crate) fn record(
+        &self,
+        seq: u64,
+        previous: Option<RecordId>,
+        objects: &[Vec<u8>],
+    ) -> SignedRecord {
+        let mut listed: Vec<_> = objects
+            .iter()
+            .map(|bytes| (ObjectId::of(bytes), bytes.len() as u64))
+            .collect();
         let manifests = listed.drain(..1).collect();
         Record {
             user: self.user,
@@ -154,77 +179,114 @@ impl Person {
 }
 
 /// An answer, whole.
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
-    pub fn json<T: DeserializeOwned>(&self) -> T {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> T {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     /// The answer is this problem, with its status, as problem+json.
     #[track_caller]
-    pub fn is(&self, status: u16, code: ProblemCode) {
+    pub(crate) fn is(&self, status: u16, code: ProblemCode) {
         assert_eq!(self.status.as_u16(), status, "{}", self.text());
         assert_eq!(self.header("content-type"), "application/problem+json");
         let problem: Problem = self.json();
-        assert_eq!((problem.status, problem.code), (status, code), "{}", problem.detail);
+        assert_eq!(
+            (problem.status, problem.code),
+            (status, code),
+            "{}",
+            problem.detail
+        );
         assert!(problem.detail.ends_with(['.', ')']) || !problem.detail.is_empty());
     }
 }
 
 /// A site without a socket.
-pub struct TestSite {
-    pub dir: TempDir,
-    pub site: Arc<Site>,
-    pub app: Router,
+pub(crate) struct TestSite {
+    pub(crate) dir: TempDir,
+    pub(crate) site: Arc<Site>,
+    pub(crate) app: Router,
 }
 
 impl TestSite {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let site = Site::open(make(&dir, "Site A").await).await.unwrap();
         let app = router(site.clone());
         Self { dir, site, app }
     }
 
-    pub async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.app.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, 1 << 30).await.unwrap();
-        Answer { status: parts.status, headers: parts.headers, body }
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
     }
 
-    pub async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
-        let mut request = Request::builder().method(method).uri(path).header("host", "127.0.0.1:1");
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "127.0.0.1:1");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         self.send(request.body(body.into()).unwrap()).await
     }
 
-    pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         self.call(Method::GET, path, headers, Body::empty()).await
     }
 
-    pub async fn json(&self, method: Method, path: &str, token: &str, body: &impl Serialize) -> Answer {
+    pub(crate) async fn json(
+        &self,
+        method: Method,
+        path: &str,
+        token: &str,
+        body: &impl Serialize,
+    ) -> Answer {
         let bearer = format!("Bearer {token}");
-        let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
-        self.call(method, path, &headers, serde_json::to_vec(body).unwrap()).await
+        let headers = [
+            ("content-type", "application/json"),
+            ("authorization", bearer.as_str()),
+        ];
+        self.call(method, path, &headers, serde_json::to_vec(body).unwrap())
+            .await
     }
 
-    pub async fn as_peer(&self, peer: SiteId, method: Method, path: &str, body: Vec<u8>) -> Answer {
+    pub(crate) async fn as_peer(
+        &self,
+        peer: SiteId,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Answer {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -235,38 +297,65 @@ impl TestSite {
         self.send(request).await
     }
 
-    pub async fn add(&self, person: &Person) {
+    pub(crate) async fn add(&self, person: &Person) {
         register(self.site.layout.root(), person).await;
     }
 
-    pub async fn challenge(&self, card: CardId) -> Answer {
-        self.json(Method::POST, path::SIGN_IN_CHALLENGE, "", &SignInChallengeRequest { card }).await
+    pub(crate) async fn challenge(&self, card: CardId) -> Answer {
+        self.json(
+            Method::POST,
+            path::SIGN_IN_CHALLENGE,
+            "",
+            &SignInChallengeRequest { card },
+        )
+        .await
     }
 
-    pub async fn try_sign_in(&self, card: &Card, user: &str, password: &str) -> Answer {
+    pub(crate) async fn try_sign_in(&self, card: &Card, user: &str, password: &str) -> Answer {
         let asked: SignInChallenge = self.challenge(card.id).await.json();
-        self.json(Method::POST, path::SIGN_IN, "", &answer(card, &asked, user, password)).await
+        self.json(
+            Method::POST,
+            path::SIGN_IN,
+            "",
+            &answer(card, &asked, user, password),
+        )
+        .await
     }
 
-    pub async fn sign_in(&self, person: &Person) -> SignIn {
-        let answer = self.try_sign_in(&person.card, &person.name, &person.password).await;
+    pub(crate) async fn sign_in(&self, person: &Person) -> SignIn {
+        let answer = self
+            .try_sign_in(&person.card, &person.name, &person.password)
+            .await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
         answer.json()
     }
 
-    pub async fn put_object(&self, token: &str, bytes: &[u8]) -> Answer {
+    pub(crate) async fn put_object(&self, token: &str, bytes: &[u8]) -> Answer {
         let bearer = format!("Bearer {token}");
         let path = path::object(ObjectId::of(bytes));
-        self.call(Method::PUT, &path, &[("authorization", &bearer)], bytes.to_vec()).await
+        self.call(
+            Method::PUT,
+            &path,
+            &[("authorization", &bearer)],
+            bytes.to_vec(),
+        )
+        .await
     }
 
-    pub fn staged(&self) -> usize {
-        std::fs::read_dir(self.site.layout.staging()).unwrap().count()
+    pub(crate) fn staged(&self) -> usize {
+        std::fs::read_dir(self.site.layout.staging())
+            .unwrap()
+            .count()
     }
 }
 
 /// The second half of a sign-in.
-pub fn answer(card: &Card, asked: &SignInChallenge, user: &str, password: &str) -> SignInRequest {
+pub(crate) fn answer(
+    card: &Card,
+    asked: &SignInChallenge,
+    user: &str,
+    password: &str,
+) -> SignInRequest {
     SignInRequest {
         challenge: asked.challenge.clone(),
         proof_b64: card.answer(asked),
@@ -277,11 +366,11 @@ pub fn answer(card: &Card, asked: &SignInChallenge, user: &str, password: &str) 
 }
 
 /// A fresh data folder under a CA in the same directory.
-pub async fn make(dir: &TempDir, name: &str) -> Layout {
+pub(crate) async fn make(dir: &TempDir, name: &str) -> Layout {
     make_under(dir.path(), name, &dir.path().join("ca")).await
 }
 
-pub async fn make_under(dir: &std::path::Path, name: &str, ca: &std::path::Path) -> Layout {
+pub(crate) async fn make_under(dir: &std::path::Path, name: &str, ca: &std::path::Path) -> Layout {
     let data = dir.join(name);
     let told = Init {
         data: data.clone(),
@@ -296,14 +385,22 @@ pub async fn make_under(dir: &std::path::Path, name: &str, ca: &std::path::Path)
 }
 
 /// As the operator does it, beside the server.
-pub async fn register(data: &std::path::Path, person: &Person) {
+pub(crate) async fn register(data: &std::path::Path, person: &Person) {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), serde_json::to_vec(&person.registration()).unwrap()).unwrap();
-    admin::user_add(data, &person.name, file.path(), &person.password).await.unwrap();
+    std::fs::write(
+        file.path(),
+        serde_json::to_vec(&person.registration()).unwrap(),
+    )
+    .unwrap();
+    admin::user_add(data, &person.name, file.path(), &person.password)
+        .await
+        .unwrap();
 }
 
 /// The value of the hidden field `csrf` of a page.
-pub fn csrf(page: &str) -> String {
-    let (_, rest) = page.split_once("name=\"csrf\" value=\"").expect("the page has a form");
+pub(crate) fn csrf(page: &str) -> String {
+    let (_, rest) = page
+        .split_once("name=\"csrf\" value=\"")
+        .expect("the page has a form");
     rest.split_once('"').unwrap().0.to_owned()
 }
