@@ -271,3 +271,82 @@ fn log(apdu: &[u8], answer: &[u8], start: Instant) {
         start.elapsed().as_millis()
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SELECT: &[u8] = b"\x00\xA4\x04\x00\x0B\xA0\x00\x00\x03\x08\x00\x00\x10\x00\x01\x00";
+    const TRIES: &[u8] = b"\x00\x20\x00\x80";
+    const CHUID: &[u8] = b"\x00\xCB\x3F\xFF\x05\x5C\x03\x5F\xC1\x02";
+    const GET_RESPONSE: &[u8] = b"\x00\xC0\x00\x00\x00";
+
+    fn verify(pin: &[u8; 8]) -> Vec<u8> {
+        [&b"\x00\x20\x00\x80\x08"[..], pin].concat()
+    }
+
+    fn guid(card: &mut Card<'_>) -> Vec<u8> {
+        card.transmit(CHUID);
+        card.transmit(GET_RESPONSE)
+    }
+
+    #[test]
+    fn power_off_forgets_the_pin_and_keeps_the_counter() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        state.power_cycle(|card| {
+            card.transmit(SELECT);
+            assert_eq!(card.transmit(TRIES), [0x63, 0xC3]);
+            assert_eq!(card.transmit(&verify(b"654321\xFF\xFF")), [0x63, 0xC2]);
+        });
+        state.power_cycle(|card| {
+            card.transmit(SELECT);
+            assert_eq!(card.transmit(TRIES), [0x63, 0xC2]);
+            assert_eq!(card.transmit(&verify(b"123456\xFF\xFF")), [0x90, 0x00]);
+            assert_eq!(card.transmit(TRIES), [0x90, 0x00]);
+        });
+        state.power_cycle(|card| {
+            card.transmit(SELECT);
+            assert_eq!(card.transmit(TRIES), [0x63, 0xC3]);
+        });
+    }
+
+    #[test]
+    fn a_card_comes_back_from_its_folder_and_no_two_are_twins() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [one, two] = folders.each_ref().map(|folder| {
+            let first = State::open(folder.path()).unwrap().power_cycle(guid);
+            let again = State::open(folder.path()).unwrap().power_cycle(guid);
+            assert_eq!(first, again);
+            first
+        });
+        assert_ne!(one, two);
+    }
+
+    #[test]
+    fn a_folder_is_one_card_in_one_reader() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = State::open(folder.path()).unwrap();
+        let second = State::open(folder.path()).err().unwrap();
+        assert!(second.to_string().contains("in use"), "{second}");
+    }
+
+    #[test]
+    fn long_answers_come_in_parts_a_reader_can_carry() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        state.power_cycle(|card| {
+            card.answer.resize(600, 0xAA).unwrap();
+            let mut got = 0;
+            for (length, status) in [(256, [0x61, 0x00]), (256, [0x61, 88]), (88, [0x90, 0x00])] {
+                let part = card.transmit(GET_RESPONSE);
+                assert_eq!(part.len(), length + 2);
+                assert_eq!(part[length..], status);
+                got += length;
+            }
+            assert_eq!(got, 600);
+            assert_eq!(card.transmit(b"\x00\xCB"), [0x67, 0x00]);
+            assert_eq!(card.transmit(b"\xFF\xCB\x00\x00"), [0x6E, 0x00]);
+        });
+    }
+}

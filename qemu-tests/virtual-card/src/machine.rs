@@ -292,3 +292,125 @@ impl<N: FnMut(Notice)> Machine<N> {
         (self.notify)(Notice::Removed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::{SocketAddr, TcpListener, TcpStream},
+        sync::mpsc,
+    };
+
+    use super::*;
+
+    /// QEMU's end of the wire.
+    struct Qemu(TcpStream);
+
+    impl Qemu {
+        fn accept(listener: &TcpListener) -> Self {
+            let stream = listener.accept().unwrap().0;
+            stream
+                .set_read_timeout(Some(Duration::from_secs(20)))
+                .unwrap();
+            Self(stream)
+        }
+
+        fn send(&mut self, kind: u32, body: &[u8]) {
+            let length = u32::try_from(body.len()).unwrap();
+            let header = [kind, 0, length].map(u32::to_be_bytes).concat();
+            self.0.write_all(&[&header, body].concat()).unwrap();
+        }
+
+        fn expect(&mut self, kind: u32) -> Vec<u8> {
+            let mut header = [0; 12];
+            self.0.read_exact(&mut header).unwrap();
+            let word = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().unwrap());
+            assert_eq!(word(0), kind);
+            let mut body = vec![0; usize::try_from(word(8)).unwrap()];
+            self.0.read_exact(&mut body).unwrap();
+            body
+        }
+
+        fn shake_hands(&mut self) {
+            let init = self.expect(1);
+            assert_eq!(init, b"VSCD\x00\x00\x00\x02\x00\x00\x00\x00");
+            self.send(1, &init);
+            self.expect(3);
+            self.send(2, &[0; 4]);
+        }
+    }
+
+    fn on_a_wire(test: impl FnOnce(&TcpListener, &Sender<Event>)) {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let wire = Wire::VsCard(listener.local_addr().unwrap());
+        let events = mpsc::channel();
+        let orders = events.0.clone();
+        thread::scope(|scope| {
+            scope.spawn(|| Machine::new(wire, events, |_| {}).run(&state));
+            test(&listener, &orders);
+            orders.send(Event::Order(Order::Quit, None)).unwrap();
+        });
+    }
+
+    fn order(orders: &Sender<Event>, order: Order) {
+        let (done, wait) = mpsc::channel();
+        orders.send(Event::Order(order, Some(done))).unwrap();
+        wait.recv().unwrap();
+    }
+
+    #[test]
+    fn a_card_is_added_removed_and_put_back_as_qemu_wants_it() {
+        on_a_wire(|listener, orders| {
+            let mut qemu = Qemu::accept(listener);
+            qemu.shake_hands();
+            assert_eq!(qemu.expect(5), crate::card::ATR);
+            qemu.send(2, &[0; 4]);
+            qemu.send(7, b"\x00\x20\x00\x80");
+            assert_eq!(qemu.expect(7), [0x63, 0xC3]);
+            qemu.send(8, &[]);
+            qemu.expect(9);
+
+            order(orders, Order::Remove);
+            qemu.expect(6);
+            order(orders, Order::Insert);
+            assert_eq!(qemu.expect(5), crate::card::ATR);
+            // The reader is made anew: it says hello again and hears everything again.
+            qemu.send(1, &[0; 12]);
+            qemu.expect(3);
+            qemu.send(2, &[0; 4]);
+            assert_eq!(qemu.expect(5), crate::card::ATR);
+        });
+    }
+
+    #[test]
+    fn a_new_qemu_gets_the_card_of_the_old_one() {
+        on_a_wire(|listener, orders| {
+            let mut first = Qemu::accept(listener);
+            first.shake_hands();
+            first.expect(5);
+            drop(first);
+            let mut second = Qemu::accept(listener);
+            second.shake_hands();
+            second.expect(5);
+            order(orders, Order::Remove);
+            second.expect(6);
+            drop(second);
+            // Without a card there is still a reader.
+            Qemu::accept(listener).shake_hands();
+        });
+    }
+
+    #[test]
+    fn leaving_takes_the_card_out_first() {
+        on_a_wire(|listener, orders| {
+            let mut qemu = Qemu::accept(listener);
+            qemu.shake_hands();
+            qemu.expect(5);
+            orders.send(Event::Order(Order::Quit, None)).unwrap();
+            qemu.expect(6);
+            assert_eq!(qemu.0.read(&mut [0]).unwrap(), 0);
+        });
+    }
+}
