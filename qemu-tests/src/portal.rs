@@ -27,8 +27,12 @@ impl Portal {
             url: site.url(),
             jar: tempfile::tempdir().context("make a cookie jar")?,
         };
+        // Every form carries the token of the page it stands on, the one for signing in too.
+        let form = child::output(portal.curl().arg(format!("{}/", portal.url)))?;
+        let csrf = field(&form, "csrf").context("the sign-in page has no csrf field")?;
+        let fields = [("user", user), ("password", password), ("csrf", &csrf)];
         portal
-            .post("/sign-in", &[("user", user), ("password", password)])
+            .post("/sign-in", &fields)
             .with_context(|| format!("sign {user} in at the portal"))?;
         let page = portal.environment()?;
         if !page.contains("csrf") {
