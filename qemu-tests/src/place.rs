@@ -49,6 +49,12 @@ pub fn authority() -> PathBuf {
     target().join("keys/ca")
 }
 
+/// The public key that releases are signed with.
+#[must_use]
+pub fn release_key() -> PathBuf {
+    target().join("keys/release.pub")
+}
+
 /// A fresh folder for the evidence of one test.
 ///
 /// # Errors

@@ -11,9 +11,9 @@ use crate::guest::Outcome;
 use crate::shared_pc::{Person, RunningPc};
 
 /// A command in the guest, on a real processor.
-const COMMAND_SECONDS: u64 = 120;
+const COMMAND_SECONDS: u64 = 60;
 /// From "switch off" to off: capture, seal, push, unmount, discard, on a real processor.
-const OFF_SECONDS: u64 = 180;
+const OFF_SECONDS: u64 = 90;
 
 /// A session. It borrows its PC; [`Session::shut_down`] and [`Session::cut_power`] end both.
 #[derive(Debug)]

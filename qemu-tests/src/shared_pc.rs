@@ -18,9 +18,9 @@ use crate::wait::Deadline;
 /// Size of the disk: the image is sparse, an untouched byte costs nothing.
 pub const DISK_BYTES: u64 = 3 << 30;
 /// Power on to the first prompt, with the baseline fetched from the site, on a real processor.
-const PROMPT_SECONDS: u64 = 120;
+const PROMPT_SECONDS: u64 = 45;
 /// A prompt answered to the armed session, on a real processor.
-const READY_SECONDS: u64 = 150;
+const READY_SECONDS: u64 = 60;
 
 /// A user as the harness knows one.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -59,6 +59,7 @@ impl TestSite {
             "--ca",
         ]);
         init.arg(place::authority());
+        init.arg("--release-key").arg(place::release_key());
         child::output(&mut init)?;
         let mut info = Command::new(place::program("furoshiki-site")?);
         info.args(["site", "info", "--json", "--data"]).arg(&data);

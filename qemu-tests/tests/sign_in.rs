@@ -85,8 +85,12 @@ fn at_one_pc(
     pc.expect_message("SIGN-IN-CARD-OF-ANOTHER-USER")?;
     ask_pin(&mut pc)?;
 
-    // A card nobody registered.
+    // A card that is gone when its PIN is typed.
     pc.remove_card();
+    pc.type_line(&hanako.card.pin)?;
+    pc.expect_message("SIGN-IN-CARD-FAILED")?;
+
+    // A card nobody registered.
     pc.expect_prompt("insert-card")?;
     pc.insert(stranger)?;
     pc.expect_message("SIGN-IN-UNKNOWN-CARD")?;
