@@ -20,7 +20,7 @@ pub struct Exclusions {
 }
 
 /// Left out unless the recipe says otherwise, and why.
-const DEFAULT: [&str; 17] = [
+const DEFAULT: [&str; 19] = [
     // Kernel and run-time file systems: whatever lies beneath their mount points is of no session.
     "/dev",
     "/proc",
@@ -38,6 +38,8 @@ const DEFAULT: [&str; 17] = [
     "/var/lib/systemd/random-seed",
     "/var/lib/systemd/coredump",
     "/var/lib/systemd/timesync",
+    "/var/lib/systemd/credential.secret",
+    "/etc/ssh/ssh_host_*",
     "/etc/machine-id",
     "/var/lib/dbus/machine-id",
     "/etc/.updated",
