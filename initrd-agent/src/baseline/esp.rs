@@ -80,7 +80,7 @@ fn format(mut file: &File) -> io::Result<()> {
     let sectors = crate::disk::length_bytes(file)? / 512;
     let sectors = u32::try_from(sectors).map_err(io::Error::other)?;
     file.rewind()?;
-    format_volume(&mut file, options.total_sectors(sectors))
+    format_volume(file, options.total_sectors(sectors))
 }
 
 #[cfg(test)]

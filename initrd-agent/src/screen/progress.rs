@@ -114,11 +114,8 @@ impl Bar {
     }
 
     fn percent(&self) -> u64 {
-        if self.total == 0 {
-            100
-        } else {
-            (self.done.saturating_mul(100) / self.total).min(100)
-        }
+        let percent = self.done.saturating_mul(100).checked_div(self.total);
+        percent.map_or(100, |percent| percent.min(100))
     }
 
     fn seconds_left(&self) -> Option<u64> {

@@ -98,7 +98,7 @@ fn readers(screen: &Screen) -> Readers {
             Ok(readers) => return readers,
             Err(error) => {
                 tries += 1;
-                if tries % 8 == 0 {
+                if tries.is_multiple_of(8) {
                     screen.message(&Notice::of(Code::CardFailed, &error));
                 }
                 backoff.wait();

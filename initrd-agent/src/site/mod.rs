@@ -1,134 +1,26 @@
 //! A site over HTTPS, trusted by the pinned CA only. What it answers is still checked by whoever asked.
 
+mod error;
 mod find;
 
-use std::{
-    error::Error as StdError,
-    fs, io,
-    io::Read,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{error::Error as StdError, fs, io, io::Read, path::Path, time::Duration};
 
 use reqwest::{
     Certificate, Method, StatusCode,
     blocking::{Client, RequestBuilder, Response},
     header,
 };
-use rustls::CertificateError;
 use serde::{Serialize, de::DeserializeOwned};
-use site_api::{Problem, ProblemCode, SiteInfo};
+use site_api::{Problem, SiteInfo};
 use zeroize::Zeroizing;
 
+pub use error::{ClientError, SiteError};
 pub use find::{Finder, code_of, find, persist};
 
 /// Longest JSON answer, in bytes.
 const MAX_JSON_BYTES: u64 = 4 << 20;
 /// Time for an answer that carries no file.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What a site said instead of what was asked for, or why it said nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum SiteError {
-    /// No answer: network, address, server.
-    #[error("{doing} at {site}")]
-    Unreachable {
-        /// What was being done.
-        doing: &'static str,
-        /// The site.
-        site: String,
-        /// Why.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// The certificate is good, but not now: one of the two clocks is wrong.
-    #[error("{doing} at {site}: its certificate is not valid at {now} UTC, the time of this PC")]
-    Clock {
-        /// What was being done.
-        doing: &'static str,
-        /// The site.
-        site: String,
-        /// This PC's time.
-        now: String,
-        /// What TLS says.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// The certificate is not one of this operator's sites.
-    #[error("{doing} at {site}: it does not prove to be a site of this operator")]
-    Foreign {
-        /// What was being done.
-        doing: &'static str,
-        /// The site.
-        site: String,
-        /// What TLS says.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// The site understood and said no.
-    #[error("{doing} at {site}: {detail} ({status})")]
-    Refused {
-        /// What was being done.
-        doing: &'static str,
-        /// The site.
-        site: String,
-        /// HTTP status.
-        status: u16,
-        /// Its reason, if it gave one we know.
-        code: Option<ProblemCode>,
-        /// Its sentence.
-        detail: String,
-    },
-    /// The answer is not what the wire contract says, or broke off.
-    #[error("read the answer of {site} to {doing}")]
-    Answer {
-        /// What was being done.
-        doing: &'static str,
-        /// The site.
-        site: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl SiteError {
-    /// Whether another try may go better.
-    #[must_use]
-    pub fn is_passing(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } | Self::Answer { .. } => true,
-            Self::Refused { status, .. } => *status >= 500 && *status != 507,
-            Self::Clock { .. } | Self::Foreign { .. } => false,
-        }
-    }
-
-    /// The site's reason, if it said no and gave one.
-    #[must_use]
-    pub const fn code(&self) -> Option<ProblemCode> {
-        match self {
-            Self::Refused { code, .. } => *code,
-            _ => None,
-        }
-    }
-}
-
-/// The agent has no way to speak to any site.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The pinned CA is not there or not a certificate.
-    #[error("read the pinned CA {}", path.display())]
-    Ca {
-        /// Its place.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<dyn StdError + Send + Sync>,
-    },
-    /// TLS does not start.
-    #[error("start TLS")]
-    Tls(#[source] reqwest::Error),
-}
 
 /// An HTTP client that trusts the pinned CA and nothing else. Clones share connections.
 #[derive(Debug, Clone)]
@@ -390,7 +282,7 @@ impl Site {
 
     fn no_answer(&self, doing: &'static str, source: reqwest::Error) -> SiteError {
         let site = self.base.clone();
-        match certificate_error(&source) {
+        match error::certificate_error(&source) {
             Some(true) => {
                 let now = crate::clock::when(crate::clock::now_ms(), 0);
                 SiteError::Clock {
@@ -411,54 +303,5 @@ impl Site {
                 source,
             },
         }
-    }
-}
-
-/// Whether TLS refused the certificate, and if so whether only for its time.
-fn certificate_error(error: &(dyn StdError + 'static)) -> Option<bool> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let tls = error.downcast_ref::<rustls::Error>().or_else(|| {
-            // tokio-rustls hides the TLS error inside an io::Error.
-            error
-                .downcast_ref::<io::Error>()
-                .and_then(|e| e.get_ref())
-                .and_then(|e| e.downcast_ref())
-        });
-        if let Some(rustls::Error::InvalidCertificate(why)) = tls {
-            use CertificateError as E;
-            return Some(matches!(
-                why,
-                E::Expired
-                    | E::NotValidYet
-                    | E::ExpiredContext { .. }
-                    | E::NotValidYetContext { .. }
-            ));
-        }
-        next = error.source();
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_is_told_from_a_stranger() {
-        let wrap = |why| io::Error::other(rustls::Error::InvalidCertificate(why));
-        assert_eq!(
-            certificate_error(&wrap(CertificateError::Expired)),
-            Some(true)
-        );
-        assert_eq!(
-            certificate_error(&wrap(CertificateError::NotValidYet)),
-            Some(true)
-        );
-        assert_eq!(
-            certificate_error(&wrap(CertificateError::UnknownIssuer)),
-            Some(false)
-        );
-        assert_eq!(certificate_error(&io::Error::other("reset")), None);
     }
 }
