@@ -73,12 +73,15 @@ pub enum AdminError {
     /// The store refused.
     #[error(transparent)]
     Add(#[from] UserAddError),
+    /// No such user.
+    #[error("no user has the name {0}; furoshiki-site site info counts them")]
+    NoUser(String),
     /// A site cannot be its own peer.
     #[error("site {0} is this site itself; give the id that site info shows at the other site")]
     Itself(SiteId),
 }
 
-/// A user was added or changed.
+/// A user was added, changed or deleted.
 #[derive(Debug, Clone, Serialize)]
 pub struct UserAdded {
     /// The user.
@@ -121,6 +124,30 @@ pub async fn user_add(
         name: name.to_owned(),
         version: added?,
     })
+}
+
+/// Deletes a user here and at every other site. Works while the server runs.
+///
+/// # Errors
+/// [`AdminError`]; nothing changed then.
+pub async fn user_remove(data: &Path, name: &str) -> Result<UserAdded, AdminError> {
+    let layout = Layout::new(data);
+    let config = SiteConfig::load(&layout)?;
+    let store = Store::open(layout).await?;
+    let user = store.user_by_name(name).await?;
+    let removed = match &user {
+        Some(user) => store.remove_user(user.id, config.site).await?,
+        None => None,
+    };
+    store.close().await;
+    match (user, removed) {
+        (Some(user), Some(version)) => Ok(UserAdded {
+            user: user.id,
+            name: user.name,
+            version,
+        }),
+        _ => Err(AdminError::NoUser(name.to_owned())),
+    }
 }
 
 fn read_registration(path: &Path) -> Result<Registration, AdminError> {

@@ -77,6 +77,14 @@ enum User {
         #[arg(long, value_name = "FILE")]
         card: PathBuf,
     },
+    /// Deletes a user here and at every other site; sealed snapshots stay, and nobody can open them.
+    Remove {
+        /// User name.
+        name: String,
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]
@@ -164,6 +172,13 @@ fn run(command: Command) -> anyhow::Result<()> {
                 println!(
                     "user {} ({}) version {}",
                     added.user, added.name, added.version
+                );
+            }
+            Command::User(User::Remove { name, data }) => {
+                let removed = admin::user_remove(&data, &name).await?;
+                println!(
+                    "user {} ({}) deleted, version {}",
+                    removed.user, removed.name, removed.version
                 );
             }
             Command::Site(Site::Add {

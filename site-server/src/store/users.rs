@@ -189,6 +189,33 @@ impl Store {
         Ok(version)
     }
 
+    /// Deletes a user: a new version says so at every site, sign-ins end, cards open nothing. Sealed
+    /// objects stay until retention removes them; without the card they are noise. The version of the
+    /// deletion, or `None` when there is no such user.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`]; nothing changed then.
+    pub async fn remove_user(
+        &self,
+        user: UserId,
+        origin: SiteId,
+    ) -> Result<Option<u64>, StoreError> {
+        let Some(mut record) = self.user_record(user).await? else {
+            return Ok(None);
+        };
+        let mut tx = self.write("delete a user").await?;
+        let Some((version, _)) = version_in(&mut tx, user).await? else {
+            return Ok(None);
+        };
+        record.version = version + 1;
+        record.origin = origin;
+        record.deleted = true;
+        set_user(&mut tx, &record).await?;
+        outbox::tell_all(&mut tx, user, WaitingKind::User).await?;
+        tx.commit().await.map_err(StoreError::db("delete a user"))?;
+        Ok(Some(record.version))
+    }
+
     /// Takes a user from another site if the version is newer: higher version, then higher origin.
     ///
     /// # Errors
@@ -330,6 +357,13 @@ async fn set_user(
     .execute(&mut **tx)
     .await
     .map_err(StoreError::db("write a user"))?;
+    if record.deleted {
+        sqlx::query("DELETE FROM tokens WHERE user_id = $1")
+            .bind(who.user.as_bytes().as_slice())
+            .execute(&mut **tx)
+            .await
+            .map_err(StoreError::db("end the sign-ins of a user"))?;
+    }
     // Cards of an older version stay known as revoked, so that their holder is told so.
     sqlx::query("UPDATE cards SET revoked = 1 WHERE user_id = $1")
         .bind(who.user.as_bytes().as_slice())

@@ -305,6 +305,53 @@ async fn a_user_added_at_one_site_signs_in_at_every_site() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn change_and_deletion_of_a_user_travel_too() {
+    let world = World::of(2).await;
+    let [a, b] = [0, 1].map(|n| &world.sites[n]);
+    let mut hanako = Person::new("hanako");
+    register(a.layout.root(), &hanako).await;
+    b.knows(&hanako).await;
+    let pc = b.sign_in(&hanako).await;
+    hanako.password = "a new password".into();
+    register(a.layout.root(), &hanako).await;
+    let at = |site: &Served| site.site().store.clone();
+    eventually("the change is at b", async || {
+        at(b)
+            .user_record(hanako.user)
+            .await
+            .unwrap()
+            .unwrap()
+            .version
+            == 2
+    })
+    .await;
+    b.sign_in(&hanako).await;
+
+    admin::user_remove(b.layout.root(), "hanako").await.unwrap();
+    for site in [a, b] {
+        eventually("the deletion is there", async || {
+            at(site).user(hanako.user).await.unwrap().is_none()
+        })
+        .await;
+        let asked = SignInChallengeRequest {
+            card: hanako.card.id,
+        };
+        let unknown = Pc {
+            site,
+            token: String::new(),
+        };
+        let (status, _): (_, site_api::Problem) = unknown
+            .json(Method::POST, path::SIGN_IN_CHALLENGE, &asked)
+            .await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+    }
+    let (status, _): (_, site_api::Problem) = pc.json(Method::GET, path::HEAD, &()).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "sign-ins end");
+    assert!(admin::user_remove(b.layout.root(), "hanako").await.is_err());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_site_that_was_down_hears_the_news_when_it_returns() {
     let mut world = World::of(2).await;
     world.sites[1].stop().await;
