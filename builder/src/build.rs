@@ -298,7 +298,7 @@ impl<'a> Workshop<'a> {
     /// The baseline's image and what is known of it.
     fn image(&self) -> Result<(PathBuf, ImageInfo), BuildError> {
         let baseline = &self.recipe.main.baseline;
-        let mut key = Key::new("baseline", 1);
+        let mut key = Key::new("baseline", 2);
         key.value(&packages(self.lock, Set::Baseline));
         key.value(&packages(self.lock, Set::Kernel));
         key.value(&packages(self.lock, Set::Tools));
@@ -382,6 +382,7 @@ impl<'a> Workshop<'a> {
         for folder in self.recipe.baseline_files() {
             finish::lay_over(root, &folder)?;
         }
+        install::make_first_boot_files(root)?;
         finish::mark_up_to_date(root, self.build_timestamp)?;
         stage.end();
         Ok(())

@@ -70,7 +70,8 @@ impl SitePart<'_> {
     fn exitrd_list(&self) -> Result<String, BootError> {
         let pcsc = elf::find_library(self.tree, PCSC_LIBRARY).map(|_| PCSC_LIBRARY.to_owned());
         let also: Vec<String> = pcsc.into_iter().collect();
-        let libraries: BTreeSet<String> = elf::closure(self.tree, &[self.agent.clone()], &also)?;
+        let libraries: BTreeSet<String> =
+            elf::closure(self.tree, std::slice::from_ref(&self.agent), &also)?;
         let mut list = format!("/{AGENT_PATH}\n/{}\n", elf::LOADER_PATH);
         for library in libraries {
             list.push_str(&format!("/{library}\n"));

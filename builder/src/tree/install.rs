@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{TreeError, unpack::Deb};
 use crate::{
-    command,
+    command::{self, Tree},
     files::{self, Doing, FileError},
     lock::Package,
 };
@@ -59,6 +59,30 @@ pub fn install(root: &Path, repository: &Path, what: &Install<'_>) -> Result<(),
         source,
     })?;
     forget_the_building_machine(root)?;
+    Ok(())
+}
+
+/// Makes what `tmpfiles.d` of the packages would make in `/etc` and `/var` at the first boot: on a shared PC
+/// every boot is the first, and what it makes would become part of every user's diff.
+///
+/// # Errors
+/// [`TreeError`], with what systemd-tmpfiles said.
+pub fn make_first_boot_files(root: &Path) -> Result<(), TreeError> {
+    let mut tmpfiles = Tree::new(root.to_owned()).command("usr/bin/systemd-tmpfiles");
+    tmpfiles
+        .arg("--create")
+        .arg("--graceful")
+        .arg(format!("--root={}", root.display()))
+        .args([
+            "--prefix=/etc",
+            "--prefix=/var",
+            "--prefix=/srv",
+            "--prefix=/root",
+        ]);
+    command::run(&mut tmpfiles, "systemd").map_err(|source| TreeError::Command {
+        doing: "make the files of a first boot".into(),
+        source,
+    })?;
     Ok(())
 }
 
