@@ -397,3 +397,43 @@ fn parse_table(
     }
     Ok((frames, chunks))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_bytes_of_a_table_panic_its_parser(
+            bytes in prop::collection::vec(prop_oneof![0u8..4, any::<u8>()], 0..200),
+            frames_bytes in 0usize..10_000,
+        ) {
+            let _ = parse_table(&bytes, frames_bytes);
+        }
+    }
+
+    #[test]
+    fn a_pack_of_tiny_chunks_stays_below_its_target() {
+        let keys = SnapshotKeys::derive(
+            &crate::keys::UserKey::from_bytes([1; 32]),
+            crate::id::UserId::new([2; 16]),
+            1,
+        );
+        let mut zstd = frame::Compressor::new().unwrap();
+        let mut pack = PackWriter::new(&keys).unwrap();
+        let mut frame = frame::FrameBuilder::new();
+        loop {
+            while frame.push(ChunkId::new([0; 16]), &[0]).is_some() {}
+            let closed = frame.close(Codec::Zstd, &mut zstd).unwrap();
+            if pack.append(&closed).is_none() {
+                break;
+            }
+        }
+        let sealed = pack.finish();
+        assert!(sealed.bytes.len() <= TARGET_BYTES, "{}", sealed.bytes.len());
+        let again = PackReader::open(&keys, sealed.bytes).unwrap();
+        assert_eq!(again.chunks().len(), again.frames() * frame::MAX_CHUNKS);
+    }
+}
