@@ -72,7 +72,7 @@ pub enum StoreError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Nothing came for [`objects::PIECE_DEADLINE`].
+    /// Nothing came for a minute.
     #[error("the upload stood still after {after} bytes")]
     StoodStill {
         /// Bytes that came.
