@@ -213,6 +213,7 @@ impl<'pc> RunningPc<'pc> {
     /// # Errors
     /// What came instead, with the end of the console.
     pub fn expect_prompt_after(&mut self, prompt: &str, codes: &[&str]) -> Result<Event> {
+        let has_card = self.card.is_some();
         let deadline = self.deadline(PROMPT_SECONDS);
         self.reported(|machine| {
             machine.events.until(
@@ -220,7 +221,8 @@ impl<'pc> RunningPc<'pc> {
                 deadline,
                 |event| event.is("prompt", "prompt", prompt),
                 |event| match event.event.as_str() {
-                    "prompt" => true,
+                    // A card that is in may still be on its way through reader and pcscd.
+                    "prompt" => !(has_card && event.text("prompt") == "insert-card"),
                     "message" => !codes.contains(&event.text("code")),
                     _ => false,
                 },

@@ -20,6 +20,8 @@ const TAIL_LINES: usize = 15;
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(paths::root());
+    // A failed test says what failed in its error; the way to it through a test runner says nothing.
+    command.env("RUST_BACKTRACE", "0");
     // Set by `cargo run` for us, wrong for a cargo that builds another workspace.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CARGO_PKG_")

@@ -40,7 +40,7 @@ pub(crate) fn release(recipe: &str) -> Result<PathBuf> {
         make_authority(&authority)?;
     }
     let folder = paths::target().join("images").join(recipe);
-    let inputs = inputs(&[
+    let inputs = inputs_of(&[
         &source,
         &paths::root().join("image-recipes/common"),
         &paths::program("furoshiki-agent"),
@@ -49,9 +49,15 @@ pub(crate) fn release(recipe: &str) -> Result<PathBuf> {
         &keys.join("release.pub"),
     ])?;
     let stamp = folder.with_extension("inputs");
-    if folder.join("manifest.json").exists()
-        && fs::read_to_string(&stamp).is_ok_and(|before| before == inputs)
-    {
+    // The output counts too: another build may have gone to the same folder, with other keys.
+    let output = [
+        folder.join("manifest.json"),
+        folder.join("manifest.sig"),
+        folder.join("initrd.img"),
+    ];
+    let output: Vec<&Path> = output.iter().map(PathBuf::as_path).collect();
+    let now = || inputs_of(&output).map(|output| inputs.clone() + &output);
+    if now().is_ok_and(|now| fs::read_to_string(&stamp).is_ok_and(|before| before == now)) {
         eprintln!("xtask: release {recipe} is up to date");
         return Ok(folder);
     }
@@ -66,7 +72,7 @@ pub(crate) fn release(recipe: &str) -> Result<PathBuf> {
         .arg("--cache")
         .arg(paths::target().join("build-cache"));
     child::step(&format!("build release {recipe}"), &mut builder)?;
-    fs::write(&stamp, inputs).with_context(|| format!("write {}", stamp.display()))?;
+    fs::write(&stamp, now()?).with_context(|| format!("write {}", stamp.display()))?;
     Ok(folder)
 }
 
@@ -102,7 +108,7 @@ fn recipes() -> Result<Vec<String>> {
 }
 
 /// Name, size and time of every file that goes in: what it says when nothing changed.
-fn inputs(paths: &[&Path]) -> Result<String> {
+fn inputs_of(paths: &[&Path]) -> Result<String> {
     let mut text = String::new();
     let mut rest: Vec<PathBuf> = paths.iter().rev().map(|path| path.to_path_buf()).collect();
     while let Some(path) = rest.pop() {
@@ -141,11 +147,11 @@ mod tests {
     #[test]
     fn inputs_list_every_file_below_a_folder() {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let text = inputs(&[here]).unwrap();
+        let text = inputs_of(&[here]).unwrap();
         assert!(
             text.contains("src/image.rs ") && text.contains("Cargo.toml "),
             "{text}"
         );
-        assert_eq!(text, inputs(&[here]).unwrap());
+        assert_eq!(text, inputs_of(&[here]).unwrap());
     }
 }
