@@ -21,7 +21,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use rustix::mount::{MountFlags, mount};
 use serde::{Deserialize, Serialize};
 use site_api::{Missing, MissingRequest, ProblemCode, PutHead, path as api};
-use snapshot::id::{ObjectId, RecordId, UserId};
+use snapshot::{
+    id::{ObjectId, RecordId, UserId},
+    record,
+};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -138,7 +141,7 @@ impl Outbox {
         })
     }
 
-    /// Every whole parcel.
+    /// Every whole parcel, in the order in which the snapshots were made.
     ///
     /// # Errors
     /// [`OutboxError`].
@@ -149,14 +152,22 @@ impl Outbox {
             let Ok(id) = entry.file_name().to_string_lossy().parse() else {
                 continue;
             };
-            let path = entry.path().join("parcel.json");
-            let text = Zeroizing::new(fs::read(&path).map_err(at("read", &path))?);
-            parcels.push((
-                id,
-                serde_json::from_slice(&text).map_err(|e| at("read", &path)(e.into()))?,
-            ));
+            let read = |name: &str| {
+                let path = entry.path().join(name);
+                fs::read(&path).map_err(at("read", &path))
+            };
+            // A record that does not parse goes last; the site will say what is wrong with it.
+            let seq = record::parse_unverified(&read("record")?).map_or(u64::MAX, |r| r.seq);
+            let text = Zeroizing::new(read("parcel.json")?);
+            let parcel = serde_json::from_slice(&text)
+                .map_err(|e| at("read the parcel in", &entry.path())(e.into()))?;
+            parcels.push((seq, id, parcel));
         }
-        Ok(parcels)
+        parcels.sort_by_key(|(seq, ..)| *seq);
+        Ok(parcels
+            .into_iter()
+            .map(|(_, id, parcel)| (id, parcel))
+            .collect())
     }
 
     /// Sends one parcel with its token, or a newer one of the same user.

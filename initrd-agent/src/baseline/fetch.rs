@@ -1,6 +1,8 @@
 //! Bytes of the baseline from a site to the partition.
 
-use std::{fs::File, os::unix::fs::FileExt, path::Path, time::Duration};
+use std::{
+    fs::File, os::unix::fs::FileExt, path::Path, sync::mpsc::sync_channel, thread, time::Duration,
+};
 
 use site_api::{ReleaseFile, path as api};
 
@@ -33,10 +35,8 @@ pub(super) fn whole(source: &Source, target: &File, device: &Path) -> Result<u64
     let mut progress = source.screen.progress("restore", image.bytes);
     let mut hasher = blake3::Hasher::new();
     let mut head = Vec::new();
-    let mut place = 0;
-    let mut served_by = String::new();
-    while place < image.bytes {
-        let (piece, site) = piece(source, place, PIECE.min(image.bytes - place))?;
+    // One piece is on its way while the one before is hashed and written.
+    let mut take = |place: u64, piece: Vec<u8>| -> Result<(), RestoreError> {
         hasher.update(&piece);
         if place == 0 {
             let (first, rest) = piece.split_at(head_bytes.min(piece.len()));
@@ -45,10 +45,32 @@ pub(super) fn whole(source: &Source, target: &File, device: &Path) -> Result<u64
         } else {
             write(&piece, place)?;
         }
-        place += piece.len() as u64;
-        progress.set(place);
-        served_by = site.base().to_owned();
-    }
+        progress.set(place + piece.len() as u64);
+        Ok(())
+    };
+    let served_by = thread::scope(|scope| {
+        let (sender, pieces) = sync_channel(1);
+        scope.spawn(move || {
+            let mut place = 0;
+            while place < image.bytes {
+                let fetched = piece(source, place, PIECE.min(image.bytes - place));
+                let failed = fetched.is_err();
+                // The writer is gone when writing failed.
+                if sender.send((place, fetched)).is_err() || failed {
+                    return;
+                }
+                place = (place + PIECE).min(image.bytes);
+            }
+        });
+        let mut served_by = String::new();
+        for (place, fetched) in pieces {
+            let (piece, site) = fetched?;
+            take(place, piece)?;
+            served_by = site.base().to_owned();
+        }
+        Ok::<_, RestoreError>(served_by)
+    })?;
+    drop(progress);
     flush()?;
     if hasher.finalize().as_bytes() != image.blake3.as_bytes() {
         let (baseline, site) = (source.manifest.manifest().baseline, served_by);

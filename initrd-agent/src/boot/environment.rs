@@ -15,7 +15,7 @@ use crate::{
     exitrd,
     handover::Account,
     keyring::{self, SessionKey},
-    outbox::Delivery,
+    outbox::{Delivery, Outbox},
     paths,
     pull::{self, SitePacks},
     screen::{Code, Notice, Progress, Screen, chain},
@@ -45,9 +45,14 @@ pub(super) fn pc_name() -> String {
     address.map_or_else(|| "pc".into(), |address| format!("pc-{address}"))
 }
 
-/// Sends what waits in the outbox, before the newest snapshot is asked for. What does not go stays and is told.
-pub(super) fn deliver(prepared: &Prepared, client: &SiteClient, user: &SignedIn, screen: &Screen) {
-    let parcels = match prepared.outbox.parcels() {
+/// Sends what waits in the outbox. What does not go stays, and its user is told.
+pub(super) fn deliver(
+    outbox: &Outbox,
+    client: &SiteClient,
+    user: Option<&SignedIn>,
+    screen: &Screen,
+) {
+    let parcels = match outbox.parcels() {
         Ok(parcels) => parcels,
         Err(error) => {
             screen.message(&Notice::of(Code::SaveInOutbox, &error));
@@ -55,27 +60,27 @@ pub(super) fn deliver(prepared: &Prepared, client: &SiteClient, user: &SignedIn,
         }
     };
     for (id, parcel) in parcels {
-        // The user who is here may use the new token; everybody else's parcel goes with its own.
-        let site = if parcel.user == user.user {
-            user.site.clone()
-        } else {
-            client
+        // The user who is here may use the new token; a parcel alone goes with its own.
+        let owner = user.filter(|user| user.user == parcel.user);
+        let site = match owner {
+            Some(user) => user.site.clone(),
+            None => client
                 .site(&parcel.site)
-                .signed_in(parcel.token.clone().into())
+                .signed_in(parcel.token.clone().into()),
         };
-        match prepared.outbox.deliver(id, &parcel, &site) {
+        match outbox.deliver(id, &parcel, &site) {
             Ok(Delivery::Done) => {
-                screen.say("What the last session could not send has reached the site.")
+                screen.say("What the last session could not send has reached the site.");
             }
-            Ok(Delivery::HeadMoved) if parcel.user == user.user => {
+            Ok(Delivery::HeadMoved) if owner.is_some() => {
                 let detail = "this PC still holds a version that the site does not have";
                 screen.message(&Notice::new(Code::SaveHeadMoved, detail));
             }
             Ok(Delivery::HeadMoved | Delivery::NeedsUser) => {
-                tracing::warn!(%id, "parcel waits for its user")
+                tracing::warn!(%id, "parcel waits for its user");
             }
             Err(error) => {
-                tracing::warn!(%id, error = %chain(&error), "parcel does not arrive; it stays")
+                tracing::warn!(%id, error = %chain(&error), "parcel does not arrive; it stays");
             }
         }
     }
@@ -113,7 +118,7 @@ pub(super) fn pull_and_apply(
         });
     };
     let info = pulled.info;
-    let when = saved.clone().unwrap_or_default();
+    let when = clock::when(info.saved_ms, clock::now_ms());
     screen.say(&format!(
         "Welcome, {}. Last saved {when} on {}.",
         user.name, info.pc

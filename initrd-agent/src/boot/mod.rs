@@ -11,6 +11,7 @@ mod prepare;
 
 use std::{fs, path::Path, sync::mpsc::channel};
 
+use self::prepare::Prepared;
 use crate::{
     baseline::{ManifestError, ReleaseKey, RestoreError},
     cmdline::{self, CmdlineError, Options},
@@ -135,27 +136,32 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
     );
 
     let (disk, plan) = prepare::choose_disk(options, &release_key, &finder, screen)?;
-    let (sender, prepared) = channel();
+    let (sender, prepared) = channel::<Prepared>();
     let worker = prepare::Worker {
         plan,
         release_key,
         pinned: options.baseline,
+        client: client.clone(),
         finder: finder.clone(),
         screen: screen.clone(),
         events: events.clone(),
     };
     let worker = worker.start(disk, sender);
 
-    let mut session = None;
+    let mut session: Option<Prepared> = None;
     let environment = loop {
         let stage = events.begin(Stage::SignIn);
         let user = signin::sign_in(&finder, screen, &pc)?;
         stage.end(0);
-        let prepared = match session.take() {
+        let mut prepared: Prepared = match session.take() {
             Some(prepared) => prepared,
             None => prepared.recv().map_err(|_| BootError::Worker)?,
         };
-        environment::deliver(&prepared, &client, &user, screen);
+        if let Some(delivering) = prepared.delivering.take() {
+            delivering.join().map_err(|_| BootError::Worker)?;
+        }
+        // What needed its user may go now, and goes before the newest snapshot is asked for.
+        environment::deliver(&prepared.outbox, &client, Some(&user), screen);
         match environment::pull_and_apply(user, options.baseline, screen, events) {
             Ok(environment) => {
                 session = Some(prepared);

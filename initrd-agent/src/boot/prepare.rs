@@ -11,7 +11,7 @@ use std::{
 use serde_json::json;
 use snapshot::id::BaselineId;
 
-use super::BootError;
+use super::{BootError, environment};
 use crate::{
     baseline::{Baseline, ReleaseKey, SignedManifest, Source},
     clock,
@@ -21,7 +21,7 @@ use crate::{
     outbox::Outbox,
     paths,
     screen::{Notice, Prompt, Screen},
-    site::Finder,
+    site::{Finder, SiteClient},
     wipe::{Before, SessionVolume, WipeRecord},
 };
 
@@ -109,6 +109,8 @@ pub(super) fn choose_disk(
 /// What a user's files need: the session volume is mounted, and the outbox.
 pub(super) struct Prepared {
     pub(super) outbox: Outbox,
+    /// Sends what waits in the outbox as soon as a site answers, whoever may sign in.
+    pub(super) delivering: Option<JoinHandle<()>>,
     pub(super) record: WipeRecord,
     pub(super) session_partition: PathBuf,
 }
@@ -125,6 +127,7 @@ pub(super) struct Worker {
     pub(super) plan: Plan,
     pub(super) release_key: ReleaseKey,
     pub(super) pinned: BaselineId,
+    pub(super) client: SiteClient,
     pub(super) finder: Finder,
     pub(super) screen: Screen,
     pub(super) events: Events,
@@ -158,9 +161,19 @@ impl Worker {
             bytes,
             json!({ "record": &record, "volume_bytes": volume.bytes() }),
         );
+        let delivering = {
+            let (outbox, client) = (outbox.clone(), self.client.clone());
+            let (finder, screen) = (self.finder.clone(), self.screen.clone());
+            thread::spawn(move || {
+                // Which site answers does not matter: each parcel has its own address.
+                let _ = finder.wait();
+                environment::deliver(&outbox, &client, None, &screen);
+            })
+        };
         // Nobody listens only when the agent is about to end.
         let _ = prepared.send(Prepared {
             outbox,
+            delivering: Some(delivering),
             record,
             session_partition,
         });
