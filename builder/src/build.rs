@@ -298,7 +298,7 @@ impl<'a> Workshop<'a> {
     /// The baseline's image and what is known of it.
     fn image(&self) -> Result<(PathBuf, ImageInfo), BuildError> {
         let baseline = &self.recipe.main.baseline;
-        let mut key = Key::new("baseline", 2);
+        let mut key = Key::new("baseline", 3);
         key.value(&packages(self.lock, Set::Baseline));
         key.value(&packages(self.lock, Set::Kernel));
         key.value(&packages(self.lock, Set::Tools));
@@ -369,11 +369,13 @@ impl<'a> Workshop<'a> {
         let what = install::Install {
             suite: &self.recipe.main.suite,
             packages: &baseline.packages,
+            remove: &baseline.remove,
             build_timestamp: self.build_timestamp,
         };
         install::install(root, &repository, &what)?;
         files::remove_dir(&repository)?;
-        self.note_idle("recipe.toml", &prune::prune(root, &baseline.remove)?);
+        // Nothing left to remove is no news here: dpkg has not unpacked most of it.
+        prune::prune(root, &baseline.remove)?;
         self.kernel.copy_all(root)?;
         let modules = root.join("usr/lib/modules").join(&self.kernel.release);
         let idle = prune::prune(&modules, &baseline.remove_modules)?;

@@ -13,6 +13,7 @@ use crate::{
     command::{self, Tree},
     files::{self, Doing, FileError},
     lock::Package,
+    recipe::Remove,
 };
 
 /// What the installation needs to know.
@@ -22,6 +23,8 @@ pub struct Install<'a> {
     pub suite: &'a str,
     /// The packages the recipe names; their dependencies are in the archive too.
     pub packages: &'a [String],
+    /// What the recipe removes: dpkg does not even unpack it.
+    pub remove: &'a [Remove],
     /// Seconds since 1970; programs that write the current time write this.
     pub build_timestamp: i64,
 }
@@ -45,6 +48,7 @@ pub fn install(root: &Path, repository: &Path, what: &Install<'_>) -> Result<(),
         ])
         // dpkg would call fsync for every file, of a tree that becomes an image anyway.
         .arg("--dpkgopt=force-unsafe-io")
+        .args(exclusions(what.remove))
         .arg(what.suite)
         .arg(root)
         // Each file was checked against the lock when it was fetched; the archive itself is ours.
@@ -60,6 +64,28 @@ pub fn install(root: &Path, repository: &Path, what: &Install<'_>) -> Result<(),
     })?;
     forget_the_building_machine(root)?;
     Ok(())
+}
+
+/// dpkg options that keep removed files below `/usr` from being unpacked: that saves writing them, and what
+/// maintainer scripts compile from them is as small as it should be. A recipe's `*` stands for part of one
+/// name, dpkg's for any part of a path, so only patterns for which that is the same are passed on;
+/// pruning does the rest afterwards.
+fn exclusions(remove: &[Remove]) -> Vec<String> {
+    let paths = remove.iter().flat_map(|remove| &remove.paths);
+    let below_usr = paths.filter(|path| path.starts_with("usr/"));
+    let same = below_usr.filter(|path| {
+        let stars = path.matches('*').count();
+        let in_last = path
+            .rsplit('/')
+            .next()
+            .is_some_and(|last| last.contains('*'));
+        stars == 0 || (stars == 1 && in_last)
+    });
+    same.flat_map(|path| {
+        let option = format!("--dpkgopt=path-exclude=/{path}");
+        [format!("{option}/*"), option]
+    })
+    .collect()
 }
 
 /// Makes what `tmpfiles.d` of the packages would make in `/etc` and `/var` at the first boot: on a shared PC
@@ -138,4 +164,31 @@ pub fn make_repository(
     );
     files::write(&dir.join("Release"), release.as_bytes())?;
     Ok(dir.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_patterns_that_mean_the_same_to_dpkg_are_passed_on() {
+        let paths = [
+            "usr/share/doc",
+            "usr/lib/a-*",
+            "usr/share/locale/*/LC_MESSAGES",
+            "var/log/*",
+        ];
+        let remove = Remove {
+            paths: paths.map(str::to_owned).into(),
+            reason: "test".into(),
+        };
+        let expected = [
+            "usr/share/doc/*",
+            "usr/share/doc",
+            "usr/lib/a-*/*",
+            "usr/lib/a-*",
+        ];
+        let expected = expected.map(|path| format!("--dpkgopt=path-exclude=/{path}"));
+        assert_eq!(exclusions(&[remove]), expected);
+    }
 }
