@@ -108,11 +108,19 @@ fn four_lines(text: &str, code: &str) -> Option<[String; 4]> {
         .rposition(|line| line.contains(&mark))?
         .checked_sub(1)?;
     let before = first.checked_sub(1).and_then(|at| lines.get(at));
-    let block = lines.get(first..first + 4)?;
-    if before.is_some_and(|line| !line.is_empty()) || block.iter().any(String::is_empty) {
+    if before.is_some_and(|line| !line.is_empty()) {
         return None;
     }
-    block.to_vec().try_into().ok()
+    // One stray empty line is forgiven: init writes to the same line when a unit ends.
+    let block: Vec<String> = lines
+        .get(first..)?
+        .iter()
+        .take(5)
+        .filter(|line| !line.is_empty())
+        .take(4)
+        .cloned()
+        .collect();
+    block.try_into().ok()
 }
 
 /// A line without the terminal's colours and carriage returns.
@@ -142,7 +150,8 @@ mod tests {
     fn four_lines_are_told_from_three_and_from_five() {
         let whole = "Card PIN: \r\n\r\nWhat.\r\nWhy [SITE-DOWN]\r\n\u{1b}[1mSafe.\u{1b}[0m\r\nDo this.\r\n\r\n";
         assert_eq!(four_lines(whole, "SITE-DOWN").unwrap()[2], "Safe.");
-        assert!(four_lines("What.\nWhy [SITE-DOWN]\nSafe.\n\nDo.\n", "SITE-DOWN").is_none());
+        assert!(four_lines("What.\nWhy [SITE-DOWN]\nSafe.\n\nDo.\n", "SITE-DOWN").is_some());
+        assert!(four_lines("What.\nWhy [SITE-DOWN]\nSafe.\n\n\nDo.\n", "SITE-DOWN").is_none());
         assert!(four_lines("\nMore.\nWhat.\nWhy [SITE-DOWN]\nSafe.\nDo.\n", "SITE-DOWN").is_none());
         assert!(four_lines("nothing", "SITE-DOWN").is_none());
     }
