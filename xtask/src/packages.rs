@@ -25,6 +25,10 @@ pub(crate) const BUILD: &[Package] = &[
         "libclang-dev",
         "bindgen, for the software card's flash file system and device-mapper's headers",
     ),
+    (
+        "libdevmapper-dev",
+        "the agent maps dm-crypt and dm-verity through the devicemapper crate",
+    ),
     ("linux-libc-dev", "device-mapper's headers"),
     ("git", "shows what changed in golden files"),
     ("ca-certificates", "HTTPS to package registries"),
@@ -45,10 +49,8 @@ pub(crate) const IMAGE: &[Package] = &[
         "checks those packages' signatures",
     ),
     ("dpkg", "reads packages"),
-    ("erofs-utils", "mkfs.erofs makes the baseline image"),
-    ("cryptsetup-bin", "veritysetup makes its hash tree"),
+    ("apt", "chooses packages for a lock"),
     ("cpio", "a second opinion about the initrds we write"),
-    ("zstd", "packs and unpacks initrds"),
 ];
 
 /// To run sites, cards and PCs.
