@@ -17,7 +17,7 @@ use crate::wait::Deadline;
 pub struct Event {
     /// Clock of the guest since its kernel started, in milliseconds.
     pub t_ms: u64,
-    /// What kind: `stage`, `prompt`, `message`, `saved`, `session-ready`.
+    /// What kind: `stage`, `prompt`, `message`, `saved`, `session-ready`, `delivered`.
     pub event: String,
     /// The rest, by kind.
     #[serde(flatten)]

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::events::Event;
 use crate::guest::Outcome;
 use crate::shared_pc::{Person, RunningPc};
+use crate::timeline::{self, Stage};
 
 /// A command in the guest, on a real processor.
 const COMMAND_SECONDS: u64 = 60;
@@ -29,6 +30,8 @@ pub struct Ended {
     pub events: Vec<Event>,
     /// From "switch off" to off.
     pub took: Duration,
+    /// Every stage from power-on to power-off; `stop` is from "switch off" to the last capture.
+    pub stages: Vec<Stage>,
     /// Everything the console showed.
     pub console: String,
 }
@@ -145,9 +148,12 @@ impl<'pc> Session<'pc> {
             machine.guest.start("systemctl poweroff --no-block", soon)?;
             machine.wait_off(off)
         })?;
+        let took = begin.elapsed();
+        let events = self.pc.events().to_vec();
         Ok(Ended {
-            events: self.pc.events().to_vec(),
-            took: begin.elapsed(),
+            stages: with_stop(&events, begin),
+            events,
+            took,
             console: self.pc.console_text(),
         })
     }
@@ -156,4 +162,32 @@ impl<'pc> Session<'pc> {
     pub fn cut_power(self) {
         self.pc.cut_power();
     }
+}
+
+/// The stages, with the one that begins outside the guest: processes end until the last capture.
+fn with_stop(events: &[Event], begin: Instant) -> Vec<Stage> {
+    let mut stages = timeline::stages(events);
+    let last_capture = stages.iter().rposition(|stage| stage.name == "capture");
+    let began = events.iter().find(|event| {
+        event.seen >= begin
+            && event.is("stage", "stage", "capture")
+            && event.text("state") == "begin"
+    });
+    if let (Some(place), Some(began)) = (last_capture, began) {
+        let took = began.seen.duration_since(begin);
+        let begin_ms = began
+            .t_ms
+            .saturating_sub(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        stages.insert(
+            place,
+            Stage {
+                name: "stop".to_owned(),
+                begin_ms,
+                took,
+                bytes: None,
+                done: true,
+            },
+        );
+    }
+    stages
 }

@@ -264,6 +264,25 @@ impl<'pc> RunningPc<'pc> {
         })
     }
 
+    /// Waits until an event of this kind comes, or came before. A message before it is a failure.
+    ///
+    /// # Errors
+    /// It did not come in time, with the end of the console.
+    pub fn expect_event(&mut self, kind: &str) -> Result<Event> {
+        if let Some(event) = self.events().iter().find(|event| event.event == kind) {
+            return Ok(event.clone());
+        }
+        let deadline = self.deadline(PROMPT_SECONDS);
+        self.reported(|machine| {
+            machine.events.until(
+                kind,
+                deadline,
+                |event| event.event == kind,
+                |event| event.event == "message",
+            )
+        })
+    }
+
     /// Answers every prompt once, as `person`, until the session is ready.
     ///
     /// # Errors

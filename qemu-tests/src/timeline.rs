@@ -19,9 +19,41 @@ pub struct Stage {
     pub done: bool,
 }
 
-/// The stages in the order they ended.
+/// The stages in the order they ended, with the two the agent cannot time itself: `start`, from
+/// the kernel's start to the agent's first word, and `system`, from the handover to the session.
 #[must_use]
 pub fn stages(events: &[Event]) -> Vec<Stage> {
+    let at = |event: &Event| event.t_ms;
+    let between = |name: &str, begin_ms: u64, end_ms: u64| Stage {
+        name: name.to_owned(),
+        begin_ms,
+        took: Duration::from_millis(end_ms.saturating_sub(begin_ms)),
+        bytes: None,
+        done: true,
+    };
+    let mut stages: Vec<Stage> = events
+        .first()
+        .map(|first| between("start", 0, at(first)))
+        .into_iter()
+        .collect();
+    stages.extend(told(events));
+    let handover = stages.iter().position(|stage| stage.name == "handover");
+    let ready = events
+        .iter()
+        .find(|event| event.event == "session-ready")
+        .map(at);
+    if let (Some(place), Some(ready)) = (handover, ready)
+        && let Some(handover) = stages.get(place)
+    {
+        let begin =
+            handover.begin_ms + u64::try_from(handover.took.as_millis()).unwrap_or(u64::MAX);
+        stages.insert(place + 1, between("system", begin, ready));
+    }
+    stages
+}
+
+/// The stages as the agent told them.
+fn told(events: &[Event]) -> Vec<Stage> {
     events
         .iter()
         .filter(|event| event.event == "stage" && matches!(event.text("state"), "end" | "failed"))
@@ -101,12 +133,19 @@ mod tests {
         let events: Vec<Event> = [
             r#"{"t_ms":100,"event":"stage","stage":"wipe","state":"begin"}"#,
             r#"{"t_ms":350,"event":"stage","stage":"wipe","state":"end","ms":250,"bytes":7}"#,
+            r#"{"t_ms":900,"event":"stage","stage":"handover","state":"end","ms":300,"bytes":0}"#,
+            r#"{"t_ms":5900,"event":"session-ready"}"#,
         ]
         .iter()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
         let stages = stages(&events);
-        assert_eq!(stages.len(), 1);
+        assert_eq!(
+            (stages[0].name.as_str(), stages[0].took.as_millis()),
+            ("start", 100)
+        );
+        assert_eq!(stages.len(), 4, "{stages:?}");
+        let stages = &stages[1..];
         assert_eq!(
             (
                 stages[0].begin_ms,
@@ -114,6 +153,10 @@ mod tests {
                 stages[0].bytes
             ),
             (100, 250, Some(7))
+        );
+        assert_eq!(
+            (stages[2].name.as_str(), stages[2].took.as_millis()),
+            ("system", 5000)
         );
     }
 

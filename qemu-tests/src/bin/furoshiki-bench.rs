@@ -154,7 +154,7 @@ fn once(
     let boot = begin.elapsed();
     work(&mut session)?;
     let ended = session.shut_down()?;
-    for stage in timeline::stages(&ended.events) {
+    for stage in &ended.stages {
         figures.add(format!("{name}: {}", stage.name), stage.took, stage.bytes);
     }
     figures.add(format!("{name}: power on to session"), boot, None);

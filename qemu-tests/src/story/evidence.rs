@@ -79,7 +79,7 @@ impl Desk {
             who: who.to_owned(),
             boot,
             off: ended.took,
-            stages: crate::timeline::stages(&ended.events),
+            stages: ended.stages.clone(),
             pushed_bytes: ended.pushed_bytes(),
             console: ended.console,
             seen,
