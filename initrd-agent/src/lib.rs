@@ -4,7 +4,8 @@
 //!
 //! - at power-on: [`cmdline`] → [`site`] → [`disk`] → [`wipe`] → [`baseline`] → [`signin`] → [`pull`] →
 //!   [`apply`] → [`handover`]; [`boot`] leads through them,
-//! - in the session and at its end: [`session`] → [`capture`] → [`push`], and [`outbox`] when no site takes it,
+//! - in the session and at its end: [`session`] → [`capture`] → [`push`], and [`outbox`] when no site takes it;
+//!   [`delivery`] empties that at the next boot,
 //! - after the system: [`exitrd`],
 //! - at the operator's desk: [`station`].
 //!
@@ -24,6 +25,7 @@ pub mod wipe;
 pub mod boot;
 
 pub mod capture;
+pub mod delivery;
 pub mod outbox;
 pub mod push;
 pub mod session;

@@ -1,37 +1,36 @@
 //! Sealed snapshots that have not reached a site yet, on a partition of their own that no wipe touches.
 //!
 //! ```text
-//! outbox/<record id>/parcel.json   address, head it follows, token of the session that made it
-//! outbox/<record id>/record        the signed record
+//! outbox/<record id>/parcel.json   address of the site
+//! outbox/<record id>/record        the signed record: whose it is, what it follows, what it lists
 //! outbox/<record id>/<object id>   sealed objects the site may lack
 //! ```
 //!
-//! Nothing here opens without the user's card. The token allows what the session was allowed: to read and add
-//! sealed objects of this user and to advance the head with a record signed by the user's key. It dies at the
-//! time the site set; a parcel whose token died waits until its user signs in at this PC.
+//! Nothing here is a secret: nothing opens without the user's card, and no token lies here. The record's
+//! signature is what lets a parcel be delivered (see [`crate::delivery`]).
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use rustix::mount::{MountFlags, mount};
+use rustix::{
+    fs::OFlags,
+    mount::{MountFlags, mount},
+};
 use serde::{Deserialize, Serialize};
-use site_api::{Missing, MissingRequest, ProblemCode, PutHead, path as api};
+use site_api::MAX_OBJECT_BYTES;
 use snapshot::{
     id::{ObjectId, RecordId, UserId},
-    record,
+    record::{self, MAX_BYTES},
 };
-use zeroize::Zeroizing;
 
-use crate::{
-    push,
-    site::{Site, SiteError},
-    wipe::make_ext4,
-};
+use crate::{screen::chain, wipe::make_ext4};
+
+/// Longest `parcel.json`, in bytes.
+const MAX_PARCEL_BYTES: u64 = 4096;
 
 /// What cannot be done with the outbox. What was in it stays in it.
 #[derive(Debug, thiserror::Error)]
@@ -67,36 +66,107 @@ pub struct Outbox {
     root: PathBuf,
 }
 
-/// Who a parcel is from and where it goes. No `Debug`: it carries a token.
-#[derive(Clone, Serialize, Deserialize)]
+/// Where a parcel goes. Everything else stands in its record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parcel {
-    /// Whose it is.
-    pub user: UserId,
     /// Address of the site.
     pub site: String,
-    /// The head its record follows.
-    pub expected: Option<RecordId>,
-    /// The PC that made it.
-    pub pc: String,
-    /// Bearer token of the session that made it.
-    pub token: String,
 }
 
-impl Drop for Parcel {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.token);
+/// A whole parcel as it lies in the outbox. Whoever had the disk may have written it: the site checks.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// Its name: the record.
+    pub id: RecordId,
+    /// Whose it says to be.
+    pub user: UserId,
+    /// Number of the snapshot.
+    pub seq: u64,
+    /// The head its record follows.
+    pub previous: Option<RecordId>,
+    /// The PC that made it.
+    pub pc: String,
+    /// Address of the site.
+    pub site: String,
+    dir: PathBuf,
+}
+
+impl Waiting {
+    fn open(id: RecordId, dir: &Path) -> Result<Self, OutboxError> {
+        let path = dir.join("record");
+        let record = record::parse_unverified(&read(&path, MAX_BYTES as u64)?)
+            .map_err(|e| at("read the record in", dir)(io::Error::other(e)))?;
+        let path = dir.join("parcel.json");
+        let parcel: Parcel = serde_json::from_slice(&read(&path, MAX_PARCEL_BYTES)?)
+            .map_err(|e| at("read the parcel in", dir)(e.into()))?;
+        Ok(Self {
+            id,
+            user: record.user,
+            seq: record.seq,
+            previous: record.previous,
+            pc: record.pc,
+            site: parcel.site,
+            dir: dir.into(),
+        })
+    }
+
+    /// The signed record.
+    ///
+    /// # Errors
+    /// [`OutboxError`].
+    pub fn record(&self) -> Result<Vec<u8>, OutboxError> {
+        read(&self.dir.join("record"), MAX_BYTES as u64)
+    }
+
+    /// Whether this object is in it.
+    #[must_use]
+    pub fn has(&self, object: ObjectId) -> bool {
+        self.dir.join(object.to_string()).is_file()
+    }
+
+    /// A sealed object that is in it.
+    ///
+    /// # Errors
+    /// [`OutboxError`].
+    pub fn object(&self, object: ObjectId) -> Result<Vec<u8>, OutboxError> {
+        read(&self.dir.join(object.to_string()), MAX_OBJECT_BYTES)
+    }
+
+    /// Removes it. Its objects go first: a power cut leaves a parcel that the site is asked about once more.
+    ///
+    /// # Errors
+    /// [`OutboxError`].
+    pub fn remove(&self) -> Result<(), OutboxError> {
+        for entry in fs::read_dir(&self.dir).map_err(at("list", &self.dir))? {
+            let entry = entry.map_err(at("list", &self.dir))?;
+            if entry
+                .file_name()
+                .to_string_lossy()
+                .parse::<ObjectId>()
+                .is_ok()
+            {
+                fs::remove_file(entry.path()).map_err(at("remove", &entry.path()))?;
+            }
+        }
+        fs::remove_dir_all(&self.dir).map_err(at("remove", &self.dir))
     }
 }
 
-/// What became of a parcel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivery {
-    /// At the site; the parcel is gone.
-    Done,
-    /// Another PC saved meanwhile; the parcel stays for the operator.
-    HeadMoved,
-    /// The token died; the parcel waits for its user.
-    NeedsUser,
+/// Reads a file of at most `max_bytes`; a symbolic link is none.
+fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, OutboxError> {
+    let whole = || -> io::Result<Vec<u8>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+            .open(path)?;
+        let mut bytes = Vec::new();
+        file.take(max_bytes + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > max_bytes {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(bytes)
+    };
+    whole().map_err(at("read", path))
 }
 
 impl Outbox {
@@ -141,96 +211,27 @@ impl Outbox {
         })
     }
 
-    /// Every whole parcel, in the order in which the snapshots were made.
+    /// Every whole parcel, in the order in which the snapshots were made. One that does not read stops no other.
     ///
     /// # Errors
-    /// [`OutboxError`].
-    pub fn parcels(&self) -> Result<Vec<(RecordId, Parcel)>, OutboxError> {
+    /// [`OutboxError`]: the outbox itself does not read.
+    pub fn parcels(&self) -> Result<Vec<Waiting>, OutboxError> {
         let mut parcels = Vec::new();
         for entry in fs::read_dir(&self.root).map_err(at("list", &self.root))? {
             let entry = entry.map_err(at("list", &self.root))?;
             let Ok(id) = entry.file_name().to_string_lossy().parse() else {
                 continue;
             };
-            let read = |name: &str| {
-                let path = entry.path().join(name);
-                fs::read(&path).map_err(at("read", &path))
-            };
-            // A record that does not parse goes last; the site will say what is wrong with it.
-            let seq = record::parse_unverified(&read("record")?).map_or(u64::MAX, |r| r.seq);
-            let text = Zeroizing::new(read("parcel.json")?);
-            let parcel = serde_json::from_slice(&text)
-                .map_err(|e| at("read the parcel in", &entry.path())(e.into()))?;
-            parcels.push((seq, id, parcel));
-        }
-        parcels.sort_by_key(|(seq, ..)| *seq);
-        Ok(parcels
-            .into_iter()
-            .map(|(_, id, parcel)| (id, parcel))
-            .collect())
-    }
-
-    /// Sends one parcel with its token, or a newer one of the same user.
-    ///
-    /// # Errors
-    /// [`DeliverError`]; the parcel stays.
-    pub fn deliver(
-        &self,
-        id: RecordId,
-        parcel: &Parcel,
-        site: &Site,
-    ) -> Result<Delivery, DeliverError> {
-        let dir = self.root.join(id.to_string());
-        let record = fs::read(dir.join("record")).map_err(at("read the record in", &dir))?;
-        let mut objects = Vec::new();
-        for entry in fs::read_dir(&dir).map_err(at("list", &dir))? {
-            let name = entry.map_err(at("list", &dir))?.file_name();
-            objects.extend(name.to_string_lossy().parse::<ObjectId>());
-        }
-        let told = || -> Result<(), DeliverError> {
-            for some in objects.chunks(4096) {
-                let request = MissingRequest {
-                    objects: some.to_vec(),
-                };
-                let missing: Missing =
-                    site.post_json("ask what it lacks", api::OBJECTS_MISSING, &request)?;
-                for id in missing.objects {
-                    let path = dir.join(id.to_string());
-                    let sealed = fs::read(&path).map_err(at("read", &path))?;
-                    push::put_object(site, id, sealed)?;
+            match Waiting::open(id, &entry.path()) {
+                Ok(parcel) => parcels.push(parcel),
+                Err(error) => {
+                    tracing::warn!(%id, error = %chain(&error), "a parcel does not read; it stays");
                 }
             }
-            let head = PutHead {
-                expected: parcel.expected,
-                record_b64: STANDARD.encode(&record),
-                pc: parcel.pc.clone(),
-            };
-            Ok(site.put_json("advance the head", api::HEAD, &head)?)
-        };
-        match told() {
-            Ok(()) => {
-                fs::remove_dir_all(&dir).map_err(at("remove", &dir))?;
-                Ok(Delivery::Done)
-            }
-            Err(DeliverError::Site(error)) => match error.code() {
-                Some(ProblemCode::HeadMoved) => Ok(Delivery::HeadMoved),
-                Some(ProblemCode::NotSignedIn) => Ok(Delivery::NeedsUser),
-                _ => Err(error.into()),
-            },
-            Err(error) => Err(error),
         }
+        parcels.sort_by_key(|parcel| parcel.seq);
+        Ok(parcels)
     }
-}
-
-/// Why a parcel did not arrive.
-#[derive(Debug, thiserror::Error)]
-pub enum DeliverError {
-    /// The site.
-    #[error(transparent)]
-    Site(#[from] SiteError),
-    /// The outbox.
-    #[error(transparent)]
-    Outbox(#[from] OutboxError),
 }
 
 /// A parcel being written.
@@ -260,9 +261,7 @@ impl Draft {
         parcel: &Parcel,
     ) -> Result<(), OutboxError> {
         self.write("record", signed)?;
-        let text = Zeroizing::new(
-            serde_json::to_vec(parcel).map_err(|e| at("write", &self.dir)(e.into()))?,
-        );
+        let text = serde_json::to_vec(parcel).map_err(|e| at("write", &self.dir)(e.into()))?;
         self.write("parcel.json", &text)?;
         let sync = |dir: &Path| File::open(dir).and_then(|dir| dir.sync_all());
         sync(&self.dir).map_err(at("write", &self.dir))?;
@@ -288,36 +287,117 @@ impl Draft {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
+    use snapshot::{
+        id::BaselineId,
+        keys::{SnapshotKeys, UserKey},
+        record::{Record, SignedRecord},
+    };
+
     use super::*;
+
+    fn signed(seq: u64) -> SignedRecord {
+        let user = UserId::new([1; 16]);
+        Record {
+            user,
+            epoch: 1,
+            seq,
+            previous: (seq > 1).then(|| RecordId::new([9; 32])),
+            baseline: BaselineId::new([2; 32]),
+            build_timestamp: 0,
+            created_ms: 0,
+            pc: "pc-1".into(),
+            manifests: vec![(ObjectId::of(b"sealed"), 6)],
+            packs: Vec::new(),
+        }
+        .sign(&SnapshotKeys::derive(
+            &UserKey::from_bytes([3; 32]),
+            user,
+            1,
+        ))
+        .unwrap()
+    }
+
+    fn put(outbox: &Outbox, record: &SignedRecord) -> PathBuf {
+        let draft = outbox.draft().unwrap();
+        draft.add(ObjectId::of(b"sealed"), b"sealed").unwrap();
+        let parcel = Parcel {
+            site: "https://a".into(),
+        };
+        draft
+            .finish(record.id(), record.as_bytes(), &parcel)
+            .unwrap();
+        outbox.root.join(record.id().to_string())
+    }
 
     #[test]
     fn a_parcel_counts_only_when_it_is_whole() {
         let folder = tempfile::tempdir().unwrap();
         let outbox = Outbox::at(folder.path());
-        let parcel = Parcel {
-            user: UserId::new([1; 16]),
-            site: "https://a".into(),
-            expected: None,
-            pc: "pc-1".into(),
-            token: "t".into(),
-        };
-        let record = RecordId::new([2; 32]);
-        outbox
-            .draft()
-            .unwrap()
-            .add(ObjectId::new([3; 32]), b"lost")
-            .unwrap();
-        assert!(outbox.parcels().unwrap().is_empty());
         let draft = outbox.draft().unwrap();
-        draft.add(ObjectId::new([4; 32]), b"sealed").unwrap();
-        draft.finish(record, b"signed", &parcel).unwrap();
+        draft.add(ObjectId::new([3; 32]), b"lost").unwrap();
+        assert!(outbox.parcels().unwrap().is_empty());
+        let (third, second) = (signed(3), signed(2));
+        put(&outbox, &third);
+        put(&outbox, &second);
+        let parcels = outbox.parcels().unwrap();
+        let told: Vec<_> = parcels
+            .iter()
+            .map(|p| (p.id, p.seq, p.pc.as_str()))
+            .collect();
+        assert_eq!(told, [(second.id(), 2, "pc-1"), (third.id(), 3, "pc-1")]);
+        let parcel = &parcels[0];
+        assert_eq!(parcel.user, UserId::new([1; 16]));
+        assert_eq!(parcel.previous, Some(RecordId::new([9; 32])));
+        assert_eq!(parcel.site, "https://a");
+        assert_eq!(parcel.record().unwrap(), second.as_bytes());
+        assert!(parcel.has(ObjectId::of(b"sealed")) && !parcel.has(ObjectId::new([3; 32])));
+        assert_eq!(parcel.object(ObjectId::of(b"sealed")).unwrap(), b"sealed");
+        parcel.remove().unwrap();
+        assert_eq!(outbox.parcels().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_parcel_on_the_disk_has_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = Outbox::at(folder.path());
+        let record = signed(1);
+        let dir = put(&outbox, &record);
+        let mut names: Vec<_> = fs::read_dir(&dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        let object = ObjectId::of(b"sealed").to_string();
+        let mut want = vec![object, "parcel.json".to_owned(), "record".to_owned()];
+        want.sort();
+        assert_eq!(names, want);
+        let text = fs::read_to_string(dir.join("parcel.json")).unwrap();
+        assert_eq!(text, r#"{"site":"https://a"}"#);
+        assert_eq!(fs::read(dir.join("record")).unwrap(), record.as_bytes());
+    }
+
+    #[test]
+    fn one_parcel_that_does_not_read_stops_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = Outbox::at(folder.path());
+        let good = signed(1);
+        put(&outbox, &good);
+        let spoil: [fn(&Path); 4] = [
+            |dir| fs::write(dir.join("record"), "no record").unwrap(),
+            |dir| fs::write(dir.join("parcel.json"), "{}").unwrap(),
+            |dir| fs::remove_file(dir.join("record")).unwrap(),
+            |dir| {
+                fs::rename(dir.join("record"), dir.join("elsewhere")).unwrap();
+                symlink(dir.join("elsewhere"), dir.join("record")).unwrap();
+            },
+        ];
+        for (seq, spoil) in (2..).zip(spoil) {
+            spoil(&put(&outbox, &signed(seq)));
+        }
         let parcels = outbox.parcels().unwrap();
         assert_eq!(parcels.len(), 1);
-        assert_eq!(
-            (parcels[0].0, parcels[0].1.site.as_str()),
-            (record, "https://a")
-        );
-        let dir = folder.path().join(record.to_string());
-        assert_eq!(fs::read_dir(dir).unwrap().count(), 3);
+        assert_eq!(parcels[0].id, good.id());
     }
 }

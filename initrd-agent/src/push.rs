@@ -58,6 +58,15 @@ pub enum Pushed {
     HeadMoved,
 }
 
+/// What a new head stands on.
+#[derive(Debug, Clone, Copy)]
+pub struct Base<'a> {
+    /// The head the record follows.
+    pub previous: Option<RecordId>,
+    /// The PC that made it.
+    pub pc: &'a str,
+}
+
 /// Sends one object; what the site has already is no error.
 ///
 /// # Errors
@@ -103,19 +112,22 @@ impl Push {
     ///
     /// # Errors
     /// [`PushError`]: nothing refers to what was pushed; the next save pushes it again.
-    pub fn commit(self, record: &SignedRecord, parcel: &Parcel) -> Result<Pushed, PushError> {
+    pub fn commit(self, record: &SignedRecord, base: &Base<'_>) -> Result<Pushed, PushError> {
+        let parcel = Parcel {
+            site: self.site.base().to_owned(),
+        };
         let state = self
             .state
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(draft) = state.draft {
-            draft.finish(record.id(), record.as_bytes(), parcel)?;
+            draft.finish(record.id(), record.as_bytes(), &parcel)?;
             return Ok(Pushed::InOutbox);
         }
         let head = PutHead {
-            expected: parcel.expected,
+            expected: base.previous,
             record_b64: STANDARD.encode(record.as_bytes()),
-            pc: parcel.pc.clone(),
+            pc: base.pc.to_owned(),
         };
         let put = || self.site.put_json("advance the head", api::HEAD, &head);
         let error = match persist(&self.gone, put) {
@@ -131,7 +143,7 @@ impl Push {
             SiteGone::UseOutbox { outbox, .. } if moved || error.is_passing() => {
                 outbox
                     .draft()?
-                    .finish(record.id(), record.as_bytes(), parcel)?;
+                    .finish(record.id(), record.as_bytes(), &parcel)?;
                 Ok(if moved {
                     Pushed::HeadMoved
                 } else {

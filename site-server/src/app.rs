@@ -10,6 +10,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
+use snapshot::record;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Notify;
 
@@ -27,6 +28,9 @@ use crate::{
 const JSON_BYTES: usize = 1 << 20;
 /// Largest body with a record or a digest of all users, in bytes.
 const LARGE_JSON_BYTES: usize = 32 << 20;
+
+/// Largest body of a delivery, which comes without a sign-in, in bytes: one record in base64, and its JSON.
+const DELIVERY_BYTES: usize = record::MAX_BYTES.div_ceil(3) * 4 + 1024;
 
 /// Why a site does not start.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +106,7 @@ impl Site {
 
 /// Every route of the site.
 pub fn router(site: Arc<Site>) -> Router {
-    use routes::{heads, objects, peers, releases, sign_in, site as about};
+    use routes::{deliveries, heads, objects, peers, releases, sign_in, site as about};
     use site_api::{path, peer::path as peer_path};
 
     let pcs = Router::new()
@@ -127,6 +131,9 @@ pub fn router(site: Arc<Site>) -> Router {
         .route(peer_path::RECORDS, post(peers::records))
         .route(peer_path::DIGEST, post(peers::digest))
         .layer(DefaultBodyLimit::max(LARGE_JSON_BYTES));
+    let deliveries = Router::new()
+        .route(path::DELIVERIES, post(deliveries::ask))
+        .layer(DefaultBodyLimit::max(DELIVERY_BYTES));
     let sites = Router::new()
         .route(peer_path::TRANSFERS, post(peers::transfer))
         .route("/s/v1/transfers/{user}", get(peers::transferring))
@@ -136,6 +143,7 @@ pub fn router(site: Arc<Site>) -> Router {
     Router::new()
         .merge(pcs)
         .merge(large)
+        .merge(deliveries)
         .merge(sites)
         .merge(portal::router())
         .fallback(|| async { ApiError::not_found("There is nothing at this address.") })

@@ -11,5 +11,7 @@ pub use password::{PasswordError, Passwords, new_phc};
 
 /// A PC's token lives this long: a working day and the shutdown after it.
 pub const PC_TOKEN_MS: i64 = 24 * 3600 * 1000;
+/// Leave to deliver one snapshot lives this long; asking again continues.
+pub const DELIVERY_TOKEN_MS: i64 = 15 * 60 * 1000;
 /// A browser's sign-in lives this long.
 pub const PORTAL_TOKEN_MS: i64 = 30 * 60 * 1000;

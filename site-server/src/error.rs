@@ -78,6 +78,18 @@ impl ApiError {
         }
     }
 
+    /// The head is another one, told to somebody who may not know which.
+    #[must_use]
+    pub fn head_moved_unnamed() -> Self {
+        let detail = "Another snapshot was saved meanwhile. Keep this one until its user signs in.";
+        Self::new(ProblemCode::HeadMoved, detail)
+    }
+
+    /// A delivery that asks for more than its record.
+    pub fn not_granted(detail: impl Into<String>) -> Self {
+        Self::new(ProblemCode::NotGranted, detail)
+    }
+
     /// The same failure with another status, for what only HTTP knows (405).
     #[must_use]
     pub fn with_status(self, status: StatusCode) -> Self {
@@ -114,9 +126,10 @@ pub const fn status(code: ProblemCode) -> StatusCode {
         ProblemCode::NotSignedIn | ProblemCode::WrongProof | ProblemCode::WrongPassword => {
             StatusCode::UNAUTHORIZED
         }
-        ProblemCode::CardRevoked | ProblemCode::CardOfAnotherUser | ProblemCode::UnknownSite => {
-            StatusCode::FORBIDDEN
-        }
+        ProblemCode::CardRevoked
+        | ProblemCode::CardOfAnotherUser
+        | ProblemCode::UnknownSite
+        | ProblemCode::NotGranted => StatusCode::FORBIDDEN,
         ProblemCode::UnknownCard | ProblemCode::NotFound => StatusCode::NOT_FOUND,
         ProblemCode::ObjectsMissing => StatusCode::CONFLICT,
         ProblemCode::HeadMoved => StatusCode::PRECONDITION_FAILED,

@@ -30,7 +30,7 @@ pub use heads::{NewHead, PutHeadOutcome};
 pub use objects::{Origin, Put};
 pub use outbox::{Peer, Waiting, WaitingKind};
 pub use releases::ListedRelease;
-pub use tokens::{TokenKind, hash_token, new_token};
+pub use tokens::{MAX_DELIVERIES, Pusher, TokenKind, hash_token, new_token};
 pub use transfers::{Incoming, NextSite};
 pub use tries::{TryAgainAt, delay};
 pub use users::{CardUser, User, UserAddError};

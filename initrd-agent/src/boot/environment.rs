@@ -1,8 +1,8 @@
 //! Signed-in user → the user's files on the session volume, and a session that will save them.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, time::Duration};
 
-use snapshot::id::BaselineId;
+use snapshot::id::{BaselineId, UserId};
 
 use super::{BootError, prepare::Prepared};
 use crate::{
@@ -11,18 +11,20 @@ use crate::{
     capture::{self, Phase, Progressed, SessionTree},
     clock,
     cmdline::Options,
+    delivery::{Courier, Fate},
     events::{Events, Stage},
     exitrd,
     handover::Account,
     keyring::{self, SessionKey},
-    outbox::{Delivery, Outbox},
     paths,
     pull::{self, SitePacks},
     screen::{Code, Notice, Progress, Screen, chain},
     session::{self, HeadState, State},
     signin::SignedIn,
-    site::SiteClient,
 };
+
+/// How long a user who signed in waits for the own parcels: a large one, over a slow network.
+const PARCEL_PATIENCE: Duration = Duration::from_secs(600);
 
 /// A user with files on the session volume.
 pub(super) struct Environment {
@@ -45,43 +47,23 @@ pub(super) fn pc_name() -> String {
     address.map_or_else(|| "pc".into(), |address| format!("pc-{address}"))
 }
 
-/// Sends what waits in the outbox. What does not go stays, and its user is told.
-pub(super) fn deliver(
-    outbox: &Outbox,
-    client: &SiteClient,
-    user: Option<&SignedIn>,
-    screen: &Screen,
-) {
-    let parcels = match outbox.parcels() {
-        Ok(parcels) => parcels,
-        Err(error) => {
-            screen.message(&Notice::of(Code::SaveInOutbox, &error));
-            return;
-        }
-    };
-    for (id, parcel) in parcels {
-        // The user who is here may use the new token; a parcel alone goes with its own.
-        let owner = user.filter(|user| user.user == parcel.user);
-        let site = match owner {
-            Some(user) => user.site.clone(),
-            None => client
-                .site(&parcel.site)
-                .signed_in(parcel.token.clone().into()),
-        };
-        match outbox.deliver(id, &parcel, &site) {
-            Ok(Delivery::Done) => {
+/// Waits for the user's own parcels, so that the newest snapshot is the one that is pulled, and tells what became
+/// of them.
+pub(super) fn own_parcels(courier: &Courier, user: UserId, screen: &Screen) {
+    if courier.is_busy_for(user) {
+        screen.say("Sending what the last session could not send.");
+    }
+    for fate in courier.wait_for(user, PARCEL_PATIENCE) {
+        match fate {
+            Fate::Arrived => {
                 screen.say("What the last session could not send has reached the site.");
             }
-            Ok(Delivery::HeadMoved) if owner.is_some() => {
+            Fate::HeadMoved => {
                 let detail = "this PC still holds a version that the site does not have";
                 screen.message(&Notice::new(Code::SaveHeadMoved, detail));
             }
-            Ok(Delivery::HeadMoved | Delivery::NeedsUser) => {
-                tracing::warn!(%id, "parcel waits for its user");
-            }
-            Err(error) => {
-                tracing::warn!(%id, error = %chain(&error), "parcel does not arrive; it stays");
-            }
+            Fate::Waits => {}
+            Fate::Stays(why) => screen.message(&Notice::new(Code::SaveInOutbox, why)),
         }
     }
 }

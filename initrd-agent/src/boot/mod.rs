@@ -153,15 +153,11 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
         let stage = events.begin(Stage::SignIn);
         let user = signin::sign_in(&finder, screen, &pc)?;
         stage.end(0);
-        let mut prepared: Prepared = match session.take() {
+        let prepared: Prepared = match session.take() {
             Some(prepared) => prepared,
             None => prepared.recv().map_err(|_| BootError::Worker)?,
         };
-        if let Some(delivering) = prepared.delivering.take() {
-            delivering.join().map_err(|_| BootError::Worker)?;
-        }
-        // What needed its user may go now, and goes before the newest snapshot is asked for.
-        environment::deliver(&prepared.outbox, &client, Some(&user), screen);
+        environment::own_parcels(&prepared.courier, user.user, screen);
         match environment::pull_and_apply(user, options.baseline, screen, events) {
             Ok(environment) => {
                 session = Some(prepared);

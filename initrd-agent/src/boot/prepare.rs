@@ -11,16 +11,17 @@ use std::{
 use serde_json::json;
 use snapshot::id::BaselineId;
 
-use super::{BootError, environment};
+use super::BootError;
 use crate::{
     baseline::{Baseline, ReleaseKey, SignedManifest, Source},
     clock,
     cmdline::Options,
+    delivery::Courier,
     disk::{self, Choice, Claimed, Disk, Layout, Part, Restored},
     events::{Events, Stage},
     outbox::Outbox,
     paths,
-    screen::{Notice, Prompt, Screen},
+    screen::{Code, Notice, Prompt, Screen},
     site::{Finder, SiteClient},
     wipe::{Before, SessionVolume, WipeRecord},
 };
@@ -106,11 +107,10 @@ pub(super) fn choose_disk(
     }
 }
 
-/// What a user's files need: the session volume is mounted, and the outbox.
+/// What a user's files need: the session volume is mounted, and what the outbox holds is on its way.
 pub(super) struct Prepared {
-    pub(super) outbox: Outbox,
-    /// Sends what waits in the outbox as soon as a site answers, whoever may sign in.
-    pub(super) delivering: Option<JoinHandle<()>>,
+    /// Delivers what waits in the outbox as soon as a site answers, whoever may sign in.
+    pub(super) courier: Courier,
     pub(super) record: WipeRecord,
     pub(super) session_partition: PathBuf,
 }
@@ -161,19 +161,18 @@ impl Worker {
             bytes,
             json!({ "record": &record, "volume_bytes": volume.bytes() }),
         );
-        let delivering = {
-            let (outbox, client) = (outbox.clone(), self.client.clone());
-            let (finder, screen) = (self.finder.clone(), self.screen.clone());
-            thread::spawn(move || {
-                // Which site answers does not matter: each parcel has its own address.
-                let _ = finder.wait();
-                environment::deliver(&outbox, &client, None, &screen);
-            })
-        };
+        let parcels = outbox.parcels().unwrap_or_else(|error| {
+            self.screen.message(&Notice::of(Code::SaveInOutbox, &error));
+            Vec::new()
+        });
+        let finder = self.finder.clone();
+        let courier = Courier::start(parcels, self.client, self.events.clone(), move || {
+            // Which site answers does not matter: each parcel has its own address.
+            let _ = finder.wait();
+        });
         // Nobody listens only when the agent is about to end.
         let _ = prepared.send(Prepared {
-            outbox,
-            delivering: Some(delivering),
+            courier,
             record,
             session_partition,
         });

@@ -17,13 +17,14 @@ pub use self::{
     state::{HeadState, State, StateError},
 };
 use crate::{
-    clock,
+    clock, delivery,
     events::Events,
     harden::harden,
     outbox::Outbox,
     paths,
     push::{Pushed, SiteGone},
-    screen::{Code, Notice, Screen},
+    screen::{Code, Notice, Screen, chain},
+    site::SiteClient,
 };
 
 /// How long the end of a session asks a site that does not answer.
@@ -39,8 +40,18 @@ pub fn run() -> Result<(), StateError> {
     let events = Events::default();
     notify::ready();
     events.emit("session-ready", json!({}));
+    let between = Duration::from_secs(u64::from(state.save_minutes) * 60);
+    match SiteClient::pinned(Path::new(paths::RUN_SITE_CA)) {
+        Ok(client) => {
+            let outbox = Outbox::at(Path::new(paths::OUTBOX));
+            delivery::keep_delivering(&outbox, &client, &events, state.user, between);
+        }
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "what other users left here waits for the next boot");
+        }
+    }
     loop {
-        clock::pause(Duration::from_secs(u64::from(state.save_minutes) * 60));
+        clock::pause(between);
         // No console: the user is at work there. Machines hear of failures by their message event.
         let screen = Screen::blind(events.clone(), state.language);
         match save(&state, &screen, &events, SiteGone::GiveUp) {

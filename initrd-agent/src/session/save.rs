@@ -25,9 +25,8 @@ use crate::{
     clock,
     events::{Events, Running, Stage},
     keyring::{self, KeyringError, SessionKey},
-    outbox::Parcel,
     paths,
-    push::{Push, PushError, Pushed, SiteGone},
+    push::{Base, Push, PushError, Pushed, SiteGone},
     screen::{Progress, Screen},
     site::{ClientError, SiteClient},
 };
@@ -124,7 +123,7 @@ pub fn save(
     );
     let site = SiteClient::pinned(Path::new(paths::RUN_SITE_CA))?
         .site(&state.site)
-        .signed_in(token.clone());
+        .signed_in(token);
     let head = HeadState::load()?;
     let tree = SessionTree {
         upper: paths::SESSION_UPPER.into(),
@@ -165,14 +164,11 @@ pub fn save(
         });
     };
     let (bytes, packs) = push.pushed();
-    let parcel = Parcel {
-        user: state.user,
-        site: state.site.clone(),
-        expected: head.map(|head| head.record),
-        pc: state.pc.clone(),
-        token: token.to_string(),
+    let base = Base {
+        previous: head.map(|head| head.record),
+        pc: &state.pc,
     };
-    let pushed = push.commit(&signed, &parcel)?;
+    let pushed = push.commit(&signed, &base)?;
     push_stage.end(bytes);
     let seq = seq_of(&signed)?;
     let saved_ms = clock::now_ms();

@@ -32,6 +32,9 @@ pub mod path {
     /// `POST`: ask this site to fetch the head it does not have yet; answer [`super::Transfer`].
     /// `GET`: the same answer while it goes on. Bearer token.
     pub const HEAD_FETCH: &str = "/v1/head/fetch";
+    /// `POST`: body [`super::DeliveryRequest`], answer [`super::Delivery`]. No sign-in: the record's
+    /// signature is what allows it.
+    pub const DELIVERIES: &str = "/v1/deliveries";
     /// `GET`: 200 while the site can serve.
     pub const HEALTH: &str = "/health";
     /// `GET`: Prometheus text, see docs/formats/site-api.md §metrics.
@@ -228,6 +231,35 @@ pub struct PutHead {
     pub pc: String,
 }
 
+/// A signed record that wants to become the head while its user is not there to sign in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeliveryRequest {
+    /// Encoded `snapshot::record::SignedRecord`.
+    pub record_b64: String,
+}
+
+/// What a site answers to a [`DeliveryRequest`].
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Delivery {
+    /// Nothing to do: the record is the head, or the whole snapshot was kept here before.
+    Arrived,
+    /// Bring what lacks, then put the head.
+    Granted(DeliveryGrant),
+}
+
+/// Leave to deliver one snapshot. No `Debug`: it carries a token.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct DeliveryGrant {
+    /// Bearer token for this delivery: [`path::OBJECTS_MISSING`] and `PUT` of the objects the record
+    /// lists, `PUT` [`path::HEAD`] of this record, nothing else. It reads nothing.
+    pub token: String,
+    /// When the token dies.
+    pub token_expires_ms: i64,
+    /// Every listed object the site lacks, in the order of the record; at most 65 553, some 4.4 MB.
+    pub missing: Vec<ObjectId>,
+}
+
 /// Which of these does the site lack?
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MissingRequest {
@@ -316,6 +348,8 @@ pub enum ProblemCode {
     UnknownSite,
     /// 429: too many wrong passwords; `Retry-After` says when.
     TooManyTries,
+    /// 403: a delivery may only bring what its record lists, and that record.
+    NotGranted,
     /// 404: no such object, release, head.
     NotFound,
     /// 412: the head is not the one expected.

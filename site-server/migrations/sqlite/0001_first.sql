@@ -61,12 +61,14 @@ CREATE TABLE objects (
     PRIMARY KEY (user_id, object)
 );
 
--- Sign-ins that are alive; the token itself is not here, only its BLAKE3.
+-- Sign-ins and deliveries that are alive; the token itself is not here, only its BLAKE3.
+-- record: the signed record a delivery brings, NULL for a sign-in.
 CREATE TABLE tokens (
     hash BLOB PRIMARY KEY,
     user_id BLOB NOT NULL,
     kind TEXT NOT NULL,
-    expires_ms BIGINT NOT NULL
+    expires_ms BIGINT NOT NULL,
+    record BLOB
 );
 
 -- Wrong passwords in a row.

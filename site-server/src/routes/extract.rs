@@ -13,7 +13,7 @@ use snapshot::id::{SiteId, UserId};
 use crate::{
     app::Site,
     error::ApiError,
-    store::{Peer, TokenKind},
+    store::{Peer, Pusher, TokenKind},
 };
 
 /// The other end of a connection, when it showed a certificate of the CA with a site's id.
@@ -23,6 +23,9 @@ pub struct PeerIdentity(pub SiteId);
 
 /// A PC that a user signed in at.
 pub(crate) struct SignedIn(pub(crate) UserId);
+
+/// Who may push: a signed-in PC, or a delivery within its record.
+pub(crate) struct MayPush(pub(crate) Pusher);
 
 /// Who holds the operator's token.
 pub(crate) struct Operator;
@@ -45,22 +48,36 @@ fn bearer(parts: &Parts) -> Option<&str> {
         .strip_prefix("Bearer ")
 }
 
+fn not_signed_in() -> ApiError {
+    ApiError::new(
+        ProblemCode::NotSignedIn,
+        "Sign in first; a sign-in dies after a day.",
+    )
+}
+
 impl FromRequestParts<Arc<Site>> for SignedIn {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
-        let not = || {
-            ApiError::new(
-                ProblemCode::NotSignedIn,
-                "Sign in first; a sign-in dies after a day.",
-            )
-        };
-        let token = bearer(parts).ok_or_else(not)?;
+        let token = bearer(parts).ok_or_else(not_signed_in)?;
         site.store
             .token_user(token, TokenKind::Pc)
             .await?
             .map(Self)
-            .ok_or_else(not)
+            .ok_or_else(not_signed_in)
+    }
+}
+
+impl FromRequestParts<Arc<Site>> for MayPush {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
+        let token = bearer(parts).ok_or_else(not_signed_in)?;
+        site.store
+            .token_pusher(token)
+            .await?
+            .map(Self)
+            .ok_or_else(not_signed_in)
     }
 }
 

@@ -10,12 +10,12 @@ use snapshot::{
     record::{self, Record},
 };
 
-use super::extract::{Json, SignedIn};
+use super::extract::{Json, MayPush, SignedIn};
 use crate::{
     app::Site,
     clock::now_ms,
     error::{ApiError, ApiResult, chain},
-    store::{NewHead, PutHeadOutcome},
+    store::{NewHead, Pusher, PutHeadOutcome},
 };
 
 pub(crate) async fn get(
@@ -32,12 +32,21 @@ pub(crate) async fn get(
 
 pub(crate) async fn put(
     State(site): State<Arc<Site>>,
-    SignedIn(user): SignedIn,
+    MayPush(pusher): MayPush,
     Json(put): Json<PutHead>,
 ) -> ApiResult<(StatusCode, axum::Json<Head>)> {
     let bytes = STANDARD
         .decode(&put.record_b64)
         .map_err(|_| ApiError::bad("record_b64 is not base64."))?;
+    let (user, delivers) = match pusher {
+        Pusher::SignedIn(user) => (user, false),
+        Pusher::Delivery { user, record } if record == bytes => (user, true),
+        Pusher::Delivery { .. } => {
+            return Err(ApiError::not_granted(
+                "This delivery brings another record.",
+            ));
+        }
+    };
     let record = verified(&site, user, &bytes).await?;
     if record.previous != put.expected {
         return Err(ApiError::bad(
@@ -64,9 +73,11 @@ pub(crate) async fn put(
             tracing::info!(%user, record = %info.record, seq = info.seq, bytes = record.total_bytes(), "snapshot saved");
             site.bell.replication.notify_one();
             site.bell.relay.notify_one();
+            site.store.end_deliveries(user).await?;
             (StatusCode::CREATED, info)
         }
         PutHeadOutcome::Same(info) => (StatusCode::OK, info),
+        PutHeadOutcome::Moved(_) if delivers => return Err(ApiError::head_moved_unnamed()),
         PutHeadOutcome::Moved(head) => return Err(ApiError::head_moved(head)),
         PutHeadOutcome::OutOfSequence { want } => {
             return Err(ApiError::bad(format!(
@@ -135,6 +146,27 @@ async fn head(site: &Site, user: UserId) -> ApiResult<HeadInfo> {
         .head(user)
         .await?
         .ok_or_else(|| ApiError::not_found("This user has no snapshot yet."))
+}
+
+/// How a verified record stands to a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Follows {
+    /// It may be the next head.
+    Yes,
+    /// It is the head.
+    IsHead,
+    /// Another head is there.
+    No,
+}
+
+/// Whether a verified record follows this head by one; the store decides again when the head is put.
+pub(crate) fn follows(record: &Record, id: RecordId, head: Option<&HeadInfo>) -> Follows {
+    let next = head.map_or(1, |head| head.seq.saturating_add(1));
+    match head {
+        Some(head) if head.record == id => Follows::IsHead,
+        _ if record.previous == head.map(|head| head.record) && record.seq == next => Follows::Yes,
+        _ => Follows::No,
+    }
 }
 
 /// Verifies that the user signed these bytes.

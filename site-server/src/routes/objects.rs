@@ -11,12 +11,15 @@ use axum::{
 use site_api::{MAX_OBJECT_BYTES, Missing, MissingRequest, ProblemCode};
 use snapshot::id::ObjectId;
 
-use super::extract::{Ids, Json, SignedIn};
+use super::{
+    deliveries,
+    extract::{Ids, Json, MayPush, SignedIn},
+};
 use crate::{
     app::Site,
     error::{ApiError, ApiResult},
     send::{Immutable, send},
-    store::{Counter, Origin, Put},
+    store::{Counter, Origin, Pusher, Put},
 };
 
 /// Most names in one question.
@@ -24,7 +27,7 @@ const MOST_ASKED: usize = 4096;
 
 pub(crate) async fn missing(
     State(site): State<Arc<Site>>,
-    SignedIn(user): SignedIn,
+    MayPush(pusher): MayPush,
     Json(asked): Json<MissingRequest>,
 ) -> ApiResult<axum::Json<Missing>> {
     if asked.objects.len() > MOST_ASKED {
@@ -32,13 +35,20 @@ pub(crate) async fn missing(
             "Ask about at most {MOST_ASKED} objects at a time."
         )));
     }
+    let user = match pusher {
+        Pusher::SignedIn(user) => user,
+        Pusher::Delivery { user, record } => {
+            deliveries::lists_all(&record, &asked.objects)?;
+            user
+        }
+    };
     let objects = site.store.missing_objects(user, &asked.objects).await?;
     Ok(axum::Json(Missing { objects }))
 }
 
 pub(crate) async fn put(
     State(site): State<Arc<Site>>,
-    SignedIn(user): SignedIn,
+    MayPush(pusher): MayPush,
     Ids(object): Ids<ObjectId>,
     headers: HeaderMap,
     body: Body,
@@ -50,14 +60,21 @@ pub(crate) async fn put(
             format!("An object has at most {MAX_OBJECT_BYTES} bytes."),
         ));
     }
+    let (user, want) = match pusher {
+        Pusher::SignedIn(user) => (user, announced),
+        Pusher::Delivery { user, record } => {
+            let listed = deliveries::listed_bytes(&record, object)?;
+            if announced.is_some_and(|bytes| bytes != listed) {
+                return Err(ApiError::not_granted(format!(
+                    "The record lists this object with {listed} bytes."
+                )));
+            }
+            (user, Some(listed))
+        }
+    };
     let put = site
         .store
-        .put_object(
-            (user, object),
-            announced,
-            Origin::Pc,
-            body.into_data_stream(),
-        )
+        .put_object((user, object), want, Origin::Pc, body.into_data_stream())
         .await?;
     Ok(match put {
         Put::New => StatusCode::CREATED,

@@ -1,9 +1,12 @@
-//! Sign-ins that are alive. The database holds hashes: who reads it cannot sign in.
+//! Sign-ins and deliveries that are alive. The database holds hashes: who reads it cannot sign in.
 
 use snapshot::id::UserId;
 
 use super::{Store, StoreError, file::random, id};
 use crate::clock::now_ms;
+
+/// Most deliveries of one user that are alive at a time.
+pub const MAX_DELIVERIES: u32 = 4;
 
 /// What a token opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +16,22 @@ pub enum TokenKind {
     /// The portal.
     Portal,
 }
+
+/// Who may push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pusher {
+    /// A user who signed in at a PC.
+    SignedIn(UserId),
+    /// Whoever holds a record the user signed.
+    Delivery {
+        /// The user.
+        user: UserId,
+        /// The signed record; it was verified when leave was given.
+        record: Vec<u8>,
+    },
+}
+
+const DELIVERY: &str = "delivery";
 
 impl TokenKind {
     const fn column(self) -> &'static str {
@@ -79,6 +98,84 @@ impl Store {
         .map_err(StoreError::db("look for a token"))?;
         row.map(|(user,)| Ok(UserId::new(id(&user, "a user id")?)))
             .transpose()
+    }
+
+    /// Who may push with this token, if it is alive and the user was not deleted.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`], [`StoreError::Corrupt`].
+    pub async fn token_pusher(&self, token: &str) -> Result<Option<Pusher>, StoreError> {
+        let row: Option<(Vec<u8>, Option<Vec<u8>>)> = sqlx::query_as(
+            "SELECT tokens.user_id, tokens.record FROM tokens JOIN users ON users.id = tokens.user_id \
+             WHERE hash = $1 AND kind IN ($2, $3) AND expires_ms > $4 AND users.deleted = 0 \
+             AND (kind = $3) = (record IS NOT NULL)",
+        )
+        .bind(hash_token(token).as_slice())
+        .bind(TokenKind::Pc.column())
+        .bind(DELIVERY)
+        .bind(now_ms())
+        .fetch_optional(&self.db)
+        .await
+        .map_err(StoreError::db("look for a token"))?;
+        row.map(|(user, record)| {
+            let user = UserId::new(id(&user, "a user id")?);
+            Ok(match record {
+                None => Pusher::SignedIn(user),
+                Some(record) => Pusher::Delivery { user, record },
+            })
+        })
+        .transpose()
+    }
+
+    /// Lets `token` deliver a signed record until `expires_ms`. Of more than [`MAX_DELIVERIES`] of a
+    /// user the oldest end: a PC that starts again and again is let in, and never more are alive.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn add_delivery(
+        &self,
+        token: &str,
+        user: UserId,
+        record: &[u8],
+        expires_ms: i64,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write("add a delivery").await?;
+        sqlx::query(
+            "DELETE FROM tokens WHERE user_id = $1 AND kind = $2 AND hash NOT IN \
+             (SELECT hash FROM tokens WHERE user_id = $1 AND kind = $2 ORDER BY expires_ms DESC LIMIT $3)",
+        )
+        .bind(user.as_bytes().as_slice())
+        .bind(DELIVERY)
+        .bind(MAX_DELIVERIES - 1)
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::db("end old deliveries"))?;
+        sqlx::query(
+            "INSERT INTO tokens (hash, user_id, kind, expires_ms, record) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(hash_token(token).as_slice())
+        .bind(user.as_bytes().as_slice())
+        .bind(DELIVERY)
+        .bind(expires_ms)
+        .bind(record)
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::db("add a delivery"))?;
+        tx.commit().await.map_err(StoreError::db("add a delivery"))
+    }
+
+    /// Ends every delivery of a user: the head has moved.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn end_deliveries(&self, user: UserId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM tokens WHERE user_id = $1 AND kind = $2")
+            .bind(user.as_bytes().as_slice())
+            .bind(DELIVERY)
+            .execute(&self.db)
+            .await
+            .map_err(StoreError::db("end deliveries"))?;
+        Ok(())
     }
 
     /// Ends one sign-in.

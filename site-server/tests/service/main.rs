@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod deliveries;
 mod heads;
 mod objects;
 mod peers;
