@@ -31,11 +31,16 @@ impl Portal {
         let form = child::output(portal.curl().arg(format!("{}/", portal.url)))?;
         let csrf = field(&form, "csrf").context("the sign-in page has no csrf field")?;
         let fields = [("user", user), ("password", password), ("csrf", &csrf)];
+        let form = child::output(portal.curl().arg(format!("{}/", portal.url)))?;
+        let csrf = field(&form, "csrf").context("the sign-in page has no csrf field")?;
         portal
-            .post("/sign-in", &fields)
+            .post(
+                "/sign-in",
+                &[("user", user), ("password", password), ("csrf", &csrf)],
+            )
             .with_context(|| format!("sign {user} in at the portal"))?;
         let page = portal.environment()?;
-        if !page.contains("csrf") {
+        if !page.contains("/next-site") {
             bail!(
                 "the portal did not sign {user} in: {}",
                 child::tail(&page, 12)
