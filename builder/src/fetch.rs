@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     files::{self, Doing, FileError},
     lock::{Lock, Package},
+    mirrors::{MirrorError, Mirrors},
     progress::{Amount, Progress, Stage},
 };
 
@@ -59,6 +60,9 @@ pub enum FetchError {
         #[source]
         source: io::Error,
     },
+    /// An archive has no address.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
     /// Something else has that name.
     #[error("{uri} is not what the lock names: {bytes} bytes with SHA-256 {sha256}")]
     WrongBytes {
@@ -82,15 +86,23 @@ impl FetchError {
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: PathBuf,
+    mirrors: Mirrors,
 }
 
 impl Store {
-    /// Packages in `cache`.
+    /// Packages in `cache`, fetched from `mirrors`.
     #[must_use]
-    pub fn new(cache: &Path) -> Self {
+    pub fn new(cache: &Path, mirrors: Mirrors) -> Self {
         Self {
             dir: cache.join("packages"),
+            mirrors,
         }
+    }
+
+    /// Where archives are fetched.
+    #[must_use]
+    pub const fn mirrors(&self) -> &Mirrors {
+        &self.mirrors
     }
 
     /// Where a fetched package is.
@@ -171,7 +183,7 @@ impl Store {
         package: &Package,
         stage: &Stage,
     ) -> Result<bool, FetchError> {
-        let uri = package.uri();
+        let uri = package.uri(self.mirrors.address(&package.source)?);
         let network = |source| FetchError::Network {
             uri: uri.clone(),
             source,
@@ -248,7 +260,7 @@ mod tests {
         format!("http://{address}")
     }
 
-    fn fetch(source: String, body: &[u8]) -> Result<Vec<u8>, FetchError> {
+    fn fetch(address: String, body: &[u8]) -> Result<Vec<u8>, FetchError> {
         let lock = Lock {
             format: 1,
             build_timestamp: 1,
@@ -256,7 +268,7 @@ mod tests {
             packages: vec![Package {
                 name: "tulip".into(),
                 version: "1.0".into(),
-                source,
+                source: "debian".into(),
                 path: "tulip.deb".into(),
                 bytes: body.len() as u64,
                 sha256: hex::encode(Sha256::digest(body)),
@@ -264,7 +276,8 @@ mod tests {
             }],
         };
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(dir.path());
+        let mirrors = BTreeMap::from([("debian".to_owned(), address)]);
+        let store = Store::new(dir.path(), mirrors.into());
         store.fetch(&lock, &Progress::new(Reader::Log))?;
         Ok(std::fs::read(store.path(&lock.packages[0])).unwrap())
     }

@@ -3,7 +3,8 @@
 //! Rooms, in the order data walks through them: [`recipe`] says what is wanted, [`lock`] which exact
 //! packages that means ([`resolve`] chooses them), [`fetch`] gets and checks them, [`tree`] installs or
 //! unpacks them, [`image`] makes the verified file system, [`boot`] kernel and initrd, [`manifest`]
-//! describes and signs all, [`publish`] puts it on sites. [`build`](mod@build) walks through them.
+//! describes and signs all, [`publish`] puts it on sites. [`build`](mod@build) walks through them; what
+//! recipe and lock alone decide is made in its workshop and kept.
 //! Beside them [`release_key`], [`cache`], [`space`], [`progress`], [`command`] and [`files`].
 #![forbid(unsafe_code)]
 
@@ -31,6 +32,8 @@ pub mod command;
 pub mod exit;
 pub mod files;
 pub mod http;
+pub mod mirrors;
 pub mod progress;
 pub mod release_key;
 pub mod space;
+mod workshop;

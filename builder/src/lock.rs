@@ -108,7 +108,7 @@ pub struct Package {
     pub name: String,
     /// Debian version.
     pub version: String,
-    /// Base address of the archive it is in.
+    /// Name of the archive it is in.
     pub source: String,
     /// Path below it, as it stands in an address (percent-encoded).
     pub path: String,
@@ -128,10 +128,10 @@ impl Package {
         format!("{}_{short}.deb", self.name)
     }
 
-    /// Where it is fetched.
+    /// Where it is fetched, with the archive at `base`.
     #[must_use]
-    pub fn uri(&self) -> String {
-        format!("{}/{}", self.source, self.path)
+    pub fn uri(&self, base: &str) -> String {
+        format!("{base}/{}", self.path)
     }
 }
 
@@ -221,7 +221,8 @@ impl Lock {
                 return outdated(format!("the package list of {set:?}"));
             }
         }
-        let known = |uri: &str| recipe.main.sources.iter().any(|source| source.uri == uri);
+        let sources = &recipe.main.sources;
+        let known = |archive: &str| sources.iter().any(|source| source.archive == archive);
         match self.packages.iter().find(|package| !known(&package.source)) {
             Some(package) => outdated(format!(
                 "the source of {} ({})",
@@ -275,7 +276,7 @@ mod tests {
             packages: vec![Package {
                 name: "libc6".into(),
                 version: "2.41-12".into(),
-                source: "http://deb.debian.org/debian".into(),
+                source: "debian".into(),
                 path: "pool/main/g/glibc/libc6_2.41-12_amd64.deb".into(),
                 bytes: 7,
                 sha256: "ab".repeat(32),

@@ -63,6 +63,13 @@ struct BuildArgs {
     /// Choose the newest packages and write the lock anew.
     #[arg(long)]
     update_lock: bool,
+    /// Mirror of an archive the recipe names, ARCHIVE=ADDRESS; by default the one apt uses on this machine.
+    #[arg(long = "mirror", value_name = "ARCHIVE=ADDRESS")]
+    mirrors: Vec<String>,
+    /// When the archive no longer has a locked package: build from newer ones, say so, and write their lock
+    /// to this file. Without it the build fails with exit code 3.
+    #[arg(long, conflicts_with = "update_lock")]
+    fallback_lock: Option<PathBuf>,
     /// Build timestamp in seconds since 1970, in place of the lock's.
     #[arg(long, env = "SOURCE_DATE_EPOCH")]
     build_timestamp: Option<i64>,
@@ -108,6 +115,8 @@ fn run_build(args: BuildArgs, progress: &Progress) -> anyhow::Result<ExitCode> {
         cache: args.cache,
         lock: args.lock,
         update_lock: args.update_lock,
+        mirrors: args.mirrors,
+        fallback_lock: args.fallback_lock,
         site: SiteOrder {
             agent: args.agent,
             site_ca: args.site_ca,

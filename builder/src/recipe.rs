@@ -82,8 +82,8 @@ pub struct Main {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// Base address, `http://deb.debian.org/debian`.
-    pub uri: String,
+    /// Name of the archive, `debian` or `debian-security`; [`crate::mirrors`] has its address.
+    pub archive: String,
     /// Suites taken from it.
     pub suites: Vec<String>,
     /// Components, `main` and so on.
@@ -271,13 +271,13 @@ fn check_main(path: &Path, main: &Main) -> Result<(), RecipeError> {
         return Err(invalid(path, "sources", "name at least one Debian archive"));
     }
     for source in &main.sources {
-        let web = source.uri.starts_with("http://") || source.uri.starts_with("https://");
-        if !web || source.uri.ends_with('/') {
-            let field = format!("sources.uri {:?}", source.uri);
+        let plain = |c: char| c.is_ascii_lowercase() || c == '-';
+        if source.archive.is_empty() || !source.archive.chars().all(plain) {
+            let field = format!("sources.archive {:?}", source.archive);
             return Err(invalid(
                 path,
                 field,
-                "write http://host/path without a slash at the end",
+                "write the name of an archive, as in debian; its address is a matter of --mirror",
             ));
         }
     }
@@ -373,7 +373,7 @@ mod tests {
         initrd = "initrd.toml"
         tools = "tools.toml"
         [[sources]]
-        uri = "http://deb.debian.org/debian"
+        archive = "debian"
         suites = ["trixie"]
         components = ["main"]
         keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -445,7 +445,12 @@ mod tests {
                 "../etc",
             ),
             ("remove from the root", "usr/share/doc/*", "/etc", "/etc"),
-            ("ftp source", "http://", "ftp://", "http://host"),
+            (
+                "address as archive",
+                "archive = \"debian\"",
+                "archive = \"http://m.test/debian\"",
+                "--mirror",
+            ),
         ];
         for (name, from, to, expected) in cases {
             assert!(GOOD.contains(from), "{name}: the table is wrong");

@@ -15,8 +15,9 @@ use crate::{
     command::{self, CommandError},
     files::{self, Doing, FileError},
     lock::{self, Lock, Package, Set},
+    mirrors::{MirrorError, Mirrors},
     progress::{Amount, Progress},
-    recipe::{Recipe, Source},
+    recipe::Recipe,
 };
 
 /// Why no lock could be made.
@@ -25,6 +26,9 @@ pub enum ResolveError {
     /// apt's own root could not be written.
     #[error("prepare the package resolver")]
     File(#[from] FileError),
+    /// An archive has no address.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
     /// The archives could not be read, or their signatures are not good.
     #[error("get the package lists of {suites}; check the network and the recipe's sources")]
     Lists {
@@ -68,9 +72,14 @@ pub enum ResolveError {
 ///
 /// # Errors
 /// [`ResolveError`]: names what is missing or does not go together.
-pub fn resolve(recipe: &Recipe, cache: &Path, progress: &Progress) -> Result<Lock, ResolveError> {
+pub fn resolve(
+    recipe: &Recipe,
+    mirrors: &Mirrors,
+    cache: &Path,
+    progress: &Progress,
+) -> Result<Lock, ResolveError> {
     let stage = progress.stage("lock", "choose packages", Amount::Unknown);
-    let apt = Apt::new(recipe, &cache.join("apt"))?;
+    let apt = Apt::new(recipe, mirrors, &cache.join("apt"))?;
     apt.update()?;
     let mut by_file: BTreeMap<(String, String), Package> = BTreeMap::new();
     for set in Set::ALL {
@@ -89,14 +98,20 @@ pub fn resolve(recipe: &Recipe, cache: &Path, progress: &Progress) -> Result<Loc
     Ok(lock)
 }
 
-struct Apt<'a> {
+struct Apt {
     root: PathBuf,
-    sources: &'a [Source],
+    archives: Vec<Archive>,
     suites: String,
 }
 
-impl<'a> Apt<'a> {
-    fn new(recipe: &'a Recipe, root: &Path) -> Result<Self, ResolveError> {
+/// An archive and its base address.
+struct Archive {
+    name: String,
+    address: String,
+}
+
+impl Apt {
+    fn new(recipe: &Recipe, mirrors: &Mirrors, root: &Path) -> Result<Self, ResolveError> {
         for dir in [
             "etc/apt/preferences.d",
             "etc/apt/apt.conf.d",
@@ -111,15 +126,21 @@ impl<'a> Apt<'a> {
         let root = root.canonicalize().doing("find", root)?;
         let sources = &recipe.main.sources;
         let mut list = String::new();
+        let mut archives = Vec::new();
         for source in sources {
+            let address = mirrors.address(&source.archive)?.to_owned();
             for suite in &source.suites {
                 list.push_str(&format!(
                     "deb [signed-by={}] {} {suite} {}\n",
                     source.keyring.display(),
-                    source.uri,
+                    address,
                     source.components.join(" ")
                 ));
             }
+            archives.push(Archive {
+                name: source.archive.clone(),
+                address,
+            });
         }
         let arch = &recipe.main.architecture;
         let config = format!(
@@ -135,7 +156,7 @@ impl<'a> Apt<'a> {
         let suites = sources.iter().flat_map(|source| source.suites.clone());
         Ok(Self {
             root,
-            sources,
+            archives,
             suites: suites.collect::<Vec<_>>().join(", "),
         })
     }
@@ -171,7 +192,7 @@ impl<'a> Apt<'a> {
         let said = command::run(&mut install, "apt").map_err(|source| self.refused(set, source))?;
         let mut packages = Vec::new();
         for line in said.lines().filter(|line| line.starts_with('\'')) {
-            let package = parse_line(line, self.sources)?;
+            let package = parse_line(line, &self.archives)?;
             let kept = match set {
                 // The tree and the initrd have what the kernel's own dependencies would make.
                 Set::Kernel => {
@@ -239,7 +260,7 @@ fn missing_package(line: &str) -> Option<String> {
 }
 
 /// One line of `apt-get --print-uris`: `'URI' NAME_VERSION_ARCH.deb BYTES SHA256:HEX`.
-fn parse_line(line: &str, sources: &[Source]) -> Result<Package, ResolveError> {
+fn parse_line(line: &str, archives: &[Archive]) -> Result<Package, ResolveError> {
     let wrong = |rule| ResolveError::Line {
         line: line.to_owned(),
         rule,
@@ -251,13 +272,13 @@ fn parse_line(line: &str, sources: &[Source]) -> Result<Package, ResolveError> {
     else {
         return Err(wrong("four words"));
     };
-    let from = |source: &Source| {
+    let from = |archive: &Archive| {
         Some((
-            source.uri.clone(),
-            uri.strip_prefix(&source.uri)?.strip_prefix('/')?,
+            archive.name.clone(),
+            uri.strip_prefix(&archive.address)?.strip_prefix('/')?,
         ))
     };
-    let (source, path) = sources
+    let (source, path) = archives
         .iter()
         .find_map(from)
         .ok_or_else(|| wrong("an address in one of the recipe's sources"))?;
@@ -283,46 +304,41 @@ fn parse_line(line: &str, sources: &[Source]) -> Result<Package, ResolveError> {
 mod tests {
     use super::*;
 
-    fn sources() -> Vec<Source> {
-        [
-            "http://deb.debian.org/debian",
-            "http://deb.debian.org/debian-security",
-        ]
-        .map(|uri| Source {
-            uri: uri.into(),
-            suites: vec![],
-            components: vec![],
-            keyring: PathBuf::new(),
-        })
-        .into()
+    fn archives() -> Vec<Archive> {
+        ["debian", "debian-security"]
+            .map(|name| Archive {
+                name: name.into(),
+                address: format!("http://mirror.test/{name}"),
+            })
+            .into()
     }
 
     #[test]
     fn a_line_of_apt_becomes_a_package() {
         let hash = "ab".repeat(32);
         let line = format!(
-            "'http://deb.debian.org/debian-security/pool/main/libc/libcap2/libcap2_2.75-10%2bb3_amd64.deb' \
+            "'http://mirror.test/debian-security/pool/main/libc/libcap2/libcap2_2.75-10%2bb3_amd64.deb' \
              libcap2_1%3a2.75-10+b3_amd64.deb 28988 SHA256:{hash}"
         );
-        let package = parse_line(&line, &sources()).unwrap();
+        let package = parse_line(&line, &archives()).unwrap();
         assert_eq!(package.name, "libcap2");
         assert_eq!(package.version, "1:2.75-10+b3");
-        assert_eq!(package.source, "http://deb.debian.org/debian-security");
+        assert_eq!(package.source, "debian-security");
         assert_eq!(package.bytes, 28988);
-        let uri = "http://deb.debian.org/debian-security/pool/main/libc/libcap2/libcap2_2.75-10%2bb3_amd64.deb";
-        assert_eq!(package.uri(), uri);
+        let uri = "http://mirror.test/debian-security/pool/main/libc/libcap2/libcap2_2.75-10%2bb3_amd64.deb";
+        assert_eq!(package.uri("http://mirror.test/debian-security"), uri);
     }
 
     #[test]
     fn lines_apt_does_not_write_are_refused() {
         for line in [
-            "'http://deb.debian.org/debian/a.deb'",
+            "'http://mirror.test/debian/a.deb'",
             "'http://elsewhere/a.deb' a_1_amd64.deb 1 SHA256:00",
-            "'http://deb.debian.org/debian/a.deb' a.deb 1 SHA256:00",
-            "'http://deb.debian.org/debian/a.deb' a_1_amd64.deb x SHA256:00",
-            "'http://deb.debian.org/debian/a.deb' a_1_amd64.deb 1 MD5Sum:00",
+            "'http://mirror.test/debian/a.deb' a.deb 1 SHA256:00",
+            "'http://mirror.test/debian/a.deb' a_1_amd64.deb x SHA256:00",
+            "'http://mirror.test/debian/a.deb' a_1_amd64.deb 1 MD5Sum:00",
         ] {
-            assert!(parse_line(line, &sources()).is_err(), "{line}");
+            assert!(parse_line(line, &archives()).is_err(), "{line}");
         }
     }
 

@@ -1,0 +1,296 @@
+//! The workshop: recipe and lock with everything made from them alone, kept in the cache.
+
+use std::path::{Path, PathBuf};
+
+use site_api::ReleaseFile;
+
+use crate::{
+    boot::{
+        initrd,
+        modules::{self, Kernel},
+    },
+    build::BuildError,
+    cache::{Cache, Key},
+    command::Tree,
+    fetch::Store,
+    files,
+    image::{self, ImageInfo, Making},
+    lock::{Lock, Package, Set},
+    progress::{Amount, Progress},
+    recipe::Recipe,
+    space,
+    tree::{
+        finish, install, prune,
+        unpack::{self, Deb},
+    },
+};
+
+/// A tree, the archive it comes from and its image take this many times the size of its packages.
+const TREE_TIMES: u64 = 10;
+/// The same for packages that are only unpacked.
+const UNPACK_TIMES: u64 = 6;
+/// Name of an image's description in the cache.
+const IMAGE_INFO: &str = "image.json";
+/// The shared part of the initrd in the cache.
+const INITRD_BASE: &str = "base.cpio.zst";
+
+/// Recipe and lock, opened: packages are fetched, tools and kernel unpacked.
+pub(crate) struct Workshop<'a> {
+    recipe: &'a Recipe,
+    lock: &'a Lock,
+    cache: &'a Cache,
+    progress: &'a Progress,
+    store: Store,
+    pub(crate) tools: Tree,
+    pub(crate) kernel: Kernel,
+    pub(crate) build_timestamp: i64,
+}
+
+impl<'a> Workshop<'a> {
+    pub(crate) fn open(
+        recipe: &'a Recipe,
+        lock: &'a Lock,
+        cache: &'a Cache,
+        store: Store,
+        progress: &'a Progress,
+        build_timestamp: Option<i64>,
+    ) -> Result<Self, BuildError> {
+        let tools = unpacked(
+            Set::Tools,
+            None,
+            &tools_key(lock),
+            lock,
+            cache,
+            &store,
+            progress,
+        )?;
+        let tools = Tree::new(tools);
+        let kernel = unpacked(
+            Set::Kernel,
+            Some(&tools),
+            &kernel_key(lock),
+            lock,
+            cache,
+            &store,
+            progress,
+        )?;
+        let kernel = Kernel::open(&kernel)?;
+        Ok(Self {
+            recipe,
+            lock,
+            cache,
+            progress,
+            store,
+            tools,
+            kernel,
+            build_timestamp: build_timestamp.unwrap_or(lock.build_timestamp),
+        })
+    }
+
+    /// Tree and archive of the initrd's shared part.
+    pub(crate) fn initrd(&self) -> Result<(PathBuf, PathBuf), BuildError> {
+        let mut key = Key::new("initrd", 1);
+        key.value(&packages(self.lock, Set::Initrd));
+        key.value(&packages(self.lock, Set::Kernel));
+        key.value(&packages(self.lock, Set::Tools));
+        key.value(&self.recipe.initrd);
+        key.value(&self.build_timestamp);
+        for folder in self.recipe.initrd_files() {
+            key.folder(&folder)?;
+        }
+        let place = self.cache.place("initrd", &key.end());
+        let result = |dir: &Path| (dir.join("tree"), dir.join(INITRD_BASE));
+        if let Some(dir) = place.found() {
+            return Ok(result(dir));
+        }
+        let debs = debs(self.lock, Set::Initrd, &self.store);
+        let bytes = debs.iter().map(|deb| deb.bytes).sum();
+        let what = "make the initrd";
+        let stage = self.progress.stage("initrd", what, Amount::Bytes(bytes));
+        let dir = place.begin()?;
+        let parts = initrd::Parts {
+            recipe: &self.recipe.initrd,
+            files: self.recipe.initrd_files(),
+            debs: &debs,
+            kernel: &self.kernel,
+            tools: &self.tools,
+            build_timestamp: self.build_timestamp,
+        };
+        let (tree, base) = result(dir);
+        let idle = initrd::make_tree(&tree, &parts, &stage)?;
+        self.note_idle("initrd.toml", &idle);
+        files::write(&base, &initrd::pack(&tree)?)?;
+        let dir = place.finish()?;
+        stage.end();
+        Ok(result(dir))
+    }
+
+    /// The baseline's image and what is known of it.
+    pub(crate) fn image(&self) -> Result<(PathBuf, ImageInfo), BuildError> {
+        let baseline = &self.recipe.main.baseline;
+        let mut key = Key::new("baseline", 3);
+        key.value(&packages(self.lock, Set::Baseline));
+        key.value(&packages(self.lock, Set::Kernel));
+        key.value(&packages(self.lock, Set::Tools));
+        key.value(&(baseline, &self.recipe.main.suite));
+        key.value(&self.build_timestamp);
+        for folder in self.recipe.baseline_files() {
+            key.folder(&folder)?;
+        }
+        let key = key.end();
+        let place = self.cache.place("baseline", &key);
+        let result = |dir: &Path| -> Result<(PathBuf, ImageInfo), BuildError> {
+            let path = dir.join(IMAGE_INFO);
+            let json = files::read(&path)?;
+            let info = serde_json::from_slice(&json).map_err(|source| BuildError::Cache {
+                path: path.display().to_string(),
+                source,
+            })?;
+            Ok((dir.join(ReleaseFile::Baseline.name()), info))
+        };
+        if let Some(dir) = place.found() {
+            return result(dir);
+        }
+        let dir = place.begin()?.to_owned();
+        let root = dir.join("tree");
+        self.tree(&dir, &root)?;
+        let stage = self
+            .progress
+            .stage("image", "make the image", Amount::Unknown);
+        let count = finish::clamp_times(&root, self.build_timestamp)?;
+        let making = Making {
+            key: &key,
+            build_timestamp: self.build_timestamp,
+            tools: &self.tools,
+        };
+        let image = dir.join(ReleaseFile::Baseline.name());
+        let (data_bytes, root_hash, salt) = image::make(&root, &image, &making)?;
+        let info = ImageInfo {
+            data_bytes,
+            root_hash,
+            salt,
+            kernel_release: self.kernel.release.clone(),
+            count,
+        };
+        let json = serde_json::to_vec_pretty(&info).expect("plain values become JSON");
+        files::write(&dir.join(IMAGE_INFO), &json)?;
+        // The image has all of it; what made it would only fill the disk.
+        files::remove_dir(&root)?;
+        let dir = place.finish()?;
+        stage.end();
+        result(dir)
+    }
+
+    /// Makes the baseline's tree in `root`.
+    fn tree(&self, dir: &Path, root: &Path) -> Result<(), BuildError> {
+        let baseline = &self.recipe.main.baseline;
+        let packages: Vec<&Package> = self.lock.packages(Set::Baseline).collect();
+        let bytes = packages.iter().map(|package| package.bytes).sum::<u64>();
+        space::check(self.cache.dir(), "the baseline's tree", bytes * TREE_TIMES)?;
+        let stage = self
+            .progress
+            .stage("tree", "install the baseline", Amount::Unknown);
+        let with_files: Vec<(&Package, Deb)> = packages
+            .iter()
+            .map(|package| (*package, deb(package, &self.store)))
+            .collect();
+        let repository =
+            install::make_repository(&dir.join("archive"), &self.recipe.main.suite, &with_files)?;
+        let what = install::Install {
+            suite: &self.recipe.main.suite,
+            packages: &baseline.packages,
+            remove: &baseline.remove,
+            build_timestamp: self.build_timestamp,
+        };
+        install::install(root, &repository, &what)?;
+        files::remove_dir(&repository)?;
+        // Nothing left to remove is no news here: dpkg has not unpacked most of it.
+        prune::prune(root, &baseline.remove)?;
+        self.kernel.copy_all(root)?;
+        let modules = root.join("usr/lib/modules").join(&self.kernel.release);
+        let idle = prune::prune(&modules, &baseline.remove_modules)?;
+        self.note_idle("recipe.toml", &idle);
+        modules::depmod(root, &self.kernel.release, &self.tools)?;
+        for folder in self.recipe.baseline_files() {
+            finish::lay_over(root, &folder)?;
+        }
+        install::make_first_boot_files(root)?;
+        finish::mark_up_to_date(root, self.build_timestamp)?;
+        stage.end();
+        Ok(())
+    }
+
+    fn note_idle(&self, file: &str, patterns: &[String]) {
+        for pattern in patterns {
+            let text = format!("{file}: nothing to remove at {pattern}; take the line out");
+            self.progress.note(&text);
+        }
+    }
+}
+
+/// A folder in the cache with the packages of `set` unpacked; with `tools`, a kernel whose modules are
+/// listed too.
+fn unpacked(
+    set: Set,
+    tools: Option<&Tree>,
+    key: &blake3::Hash,
+    lock: &Lock,
+    cache: &Cache,
+    store: &Store,
+    progress: &Progress,
+) -> Result<PathBuf, BuildError> {
+    let (kind, what) = match set {
+        Set::Kernel => ("kernel", "unpack the kernel"),
+        _ => ("tools", "unpack the tools"),
+    };
+    let place = cache.place(kind, key);
+    if let Some(dir) = place.found() {
+        return Ok(dir.to_owned());
+    }
+    let debs = debs(lock, set, store);
+    let bytes = debs.iter().map(|deb| deb.bytes).sum::<u64>();
+    space::check(cache.dir(), what, bytes * UNPACK_TIMES)?;
+    let stage = progress.stage(kind, what, Amount::Bytes(bytes));
+    let part = place.begin()?;
+    unpack::unpack(part, &debs, &[], &stage)?;
+    if let Some(tools) = tools {
+        Kernel::open(part)?.list_modules(tools)?;
+    }
+    let dir = place.finish()?.to_owned();
+    stage.end();
+    Ok(dir)
+}
+
+pub(crate) fn tools_key(lock: &Lock) -> blake3::Hash {
+    let mut key = Key::new("tools", 1);
+    key.value(&packages(lock, Set::Tools));
+    key.end()
+}
+
+fn kernel_key(lock: &Lock) -> blake3::Hash {
+    let mut key = Key::new("kernel", 2);
+    key.value(&packages(lock, Set::Kernel));
+    key.end()
+}
+
+/// Names and digests of one set: what decides what is made from it.
+fn packages(lock: &Lock, set: Set) -> Vec<(&str, &str)> {
+    let packages = lock.packages(set);
+    packages
+        .map(|package| (package.name.as_str(), package.sha256.as_str()))
+        .collect()
+}
+
+fn debs(lock: &Lock, set: Set, store: &Store) -> Vec<Deb> {
+    lock.packages(set)
+        .map(|package| deb(package, store))
+        .collect()
+}
+
+fn deb(package: &Package, store: &Store) -> Deb {
+    Deb {
+        name: package.name.clone(),
+        path: store.path(package),
+        bytes: package.bytes,
+    }
+}
