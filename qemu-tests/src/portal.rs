@@ -31,13 +31,8 @@ impl Portal {
         let form = child::output(portal.curl().arg(format!("{}/", portal.url)))?;
         let csrf = field(&form, "csrf").context("the sign-in page has no csrf field")?;
         let fields = [("user", user), ("password", password), ("csrf", &csrf)];
-        let form = child::output(portal.curl().arg(format!("{}/", portal.url)))?;
-        let csrf = field(&form, "csrf").context("the sign-in page has no csrf field")?;
         portal
-            .post(
-                "/sign-in",
-                &[("user", user), ("password", password), ("csrf", &csrf)],
-            )
+            .post("/sign-in", &fields)
             .with_context(|| format!("sign {user} in at the portal"))?;
         let page = portal.environment()?;
         if !page.contains("/next-site") {
