@@ -63,7 +63,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     write_with_mode(path, bytes, 0o644)
 }
 
-/// [`write`] with the permissions the file gets.
+/// [`write()`] with the permissions the file gets.
 ///
 /// # Errors
 /// [`FileError`]; `path` keeps what it had.

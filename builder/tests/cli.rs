@@ -7,6 +7,8 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
     path::Path,
     process::{Command, Output},
 };
@@ -37,7 +39,6 @@ fn recipe(dir: &Path, main: impl Fn(String) -> String) -> String {
         fs::create_dir_all(dir.join("common")).unwrap();
         fs::copy(from.join(file), dir.join("common").join(file)).unwrap();
     }
-    fs::create_dir_all(&recipe).unwrap();
     fs::write(recipe.join("recipe.toml"), main(text)).unwrap();
     recipe.display().to_string()
 }
@@ -91,4 +92,61 @@ fn a_second_key_is_not_made_over_the_first() {
     let output = builder(&["keygen", &key]);
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("lock out"), "{}", said(&output));
+}
+
+/// The recipe as it is, with its lock.
+fn locked_recipe(dir: &Path) -> String {
+    let made = recipe(dir, |text| text);
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../image-recipes/minimal/recipe.lock");
+    fs::copy(lock, dir.join("recipe/recipe.lock")).unwrap();
+    made
+}
+
+fn build_from_mirror(address: &str) -> Output {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = locked_recipe(dir.path());
+    let mirror = |archive| format!("--mirror={archive}={address}/{archive}");
+    build(
+        dir.path(),
+        &recipe,
+        &[&mirror("debian"), &mirror("debian-security")],
+    )
+}
+
+#[test]
+fn no_network_has_its_own_exit_code() {
+    // Nothing listens on the port of a listener that is closed.
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let output = build_from_mirror(&format!("http://{address}"));
+    assert_eq!(output.status.code(), Some(4));
+    assert!(
+        said(&output).contains("check the network"),
+        "{}",
+        said(&output)
+    );
+}
+
+#[test]
+fn all_packages_that_are_gone_are_named_and_have_their_own_exit_code() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let reader = BufReader::new(stream.try_clone().unwrap());
+            let _request = reader.lines().map_while(Result::ok).find(String::is_empty);
+            let answer =
+                b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            stream.write_all(answer).unwrap();
+        }
+    });
+    let output = build_from_mirror(&format!("http://{address}"));
+    assert_eq!(output.status.code(), Some(3));
+    let said = said(&output);
+    for expected in ["systemd ", "linux-image-", "--update-lock"] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
 }
