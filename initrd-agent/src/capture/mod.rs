@@ -1,6 +1,6 @@
 //! From a session's tree to sealed packs, a manifest and a signed record.
 //!
-//! Data walks: [`tree`] opens, `walk` looks at every entry, `read` reads what changed and cuts it
+//! Data walks: `tree` opens, `walk` looks at every entry, `read` reads what changed and cuts it
 //! into chunks, `store` fills frames and packs that go to the [`PackSink`] while reading goes on,
 //! `assemble` writes the manifest, and [`capture`] signs the record. Nothing is part of the user's
 //! snapshots before the caller advances the head to that record.
