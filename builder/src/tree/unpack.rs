@@ -67,7 +67,7 @@ fn unpack_only(root: &Path, deb: &Deb, only: &Only) -> Result<(), TreeError> {
     for path in &only.paths {
         let from = whole.path().join(path);
         let to = root.join(path);
-        if !from.is_symlink() && !from.exists() {
+        if !from.exists() {
             return Err(TreeError::NoSuchFile {
                 package: deb.name.clone(),
                 path: path.clone(),
