@@ -41,6 +41,19 @@ impl Accel {
         }
     }
 
+    /// Words for the kernel's command line.
+    ///
+    /// An emulated timer may miss the ticks the kernel counts when it tests its wiring, and the kernel
+    /// panics for it ("IO-APIC + timer doesn't work") when the host is busy. Under KVM the kernel
+    /// leaves that test out by itself. Source: Linux, `admin-guide/kernel-parameters.txt`.
+    #[must_use]
+    pub fn kernel_words(self) -> &'static str {
+        match self {
+            Self::Kvm => "console=ttyS0",
+            Self::Tcg => "console=ttyS0 no_timer_check",
+        }
+    }
+
     /// Whether deadlines have to be longer.
     #[must_use]
     pub fn emulated(self) -> bool {

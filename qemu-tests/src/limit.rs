@@ -42,10 +42,11 @@ pub fn first_process(
         .arg(release.kernel())
         .arg("-initrd")
         .arg(release.initrd())
-        .args([
-            "-append",
-            "console=ttyS0 panic=-1 rdinit=/usr/lib/furoshiki/furoshiki-agent",
-        ])
+        .arg("-append")
+        .arg(format!(
+            "{} panic=-1 rdinit=/usr/lib/furoshiki/furoshiki-agent",
+            accel.kernel_words()
+        ))
         .arg("-serial")
         .arg(format!("file:{}", log.display()))
         .stdout(Stdio::null());

@@ -276,8 +276,10 @@ fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) 
     match hardware.firmware {
         Firmware::Direct => {
             let cmdline = format!(
-                "{} {} console=ttyS0",
-                hardware.release.cmdline, hardware.extra_cmdline
+                "{} {} {}",
+                hardware.release.cmdline,
+                hardware.extra_cmdline,
+                hardware.accel.kernel_words()
             );
             command
                 .arg("-kernel")
@@ -288,7 +290,12 @@ fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) 
         }
         Firmware::Uefi => {
             // systemd-stub(7): the pinned command line stays, this is added to it.
-            let extra = format!("{} console=ttyS0", hardware.extra_cmdline).replace(',', ",,");
+            let extra = format!(
+                "{} {}",
+                hardware.extra_cmdline,
+                hardware.accel.kernel_words()
+            )
+            .replace(',', ",,");
             command
                 .arg("-drive")
                 .arg(format!(
