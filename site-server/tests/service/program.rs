@@ -296,8 +296,13 @@ fn a_full_disk_is_507_and_keeps_what_is_there() {
     )
     .unwrap();
     let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        // Root needs no user namespace of its own, and in a chroot may not have one.
+        command.arg("--map-root-user");
+    }
     command
-        .args(["--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .args(["--mount", "--propagation", "private"])
+        .args(["sh", "-c", script, "sh"])
         .arg(dir.path());
     let server = Server::start(dir.path(), {
         command.arg(env!("CARGO_BIN_EXE_furoshiki-site"));
