@@ -174,12 +174,13 @@ fn do_it(session: &Session, deed: &Deed) {
             Some(_) => _ = session.remove(path(*at)),
             None => {}
         },
-        // What a kernel refuses (a directory into itself, over a full one) is not done.
-        Deed::Rename { from, to } => drop(fs::rename(
+        // What a kernel refuses (a directory into itself, over a full one) is not done. Home is another
+        // mount for a user: no rename and no link leads out of it or into it.
+        Deed::Rename { from, to } if from % 2 == to % 2 => drop(fs::rename(
             session.path(path(*from)),
             session.path(path(*to)),
         )),
-        // Whiteouts share inodes in a real upper too. Home is another mount for a user.
+        // Whiteouts share inodes in a real upper too.
         Deed::Link { at, to }
             if free(*at) && at % 2 == to % 2 && there(*to).is_some_and(|seen| !seen.is_dir()) =>
         {
