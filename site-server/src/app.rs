@@ -18,6 +18,7 @@ use crate::{
     auth::{Challenges, PasswordError, Passwords},
     config::{ConfigError, Layout, SiteConfig},
     error::ApiError,
+    linger::linger,
     peers::Peers,
     portal, routes,
     store::{Store, StoreError, hash_token},
@@ -152,6 +153,7 @@ pub fn router(site: Arc<Site>) -> Router {
                 .with_status(axum::http::StatusCode::METHOD_NOT_ALLOWED)
         })
         .layer(middleware::from_fn(around))
+        .layer(middleware::from_fn(linger))
         .with_state(site)
 }
 

@@ -16,6 +16,7 @@ mod clock;
 pub mod config;
 pub mod error;
 pub mod init;
+mod linger;
 mod metrics;
 mod peers;
 mod portal;

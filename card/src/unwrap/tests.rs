@@ -126,7 +126,7 @@ fn a_slot_is_no_challenge() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
-    fn what_the_hpke_crate_seals_opens_here(number in 1_u8..=255, key: [u8; 32]) {
+    fn what_the_hpke_crate_seals_opens_here(number in 1_u8..=254, key: [u8; 32]) {
         let mut card = card(number);
         let slot = slot_for(&card, key);
         let opened = card.unwrap(&slot).unwrap();

@@ -121,15 +121,11 @@ impl<'a, 'f, 'k> FileReader<'a, 'f, 'k> {
         let size = statx.stx_size;
         let mut runs = Vec::new();
         let mut cutting = None;
-        // A file with as many blocks as its size needs has no holes to look for.
-        let sparse = statx.stx_blocks.saturating_mul(512) < size;
         let mut at = 0;
         while at < size {
-            let (start, end) = if sparse {
-                data(file, at, size)?
-            } else {
-                (at, size)
-            };
+            // Asked of every file: the count of blocks tells nothing, it holds those of attributes
+            // and of metadata and moves when delayed data is written.
+            let (start, end) = data(file, at, size)?;
             if start > at {
                 runs.push(Run::Hole(start - at));
             }
