@@ -146,6 +146,23 @@ fn everything_a_user_can_make_comes_back() {
     assert_eq!(site.record().seq, 1);
 }
 
+/// Modes that files and directories have while they are being written are modes of users too.
+#[test]
+fn every_mode_comes_back() {
+    let (site, session) = (Site::default(), Session::new());
+    for mode in [
+        0, 0o400, 0o600, 0o700, 0o755, 0o1777, 0o2750, 0o4711, 0o7777,
+    ] {
+        let (dir, file) = (format!("home/ada/d{mode:o}"), format!("home/ada/f{mode:o}"));
+        session.dir(&dir).file(&file, "tulip-4471");
+        session.mode(&dir, mode);
+        session.mode(&file, mode);
+    }
+    site.save(&session, None);
+    let (next, _) = site.restore();
+    assert_same(&next, &session);
+}
+
 #[test]
 fn a_site_sees_padded_objects_and_no_plain_text() {
     let (session, site) = (everything(), Site::default());

@@ -261,7 +261,11 @@ fn finish(file: &OwnedFd, entry: &Entry, opaque: bool) -> Result<(), Errno> {
         &meta.xattrs,
         opaque,
     )?;
-    if mode(meta) != UNFINISHED || is_root(&entry.path) {
+    let made_with = match entry.kind {
+        EntryKind::Directory { .. } => UNFINISHED_DIRECTORY,
+        _ => UNFINISHED,
+    };
+    if mode(meta) != made_with || is_root(&entry.path) {
         fchmod(file, mode(meta))?;
     }
     futimens(file, &times(meta))
