@@ -18,6 +18,8 @@ const REPORT_LINES: usize = 40;
 pub struct Console {
     line: UnixStream,
     log: PathBuf,
+    /// Lines up to the end of the last message that was read.
+    read_lines: usize,
 }
 
 impl Console {
@@ -35,6 +37,7 @@ impl Console {
         Ok(Self {
             line,
             log: log.to_path_buf(),
+            read_lines: 0,
         })
     }
 
@@ -64,13 +67,15 @@ impl Console {
     }
 
     /// Waits until the four lines of message `code` are on the console: behind an empty line what
-    /// failed, why (with the code in brackets), whether work is safe, and what to do.
+    /// failed, why (with the code in brackets), whether work is safe, and what to do. A message is
+    /// read once: the event of the next one may be here before its lines.
     ///
     /// # Errors
     /// They do not come, or there are not four of them.
-    pub fn four_lines(&self, code: &str, deadline: Deadline) -> Result<[String; 4]> {
+    pub fn four_lines(&mut self, code: &str, deadline: Deadline) -> Result<[String; 4]> {
         loop {
-            if let Some(lines) = four_lines(&self.text(), code) {
+            if let Some((lines, end)) = four_lines(&self.text(), self.read_lines, code) {
+                self.read_lines = end;
                 return Ok(lines);
             }
             if deadline.passed() {
@@ -99,28 +104,33 @@ impl Console {
     }
 }
 
-/// The last four lines behind an empty one with the code in the second.
-fn four_lines(text: &str, code: &str) -> Option<[String; 4]> {
-    let lines: Vec<String> = text.lines().map(plain).collect();
+/// The first four lines from line `from` on, behind an empty one, with the code in the second; and the line
+/// behind them. Only whole lines count.
+fn four_lines(text: &str, from: usize, code: &str) -> Option<([String; 4], usize)> {
+    let whole = text.rfind('\n').and_then(|end| text.get(..=end))?;
+    let lines: Vec<String> = whole.lines().map(plain).collect();
     let mark = format!("[{code}]");
-    let first = lines
+    let marked = lines
         .iter()
-        .rposition(|line| line.contains(&mark))?
-        .checked_sub(1)?;
+        .enumerate()
+        .skip(from)
+        .find(|(_, line)| line.contains(&mark));
+    let first = marked?.0.checked_sub(1)?;
     let before = first.checked_sub(1).and_then(|at| lines.get(at));
     if before.is_some_and(|line| !line.is_empty()) {
         return None;
     }
     // One stray empty line is forgiven: init writes to the same line when a unit ends.
-    let block: Vec<String> = lines
-        .get(first..)?
+    let (places, block): (Vec<usize>, Vec<String>) = lines
         .iter()
-        .take(5)
-        .filter(|line| !line.is_empty())
-        .take(4)
         .cloned()
-        .collect();
-    block.try_into().ok()
+        .enumerate()
+        .skip(first)
+        .take(5)
+        .filter(|(_, line)| !line.is_empty())
+        .take(4)
+        .unzip();
+    Some((block.try_into().ok()?, places.last()? + 1))
 }
 
 /// A line without the terminal's colours and carriage returns.
@@ -149,10 +159,23 @@ mod tests {
     #[test]
     fn four_lines_are_told_from_three_and_from_five() {
         let whole = "Card PIN: \r\n\r\nWhat.\r\nWhy [SITE-DOWN]\r\n\u{1b}[1mSafe.\u{1b}[0m\r\nDo this.\r\n\r\n";
-        assert_eq!(four_lines(whole, "SITE-DOWN").unwrap()[2], "Safe.");
-        assert!(four_lines("What.\nWhy [SITE-DOWN]\nSafe.\n\nDo.\n", "SITE-DOWN").is_some());
-        assert!(four_lines("What.\nWhy [SITE-DOWN]\nSafe.\n\n\nDo.\n", "SITE-DOWN").is_none());
-        assert!(four_lines("\nMore.\nWhat.\nWhy [SITE-DOWN]\nSafe.\nDo.\n", "SITE-DOWN").is_none());
-        assert!(four_lines("nothing", "SITE-DOWN").is_none());
+        let read = |text: &str| four_lines(text, 0, "SITE-DOWN");
+        assert_eq!(read(whole).unwrap().0[2], "Safe.");
+        assert!(read("What.\nWhy [SITE-DOWN]\nSafe.\n\nDo.\n").is_some());
+        assert!(read("What.\nWhy [SITE-DOWN]\nSafe.\n\n\nDo.\n").is_none());
+        assert!(read("\nMore.\nWhat.\nWhy [SITE-DOWN]\nSafe.\nDo.\n").is_none());
+        assert!(read("What.\nWhy [SITE-DOWN]\nSafe.\nDo thi").is_none());
+        assert!(read("nothing").is_none());
+    }
+
+    #[test]
+    fn a_message_is_read_once() {
+        let twice =
+            "\nWhat.\nfirst [SITE-DOWN]\nSafe.\nDo.\n\nWhat.\nsecond [SITE-DOWN]\nSafe.\nDo.\n";
+        let (lines, end) = four_lines(twice, 0, "SITE-DOWN").unwrap();
+        assert_eq!(lines[1], "first [SITE-DOWN]");
+        let (lines, end) = four_lines(twice, end, "SITE-DOWN").unwrap();
+        assert_eq!(lines[1], "second [SITE-DOWN]");
+        assert!(four_lines(twice, end, "SITE-DOWN").is_none());
     }
 }
