@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -13,12 +14,15 @@ use crate::events::Event;
 use crate::machine::{Firmware, Hardware, Machine};
 use crate::release::Release;
 use crate::session::Session;
-use crate::wait::Deadline;
+use crate::wait::{self, Deadline};
 
 /// Size of the disk: the image is sparse, an untouched byte costs nothing.
 pub const DISK_BYTES: u64 = 3 << 30;
 /// Power on to the first prompt, with the baseline fetched from the site, on a real processor.
 const PROMPT_SECONDS: u64 = 45;
+/// How long a card stays out, as with a hand. One that is back before pcscd looked stays lost to it: at the
+/// end of a connection pcscd notes by itself that the card is gone, and its polling thread then sees no change.
+const OUT_AT_LEAST: Duration = Duration::from_secs(2);
 /// A prompt answered to the armed session, on a real processor.
 const READY_SECONDS: u64 = 60;
 
@@ -143,6 +147,7 @@ impl SharedPc {
             pc: self,
             machine,
             card: None,
+            card_may_return: None,
             emulated,
         })
     }
@@ -173,6 +178,8 @@ pub struct RunningPc<'pc> {
     pub(crate) pc: &'pc mut SharedPc,
     pub(crate) machine: Machine,
     pub(crate) card: Option<InReader>,
+    /// A hand is not quicker than this.
+    card_may_return: Option<Deadline>,
     pub(crate) emulated: bool,
 }
 
@@ -182,14 +189,21 @@ impl<'pc> RunningPc<'pc> {
     /// # Errors
     /// The card does not reach the reader.
     pub fn insert(&mut self, card: &TestCard) -> Result<()> {
-        self.card = None;
+        self.remove_card();
+        if let Some(moment) = self.card_may_return.take() {
+            while !moment.passed() {
+                wait::pause(moment)?;
+            }
+        }
         self.card = Some(card.insert(self.machine.card_port)?);
         Ok(())
     }
 
     /// Takes the card out.
     pub fn remove_card(&mut self) {
-        self.card = None;
+        if self.card.take().is_some() {
+            self.card_may_return = Some(Deadline::after(OUT_AT_LEAST));
+        }
     }
 
     /// Types a line at the PC.
