@@ -13,6 +13,7 @@ mod setup;
 mod suites;
 mod tally;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -62,8 +63,13 @@ enum Command {
         /// File below qemu-tests/tests/, without `.rs`.
         name: Option<String>,
     },
-    /// Measure a room.
-    Bench(bench::Arguments),
+    /// Measure a room: `bench ROOM [--scale N] [--seed N] [--runs N] [--json FILE]`, see `bench --help`.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Room and options of `furoshiki-bench`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Throw random bytes at every parser for a while.
     Fuzz {
         /// Cases for each property.
@@ -97,7 +103,7 @@ fn run(command: Command) -> Result<()> {
             image::release(&recipe).map(|folder: PathBuf| println!("{}", folder.display()))
         }
         Command::Vm { name } => suites::vm(name.as_deref()),
-        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Bench { arguments } => bench::run(&arguments),
         Command::Fuzz { cases } => suites::fuzz(cases),
         Command::Bless => bless::run(),
     }

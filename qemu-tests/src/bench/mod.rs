@@ -1,0 +1,101 @@
+//! Measurements of a room: figures of ours beside figures of somebody else, taken in the same run.
+//!
+//! A new figure is one call of [`Figures::measured`] or [`Figures::compared`] in the function of its room; a new
+//! room is a variant of [`Room`] and a function.
+
+pub mod boot;
+pub mod dracut;
+pub mod figures;
+pub mod session;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::accel::Accel;
+use crate::place;
+use crate::release::Release;
+
+pub use self::figures::{Figures, Unit};
+
+/// What to measure, and how often.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The room.
+    #[arg(value_enum, default_value = "boot")]
+    pub room: Room,
+    /// Size of the user's tree; 1.0 is about 1 GB.
+    #[arg(long, default_value_t = 0.01)]
+    pub scale: f64,
+    /// Seed of the user's tree.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How often; figures are medians. 0 counts as 1.
+    #[arg(long, default_value_t = 3)]
+    pub runs: u32,
+    /// Write the JSON lines there too.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Room {
+    /// Kernel start to the card prompt, beside the same kernel with a distribution's initrd.
+    Boot,
+    /// Every stage from power-on to a session and to off again.
+    Session,
+}
+
+/// What every room gets.
+#[derive(Debug)]
+pub struct Bench {
+    /// The release that is measured.
+    pub release: Release,
+    /// How guests run.
+    pub accel: Accel,
+    /// Folder for evidence.
+    pub folder: PathBuf,
+    /// Size of the user's tree.
+    pub scale: f64,
+    /// Seed of the user's tree.
+    pub seed: u64,
+    /// How often, at least once.
+    pub runs: u32,
+}
+
+/// Measures a room; prints the table, then the JSON lines.
+///
+/// # Errors
+/// The release is not built, a step of the measurement failed, or the JSON file cannot be written.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let release = Release::built("minimal")?;
+    let accel = Accel::probe(&release)?;
+    let room = arguments
+        .room
+        .to_possible_value()
+        .context("a room without name")?;
+    let name = room.get_name();
+    let bench = Bench {
+        accel,
+        folder: place::evidence(&format!("bench-{name}"))?,
+        release,
+        scale: arguments.scale,
+        seed: arguments.seed,
+        runs: arguments.runs.max(1),
+    };
+    let mut figures = Figures::new(name, accel);
+    match arguments.room {
+        Room::Boot => boot::measure(&bench, &mut figures)?,
+        Room::Session => session::measure(&bench, &mut figures)?,
+    }
+    let lines = figures.json_lines();
+    println!("{}", figures.table());
+    print!("{lines}");
+    if let Some(path) = &arguments.json {
+        fs::write(path, &lines).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
