@@ -7,7 +7,7 @@
 //! | `furoshiki.pc=NAME` | name of this PC in records; default: from its network card |
 //! | `furoshiki.save-minutes=N` | minutes between two saves, 1 to 1440; default 10 |
 //! | `furoshiki.language=en\|ja` | language of the screen; default `en` (the bare Linux console has no kanji) |
-//! | `furoshiki.disk=/dev/NAME` | look at no other disk |
+//! | `furoshiki.disk=/dev/NAME` | look at no other disk; a link such as `/dev/disk/by-id/…` stays the same when disks change places |
 
 use std::path::PathBuf;
 

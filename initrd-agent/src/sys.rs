@@ -17,6 +17,19 @@ const BLKZEROOUT: Opcode = opcode::none(0x12, 127);
 /// `BLKGETSIZE64`: size of the device in bytes.
 const BLKGETSIZE64: Opcode = opcode::read::<usize>(0x12, 114);
 
+/// `BLKSSZGET`: length of a logical sector in bytes.
+const BLKSSZGET: Opcode = opcode::none(0x12, 104);
+
+/// Length of a logical sector of a block device in bytes.
+///
+/// # Errors
+/// The kernel's answer; `ENOTTY` when it is no block device.
+pub fn sector_bytes(device: impl AsFd) -> io::Result<u64> {
+    // SAFETY: BLKSSZGET writes one int to the address given, which `Getter` provides.
+    let bytes = unsafe { ioctl(device, Getter::<BLKSSZGET, libc::c_int>::new()) }?;
+    u64::try_from(bytes).map_err(io::Error::other)
+}
+
 /// Size of a block device in bytes.
 ///
 /// # Errors

@@ -16,8 +16,8 @@ use walkdir::WalkDir;
 
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 4 << 20;
-/// Sector of a partition table.
-const SECTOR_BYTES: u64 = 512;
+/// Sectors of partition tables.
+const SECTOR_BYTES: [usize; 2] = [512, 4096];
 
 /// Something to search for, in every form it might be written in.
 #[derive(Debug, Clone)]
@@ -190,16 +190,19 @@ pub type Partition = (String, u64, u64);
 /// There is no GPT.
 pub fn partitions(path: &Path) -> Result<Vec<Partition>> {
     let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-    let mut head = vec![0; 34 * 512];
+    let mut head = vec![0; 6 * 4096];
     match file.read_exact(&mut head) {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
             bail!("{} is too short for a GPT", path.display())
         }
         other => other.with_context(|| format!("read {}", path.display()))?,
     }
-    if head.get(512..520) != Some(b"EFI PART".as_slice()) {
-        bail!("{} has no GPT", path.display());
-    }
+    // The header is the second sector, the entries begin in the third; 128 of 128 bytes.
+    let sector = SECTOR_BYTES
+        .into_iter()
+        .find(|at| head.get(*at..at + 8) == Some(b"EFI PART".as_slice()))
+        .with_context(|| format!("{} has no GPT", path.display()))?;
+    let sector_bytes = u64::try_from(sector).context("a sector fits 64 bits")?;
     let number = |bytes: &[u8], at: usize| {
         bytes
             .get(at..at + 8)
@@ -207,7 +210,7 @@ pub fn partitions(path: &Path) -> Result<Vec<Partition>> {
             .map_or(0, u64::from_le_bytes)
     };
     Ok(head
-        .get(1024..)
+        .get(2 * sector..2 * sector + 128 * 128)
         .unwrap_or_default()
         .chunks_exact(128)
         .filter(|entry| entry.iter().take(16).any(|b| *b != 0))
@@ -225,8 +228,8 @@ pub fn partitions(path: &Path) -> Result<Vec<Partition>> {
             let last = number(entry, 40);
             (
                 String::from_utf16_lossy(&name),
-                first * SECTOR_BYTES,
-                (last + 1).saturating_sub(first) * SECTOR_BYTES,
+                first * sector_bytes,
+                (last + 1).saturating_sub(first) * sector_bytes,
             )
         })
         .collect())

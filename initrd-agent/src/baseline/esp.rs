@@ -7,6 +7,7 @@ use std::{
 };
 
 use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions, format_volume};
+use gpt::disk::LogicalBlockSize;
 
 const FOLDER: &str = "furoshiki";
 const MANIFEST: &str = "furoshiki/manifest.json";
@@ -74,10 +75,15 @@ pub(super) fn write(esp: &Path, manifest: &[u8], signature: &[u8; 64]) -> io::Re
 }
 
 fn format(mut file: &File) -> io::Result<()> {
-    let options = FormatVolumeOptions::new()
-        .fat_type(FatType::Fat32)
-        .volume_label(*b"FUROSHIKI  ");
-    let sectors = crate::disk::length_bytes(file)? / 512;
+    let sector = crate::disk::sector(file)?;
+    let mut options = FormatVolumeOptions::new().volume_label(*b"FUROSHIKI  ");
+    if sector == LogicalBlockSize::Lb512 {
+        options = options.fat_type(FatType::Fat32);
+    } else {
+        // FAT32 wants 65 525 clusters, and a cluster is a sector at least: fatfs chooses by the length.
+        options = options.bytes_per_sector(4096);
+    }
+    let sectors = crate::disk::length_bytes(file)? / sector.as_u64();
     let sectors = u32::try_from(sectors).map_err(io::Error::other)?;
     file.rewind()?;
     format_volume(file, options.total_sectors(sectors))

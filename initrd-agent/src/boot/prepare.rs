@@ -1,6 +1,7 @@
 //! Disk → wiped and restored, on a thread of its own.
 
 use std::{
+    fs,
     path::PathBuf,
     process::exit,
     sync::mpsc::Sender,
@@ -50,7 +51,12 @@ pub(super) fn choose_disk(
         let image_bytes = manifest
             .as_ref()
             .map_or(0, |m: &SignedManifest| m.manifest().image.bytes);
-        match disk::choose(&disk::look()?, image_bytes, options.disk.as_deref()) {
+        // A link of udev, for instance below /dev/disk/by-id, may come later than the disk.
+        let only = options
+            .disk
+            .as_ref()
+            .map(|disk| fs::canonicalize(disk).unwrap_or_else(|_| disk.clone()));
+        match disk::choose(&disk::look()?, image_bytes, only.as_deref()) {
             Choice::Reuse(path, layout) => {
                 return Ok((
                     Disk::claim(&path)?,
@@ -98,7 +104,8 @@ pub(super) fn choose_disk(
                 let reasons = if reasons.is_empty() {
                     "this PC shows none".into()
                 } else {
-                    reasons.join("; ")
+                    let why: Vec<_> = reasons.into_iter().map(|refused| refused.why).collect();
+                    why.join("; ")
                 };
                 return Err(BootError::NoDisk(reasons));
             }

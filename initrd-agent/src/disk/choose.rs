@@ -13,6 +13,8 @@ pub enum Content {
     Ours(Layout),
     /// Something else: nobody but a person may decide that it goes.
     Foreign,
+    /// It does not read, for this reason.
+    Unreadable(String),
 }
 
 /// A disk as it was seen.
@@ -24,6 +26,8 @@ pub struct Probe {
     pub bytes: u64,
     /// A stick, a card: never taken.
     pub removable: bool,
+    /// Plugged in from outside: taken only when the command line names it.
+    pub on_usb: bool,
     /// Write-protected: never taken.
     pub read_only: bool,
     /// Mounted, or part of something.
@@ -42,10 +46,20 @@ pub enum Choice {
     /// Foreign data: a person must type ERASE first.
     Ask(PathBuf, Layout),
     /// Nothing to take, with the reason for each disk seen.
-    Nothing(Vec<String>),
+    Nothing(Vec<Refused>),
 }
 
-/// Chooses: ours, else blank, else foreign; in each class the first by name.
+/// A disk that is not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Device node and reason.
+    pub why: String,
+    /// Whether it is part of the PC, not a stick or card that somebody put in.
+    pub built_in: bool,
+}
+
+/// Chooses: ours, else blank, else foreign; in each class the first by name. Of two disks that are both ours the
+/// other stays as it is: what its outbox holds leaves when the PC is started with that one.
 ///
 /// `only` leaves out every other disk. `image_bytes` is the length of the baseline with its tree; a layout of
 /// ours that is too small for it counts as foreign, because re-making it loses what its outbox holds.
@@ -62,7 +76,10 @@ pub fn choose(probes: &[Probe], image_bytes: u64, only: Option<&Path>) -> Choice
                     best = Some((rank, choice));
                 }
             }
-            Err(reason) => refused.push(format!("{}: {reason}", probe.path.display())),
+            Err(reason) => refused.push(Refused {
+                why: format!("{}: {reason}", probe.path.display()),
+                built_in: !probe.removable && !probe.on_usb,
+            }),
         }
     }
     best.map_or(Choice::Nothing(refused), |(_, choice)| choice)
@@ -74,6 +91,12 @@ fn consider(probe: &Probe, image_bytes: u64, only: Option<&Path>) -> Result<(u8,
     }
     if probe.removable {
         return Err("removable".into());
+    }
+    if probe.on_usb && only.is_none() {
+        return Err("on USB, and the command line does not name it".into());
+    }
+    if let Content::Unreadable(why) = &probe.content {
+        return Err(format!("does not read: {why}"));
     }
     if probe.read_only {
         return Err("read-only".into());
@@ -88,7 +111,10 @@ fn consider(probe: &Probe, image_bytes: u64, only: Option<&Path>) -> Result<(u8,
             Ok((0, Choice::Reuse(path, layout.clone())))
         }
         Content::Blank => Ok((1, Choice::Take(path, plan()?))),
-        Content::Ours(_) | Content::Foreign => Ok((2, Choice::Ask(path, plan()?))),
+        // Unreadable ones went above.
+        Content::Ours(_) | Content::Foreign | Content::Unreadable(_) => {
+            Ok((2, Choice::Ask(path, plan()?)))
+        }
     }
 }
 
@@ -104,6 +130,7 @@ mod tests {
             path,
             bytes,
             removable: false,
+            on_usb: false,
             read_only: false,
             in_use: false,
             content,
@@ -115,7 +142,10 @@ mod tests {
             Choice::Reuse(path, _) => format!("reuse {}", path.display()),
             Choice::Take(path, _) => format!("take {}", path.display()),
             Choice::Ask(path, _) => format!("ask {}", path.display()),
-            Choice::Nothing(reasons) => reasons.join("; "),
+            Choice::Nothing(refused) => {
+                let why: Vec<_> = refused.iter().map(|r| r.why.as_str()).collect();
+                why.join("; ")
+            }
         }
     }
 
@@ -161,6 +191,25 @@ mod tests {
                 "/dev/sda: in use",
             ),
             (
+                vec![Probe {
+                    on_usb: true,
+                    ..probe("sdb", big, ours())
+                }],
+                "/dev/sdb: on USB, and the command line does not name it",
+            ),
+            (
+                vec![probe(
+                    "sda",
+                    big,
+                    Content::Unreadable("Input/output error".into()),
+                )],
+                "/dev/sda: does not read: Input/output error",
+            ),
+            (
+                vec![probe("vdb", big, ours()), probe("vda", big, ours())],
+                "reuse /dev/vda",
+            ),
+            (
                 vec![probe("vda", 64 << 20, Content::Blank)],
                 "/dev/vda: the disk has 64 MiB, at least 1988 MiB are needed",
             ),
@@ -173,5 +222,11 @@ mod tests {
             named(&choose(&two, IMAGE, Some(Path::new("/dev/vdb")))),
             "take /dev/vdb"
         );
+        let usb = Probe {
+            on_usb: true,
+            ..blank("sdb")
+        };
+        let only = Some(Path::new("/dev/sdb"));
+        assert_eq!(named(&choose(&[usb], IMAGE, only)), "take /dev/sdb");
     }
 }

@@ -6,15 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use gpt::partition::Partition;
+use gpt::{disk::LogicalBlockSize, partition::Partition};
 
-/// Bytes in a sector; the agent takes disks with 512-byte logical sectors only.
-pub const SECTOR_BYTES: u64 = 512;
-/// Partitions begin at multiples of this, in sectors: 1 MiB.
-const ALIGN: u64 = (1 << 20) / SECTOR_BYTES;
-/// What the partition table needs at the end of the disk, in sectors (33 rounded up to 1 MiB).
-const TAIL: u64 = ALIGN;
 const MIB: u64 = 1 << 20;
+/// Partitions begin at multiples of this, in bytes.
+const ALIGN: u64 = MIB;
+/// What the partition table needs at the end of the disk, in bytes (33 sectors of 512 or 5 of 4096, rounded up).
+const TAIL: u64 = ALIGN;
 const ESP_BYTES: u64 = 256 * MIB;
 const OUTBOX_MIN_BYTES: u64 = 256 * MIB;
 const OUTBOX_MAX_BYTES: u64 = 8192 * MIB;
@@ -71,21 +69,13 @@ impl Part {
     }
 }
 
-/// A run of sectors.
+/// A run of bytes on a disk, whole sectors of either size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// First sector.
-    pub first_lba: u64,
-    /// Number of sectors.
-    pub sectors: u64,
-}
-
-impl Span {
+    /// First byte.
+    pub start: u64,
     /// Length in bytes.
-    #[must_use]
-    pub const fn bytes(self) -> u64 {
-        self.sectors * SECTOR_BYTES
-    }
+    pub bytes: u64,
 }
 
 /// Where the four partitions are.
@@ -116,7 +106,7 @@ impl Layout {
         let baseline_bytes = round_up(image_bytes.saturating_add(image_bytes / 2).max(64 * MIB));
         let fixed = ESP_BYTES
             .saturating_add(baseline_bytes)
-            .saturating_add((ALIGN + TAIL) * SECTOR_BYTES);
+            .saturating_add(ALIGN + TAIL);
         let need_bytes = fixed
             .saturating_add(OUTBOX_MIN_BYTES)
             .saturating_add(SESSION_MIN_BYTES);
@@ -129,21 +119,18 @@ impl Layout {
         let free = disk_bytes - fixed;
         let outbox = (free / 8 / MIB * MIB).clamp(OUTBOX_MIN_BYTES, OUTBOX_MAX_BYTES);
         let session = (free - outbox) / MIB * MIB;
-        let mut first_lba = ALIGN;
+        let mut start = ALIGN;
         let spans = [ESP_BYTES, baseline_bytes, outbox, session].map(|bytes| {
-            let span = Span {
-                first_lba,
-                sectors: bytes / SECTOR_BYTES,
-            };
-            first_lba += span.sectors;
+            let span = Span { start, bytes };
+            start += bytes;
             span
         });
         Ok(Self { spans })
     }
 
-    /// Recognises our own partition table: numbers, types and names all fit.
+    /// Recognises our own partition table: numbers, types and names all fit. `sector` is the unit of the table.
     #[must_use]
-    pub fn of_table(table: &BTreeMap<u32, Partition>) -> Option<Self> {
+    pub fn of_table(table: &BTreeMap<u32, Partition>, sector: LogicalBlockSize) -> Option<Self> {
         let span = |part: Part| {
             let entry = table.get(&part.number())?;
             let ours = entry.name == part.label()
@@ -156,10 +143,11 @@ impl Layout {
                 .last_lba
                 .checked_sub(entry.first_lba)?
                 .checked_add(1)?;
-            ours.then_some(Span {
-                first_lba: entry.first_lba,
-                sectors,
-            })
+            let span = Span {
+                start: entry.first_lba.checked_mul(sector.as_u64())?,
+                bytes: sectors.checked_mul(sector.as_u64())?,
+            };
+            ours.then_some(span)
         };
         let used = table.values().filter(|entry| entry.is_used()).count();
         let spans = [
@@ -186,7 +174,7 @@ impl Layout {
     /// Whether a baseline of this length fits.
     #[must_use]
     pub const fn holds(&self, image_bytes: u64) -> bool {
-        self.span(Part::Baseline).bytes() >= image_bytes
+        self.span(Part::Baseline).bytes >= image_bytes
     }
 }
 
@@ -207,15 +195,15 @@ mod tests {
             let mut next = ALIGN;
             for part in Part::ALL {
                 let span = layout.span(part);
-                prop_assert_eq!(span.first_lba, next);
-                prop_assert_eq!(span.first_lba % ALIGN, 0);
-                prop_assert_eq!(span.sectors % ALIGN, 0);
-                prop_assert!(span.sectors > 0);
-                next += span.sectors;
+                prop_assert_eq!(span.start, next);
+                prop_assert_eq!(span.start % ALIGN, 0);
+                prop_assert_eq!(span.bytes % ALIGN, 0);
+                prop_assert!(span.bytes > 0);
+                next += span.bytes;
             }
-            prop_assert!((next + 33) * SECTOR_BYTES <= disk);
+            prop_assert!(next + 33 * 512 <= disk && next + 5 * 4096 <= disk);
             prop_assert!(layout.holds(image));
-            prop_assert!(layout.span(Part::Session).bytes() >= SESSION_MIN_BYTES);
+            prop_assert!(layout.span(Part::Session).bytes >= SESSION_MIN_BYTES);
         }
     }
 

@@ -15,11 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use gpt::disk::LogicalBlockSize;
 use rustix::fs::{FlockOperation, OFlags, flock};
 
 pub use self::{
     choose::{Choice, Content, Probe, choose},
-    layout::{Layout, LayoutError, Part, SECTOR_BYTES, Span},
+    layout::{Layout, LayoutError, Part, Span},
     probe::{ProbeError, look},
 };
 use crate::{clock, sys};
@@ -186,6 +187,18 @@ impl<Step> Disk<Step> {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Logical sectors of an open disk, partition or (in tests) file, which counts as one of 512 bytes.
+///
+/// # Errors
+/// Sectors of another length than 512 or 4096 bytes: UEFI firmware boots from no such disk.
+pub fn sector(file: &File) -> io::Result<LogicalBlockSize> {
+    match sys::sector_bytes(file) {
+        Ok(bytes) => bytes.try_into(),
+        Err(_) if file.metadata()?.is_file() => Ok(LogicalBlockSize::Lb512),
+        Err(error) => Err(error),
     }
 }
 

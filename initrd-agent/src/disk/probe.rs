@@ -1,15 +1,16 @@
 //! What disks there are and what they carry. Reads only.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use gpt::GptConfig;
+use gpt::{GptConfig, disk::LogicalBlockSize};
+use rustix::{fs::OFlags, io::Errno};
 
-use super::{Content, Layout, Probe, SECTOR_BYTES, length_bytes};
+use super::{Content, Layout, Probe, length_bytes, sector};
 
 const MIB: u64 = 1 << 20;
 /// Device names that are no disks of a PC: loops, memory, optical drives, floppies, mappings.
@@ -20,7 +21,7 @@ const NO_DISKS: [&str; 8] = ["loop", "ram", "zram", "sr", "fd", "dm-", "md", "nb
 #[error("list disks in /sys/block")]
 pub struct ProbeError(#[source] io::Error);
 
-/// Looks at every disk of the PC. A disk that cannot be read is left out and logged.
+/// Looks at every disk of the PC. One that does not read is there too, with the reason.
 ///
 /// # Errors
 /// [`ProbeError`].
@@ -32,37 +33,62 @@ pub fn look() -> Result<Vec<Probe>, ProbeError> {
             .file_name()
             .to_string_lossy()
             .into_owned();
-        if NO_DISKS.iter().any(|prefix| name.starts_with(prefix)) {
-            continue;
-        }
-        match one(&name) {
-            Ok(probe) => probes.push(probe),
-            Err(error) => tracing::warn!(name, %error, "disk does not read; it is left out"),
+        if is_disk(&name) {
+            probes.push(one(&name));
         }
     }
     Ok(probes)
 }
 
-fn one(name: &str) -> io::Result<Probe> {
+/// Whether a name in `/sys/block` is that of a disk. Boot areas and the replay-protected area of an eMMC are not:
+/// firmware lives there.
+///
+/// Source: Linux, Documentation/driver-api/mmc/mmc-dev-parts.rst.
+fn is_disk(name: &str) -> bool {
+    let emmc_area = name.strip_prefix("mmcblk").is_some_and(|rest| {
+        let area = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        ["boot", "rpmb", "gp"].iter().any(|a| area.starts_with(a))
+    });
+    !emmc_area && !NO_DISKS.iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn one(name: &str) -> Probe {
     let sys = Path::new("/sys/block").join(name);
     let path = Path::new("/dev").join(name);
-    let number = |file: &str| {
+    let text = |file: &str| {
         fs::read_to_string(sys.join(file))
-            .ok()
-            .and_then(|text| text.trim().parse::<u64>().ok())
+            .map(|text| text.trim().to_owned())
+            .unwrap_or_default()
     };
-    let disk = File::open(&path)?;
-    let bytes = length_bytes(&disk)?;
-    let odd_sectors = number("queue/logical_block_size").is_some_and(|n| n != SECTOR_BYTES);
-    Ok(Probe {
-        removable: number("removable") == Some(1),
-        // A disk with larger sectors would need another table; it is left alone rather than half understood.
-        read_only: number("ro") == Some(1) || odd_sectors,
-        in_use: has_holders(&sys),
-        content: content(disk, bytes)?,
+    let on_usb = fs::canonicalize(&sys).is_ok_and(|real| {
+        real.iter()
+            .any(|part| part.to_string_lossy().starts_with("usb"))
+    });
+    let seen = || -> io::Result<(u64, Content)> {
+        let disk = File::open(&path)?;
+        let bytes = length_bytes(&disk)?;
+        let sector = sector(&disk)?;
+        Ok((bytes, content(disk, bytes, sector)?))
+    };
+    let (bytes, content) =
+        seen().unwrap_or_else(|error| (0, Content::Unreadable(error.to_string())));
+    Probe {
+        // A memory card in a reader of the PC says so by its type only.
+        removable: text("removable") == "1" || text("device/type") == "SD",
+        on_usb,
+        read_only: text("ro") == "1",
+        in_use: has_holders(&sys) || is_claimed(&path),
+        content,
         path,
         bytes,
-    })
+    }
+}
+
+/// Whether the disk or a partition of it is mounted or claimed by another process.
+fn is_claimed(path: &Path) -> bool {
+    let excl = OFlags::EXCL.bits().cast_signed();
+    let opened = OpenOptions::new().read(true).custom_flags(excl).open(path);
+    opened.is_err_and(|e| e.raw_os_error() == Some(Errno::BUSY.raw_os_error()))
 }
 
 /// Whether anything is stacked on the disk or on one of its partitions.
@@ -79,7 +105,7 @@ fn has_holders(sys: &Path) -> bool {
 }
 
 /// What a disk or (in tests) a file of this length carries.
-pub(super) fn content(disk: File, bytes: u64) -> io::Result<Content> {
+pub(super) fn content(disk: File, bytes: u64, sector: LogicalBlockSize) -> io::Result<Content> {
     if bytes < 4 * MIB || is_blank(&disk, bytes)? {
         return Ok(if bytes < 4 * MIB {
             Content::Foreign
@@ -87,9 +113,13 @@ pub(super) fn content(disk: File, bytes: u64) -> io::Result<Content> {
             Content::Blank
         });
     }
-    let table = GptConfig::new().writable(false).open_from_device(disk).ok();
+    let table = GptConfig::new()
+        .writable(false)
+        .logical_block_size(sector)
+        .open_from_device(disk)
+        .ok();
     Ok(table
-        .and_then(|gpt| Layout::of_table(gpt.partitions()))
+        .and_then(|gpt| Layout::of_table(gpt.partitions(), sector))
         .map_or(Content::Foreign, Content::Ours))
 }
 
@@ -162,7 +192,28 @@ mod tests {
             } else {
                 Content::Foreign
             };
-            assert_eq!(content(file, bytes).unwrap(), want, "{place:?}");
+            assert_eq!(
+                content(file, bytes, LogicalBlockSize::Lb512).unwrap(),
+                want,
+                "{place:?}"
+            );
         }
+    }
+
+    #[test]
+    fn firmware_areas_of_an_emmc_are_no_disks() {
+        let disks = ["sda", "nvme0n1", "vda", "mmcblk0", "mmcblk10", "xvda"];
+        let others = [
+            "mmcblk0boot0",
+            "mmcblk0boot1",
+            "mmcblk0rpmb",
+            "mmcblk1gp0",
+            "loop0",
+            "sr0",
+            "zram0",
+            "dm-0",
+        ];
+        assert!(disks.iter().all(|name| is_disk(name)));
+        assert!(!others.iter().any(|name| is_disk(name)));
     }
 }

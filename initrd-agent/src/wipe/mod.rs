@@ -16,7 +16,7 @@ pub use self::{
     erase::{Erased, Method, erase},
     volume::{SessionVolume, VolumeError, make_ext4},
 };
-use crate::disk::{Claimed, Disk, DiskError, Layout, Part, SECTOR_BYTES, Wiped};
+use crate::disk::{Claimed, Disk, DiskError, Layout, Part, Wiped};
 
 /// What stands on the disk before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,13 +89,8 @@ impl Disk<Claimed> {
         let erased = match before {
             Before::Blank => None,
             Before::Ours => Some(
-                erase(
-                    self.file(),
-                    session.first_lba * SECTOR_BYTES,
-                    session.bytes(),
-                    erase::AT_BOOT,
-                )
-                .map_err(io("wipe the session partition"))?,
+                erase(self.file(), session.start, session.bytes, erase::AT_BOOT)
+                    .map_err(io("wipe the session partition"))?,
             ),
             Before::GivenUp => {
                 let bytes =
@@ -105,7 +100,9 @@ impl Disk<Claimed> {
         };
         let new_table = before != Before::Ours;
         if new_table {
-            table::write(self.file(), &layout).map_err(|source| WipeError::Table {
+            let sector =
+                crate::disk::sector(self.file()).map_err(io("read the length of a sector"))?;
+            table::write(self.file(), &layout, sector).map_err(|source| WipeError::Table {
                 disk: disk.clone(),
                 source,
             })?;

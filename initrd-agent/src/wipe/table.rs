@@ -8,19 +8,25 @@ use std::{
 
 use gpt::{
     GptConfig, GptError,
+    disk::LogicalBlockSize,
     mbr::ProtectiveMBR,
     partition_types::{OperatingSystem, Type},
 };
 
 use crate::{
     clock,
-    disk::{Layout, Part, SECTOR_BYTES, length_bytes},
+    disk::{Layout, Part, length_bytes},
     sys,
 };
 
-/// Writes a fresh table with the partitions of `layout` and a protective MBR. Old content stays between them.
-pub(super) fn write(disk: &File, layout: &Layout) -> Result<(), GptError> {
-    let sectors = length_bytes(disk)? / SECTOR_BYTES;
+/// Writes a fresh table in units of `sector` with the partitions of `layout` and a protective MBR. Old content
+/// stays between them.
+pub(super) fn write(
+    disk: &File,
+    layout: &Layout,
+    sector: LogicalBlockSize,
+) -> Result<(), GptError> {
+    let sectors = length_bytes(disk)? / sector.as_u64();
     let mut device = disk;
     // The MBR counts in 32 bits; a larger disk shows the largest number (UEFI 2.10 §5.2.3).
     let covered = u32::try_from(sectors.saturating_sub(1)).unwrap_or(u32::MAX);
@@ -29,6 +35,7 @@ pub(super) fn write(disk: &File, layout: &Layout) -> Result<(), GptError> {
         .map_err(io::Error::other)?;
     let mut gpt = GptConfig::new()
         .writable(true)
+        .logical_block_size(sector)
         .create_from_device(device, None)?;
     for part in Part::ALL {
         let span = layout.span(part);
@@ -40,8 +47,8 @@ pub(super) fn write(disk: &File, layout: &Layout) -> Result<(), GptError> {
         gpt.add_partition_at(
             part.label(),
             part.number(),
-            span.first_lba,
-            span.sectors,
+            span.start / sector.as_u64(),
+            span.bytes / sector.as_u64(),
             part_type,
             0,
         )?;
@@ -69,19 +76,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_written_is_recognised_as_ours() {
-        let disk = tempfile::tempfile().unwrap();
-        let bytes = 6 << 30;
-        disk.set_len(bytes).unwrap();
-        let layout = Layout::plan(bytes, 300 << 20).unwrap();
-        write(&disk, &layout).unwrap();
-        let gpt = GptConfig::new().open_from_device(disk).unwrap();
-        assert_eq!(Layout::of_table(gpt.partitions()), Some(layout));
-        let mut renamed = gpt.partitions().clone();
-        renamed.get_mut(&4).unwrap().name = "data".into();
-        assert_eq!(Layout::of_table(&renamed), None);
-        let mut fifth = gpt.partitions().clone();
-        fifth.insert(5, fifth[&4].clone());
-        assert_eq!(Layout::of_table(&fifth), None);
+    fn the_table_written_is_recognised_as_ours_in_its_own_sectors_only() {
+        let (small, large) = (LogicalBlockSize::Lb512, LogicalBlockSize::Lb4096);
+        for (sector, other) in [(small, large), (large, small)] {
+            let disk = tempfile::tempfile().unwrap();
+            let bytes = 6 << 30;
+            disk.set_len(bytes).unwrap();
+            let layout = Layout::plan(bytes, 300 << 20).unwrap();
+            write(&disk, &layout, sector).unwrap();
+            let open = |sector| {
+                GptConfig::new()
+                    .logical_block_size(sector)
+                    .open_from_device(disk.try_clone().unwrap())
+            };
+            assert!(open(other).is_err());
+            let gpt = open(sector).unwrap();
+            assert_eq!(Layout::of_table(gpt.partitions(), sector), Some(layout));
+            let mut renamed = gpt.partitions().clone();
+            renamed.get_mut(&4).unwrap().name = "data".into();
+            assert_eq!(Layout::of_table(&renamed, sector), None);
+            let mut fifth = gpt.partitions().clone();
+            fifth.insert(5, fifth[&4].clone());
+            assert_eq!(Layout::of_table(&fifth, sector), None);
+        }
     }
 }
