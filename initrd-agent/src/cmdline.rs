@@ -8,12 +8,13 @@
 //! | `furoshiki.save-minutes=N` | minutes between two saves, 1 to 1440; default 10 |
 //! | `furoshiki.language=en\|ja` | language of the screen; default `en` (the bare Linux console has no kanji) |
 //! | `furoshiki.disk=/dev/NAME` | look at no other disk; a link such as `/dev/disk/by-id/…` stays the same when disks change places |
+//! | `furoshiki.wipe=discard\|overwrite` | how old blocks go; `overwrite` writes over all of them, which takes as long as it takes; default `discard` |
 
 use std::path::PathBuf;
 
 use snapshot::id::{BaselineId, ParseIdError};
 
-use crate::screen::Language;
+use crate::{screen::Language, wipe::Policy};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Options {
     pub language: Language,
     /// The only disk to look at.
     pub disk: Option<PathBuf>,
+    /// How old blocks go.
+    pub wipe: Policy,
 }
 
 /// A command line the agent does not start with.
@@ -72,6 +75,7 @@ pub fn parse(text: &str) -> Result<Options, CmdlineError> {
         save_minutes: 10,
         language: Language::English,
         disk: None,
+        wipe: Policy::Discard,
     };
     for word in words(text) {
         let Some((key, value)) = word
@@ -115,6 +119,13 @@ pub fn parse(text: &str) -> Result<Options, CmdlineError> {
                     return Err(wrong("furoshiki.disk", value, "a path below /dev"));
                 }
                 options.disk = Some(value.into());
+            }
+            "wipe" => {
+                options.wipe = match value {
+                    "discard" => Policy::Discard,
+                    "overwrite" => Policy::Overwrite,
+                    _ => return Err(wrong("furoshiki.wipe", value, "discard or overwrite")),
+                }
             }
             // A newer builder may add words; an older agent goes on without them.
             _ => {}
@@ -197,7 +208,7 @@ mod tests {
         let line = format!(
             "console=ttyS0 quiet furoshiki.baseline={ID} furoshiki.site=https://10.0.2.2:8443/ \
              furoshiki.site=\"https://two.example\" furoshiki.pc=pc-1 furoshiki.save-minutes=3 \
-             furoshiki.language=ja furoshiki.disk=/dev/vda furoshiki.later=x\n"
+             furoshiki.language=ja furoshiki.disk=/dev/vda furoshiki.wipe=overwrite furoshiki.later=x\n"
         );
         let options = parse(&line).unwrap();
         assert_eq!(options.baseline.to_string(), ID);
@@ -209,6 +220,7 @@ mod tests {
         assert_eq!(options.save_minutes, 3);
         assert_eq!(options.language, Language::Japanese);
         assert_eq!(options.disk, Some("/dev/vda".into()));
+        assert_eq!(options.wipe, Policy::Overwrite);
     }
 
     #[test]
@@ -243,6 +255,10 @@ mod tests {
             (
                 format!("{good} furoshiki.disk=/etc/passwd"),
                 "kernel command line, furoshiki.disk: \"/etc/passwd\" is not a path below /dev",
+            ),
+            (
+                format!("{good} furoshiki.wipe=never"),
+                "kernel command line, furoshiki.wipe: \"never\" is not discard or overwrite",
             ),
             (
                 format!("{good} furoshiki.pc=a/b"),

@@ -19,18 +19,21 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use site_api::wipe::{Step, plain};
 
 use crate::{
     clock, dm,
     events::{Events, Stage},
-    paths,
+    paths, report,
     screen::{Code, Language, Notice, Screen, chain},
     session::read_json,
-    wipe::{Erased, WipeRecord, erase_partition},
+    wipe::{About, Asked, Before, Moment, Policy, at_power_off},
 };
 
 /// All steps together; then the power goes, whatever they say.
 const DEADLINE: Duration = Duration::from_secs(90);
+/// A disk that writes more slowly than this is not overwritten to its end.
+const SLOWEST_BYTES_A_SECOND: u64 = 10 << 20;
 /// Time for what still holds a mount.
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -39,8 +42,14 @@ const UNMOUNT_PATIENCE: Duration = Duration::from_secs(20);
 pub struct Plan {
     /// Partition whose blocks go.
     pub session_partition: PathBuf,
-    /// What was done before the session.
-    pub wipe_before: WipeRecord,
+    /// Where a record waits that the site does not take.
+    pub outbox_partition: PathBuf,
+    /// What every record of this boot says.
+    pub about: About,
+    /// How old blocks go.
+    pub policy: Policy,
+    /// Address of the site signed in to.
+    pub site: String,
     /// Language of the screen.
     pub language: Language,
 }
@@ -55,15 +64,27 @@ pub fn run(arguments: &[OsString]) -> ! {
         .unwrap_or("poweroff")
         .to_owned();
     let command = command_of(&verb);
+    let plan = read_json::<Plan>(Path::new(paths::DISK_JSON)).map_err(|error| chain(&error));
+    let deadline = plan.as_ref().map_or(DEADLINE, deadline);
     thread::spawn(move || {
-        clock::pause(DEADLINE);
+        clock::pause(deadline);
         go_dark(command);
     });
     // A panic would kill PID 1, and with it the kernel before the disk was told to forget.
-    if catch_unwind(move || steps(&verb)).is_err() {
+    if catch_unwind(move || steps(&verb, plan)).is_err() {
         eprintln!("furoshiki: a step of the exitrd failed badly; the key dies with the memory");
     }
     go_dark(command)
+}
+
+/// A disk that shall be overwritten gets the time for it.
+fn deadline(plan: &Plan) -> Duration {
+    match plan.policy {
+        Policy::Discard => DEADLINE,
+        Policy::Overwrite => {
+            DEADLINE + Duration::from_secs(plan.about.disk.bytes / SLOWEST_BYTES_A_SECOND)
+        }
+    }
 }
 
 fn command_of(verb: &str) -> RebootCommand {
@@ -87,7 +108,7 @@ fn go_dark(command: RebootCommand) -> ! {
     }
 }
 
-fn steps(verb: &str) {
+fn steps(verb: &str, plan: Result<Plan, String>) {
     // Its server is gone, and device-mapper would wait for its answers for ever.
     match fs::remove_file("/run/udev/control") {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -95,7 +116,6 @@ fn steps(verb: &str) {
         }
         _ => {}
     }
-    let plan = read_json::<Plan>(Path::new(paths::DISK_JSON));
     let language = plan.as_ref().map(|plan| plan.language).unwrap_or_default();
     let events = Events::default();
     let screen = Screen::open(events.clone(), language);
@@ -107,23 +127,14 @@ fn steps(verb: &str) {
         Err(left) => failures.push(format!("still mounted: {}", left.join(" "))),
     }
     let stage = events.begin(Stage::Forget);
-    match forget_key() {
+    let forgotten = forget_key();
+    match &forgotten {
         Ok(how) => stage.end_with(0, json!({ "how": how })),
-        Err(why) => failures.push(why),
+        Err(why) => failures.push(why.clone()),
     }
-    let stage = events.begin(Stage::Discard);
     match plan {
-        Ok(plan) => match erase_partition(&plan.session_partition) {
-            Ok(erased) => {
-                stage.end_with(erased.bytes, json!({ "erased": erased }));
-                screen.say(&sentence(&erased));
-            }
-            Err(error) => failures.push(format!(
-                "discard {}: {error}",
-                plan.session_partition.display()
-            )),
-        },
-        Err(error) => failures.push(chain(&error)),
+        Ok(plan) => discard(&plan, forgotten, &events, &screen, &mut failures),
+        Err(why) => failures.push(why),
     }
     if !failures.is_empty() {
         screen.message(&Notice::new(Code::ForgetIncomplete, failures.join("; ")));
@@ -133,17 +144,57 @@ fn steps(verb: &str) {
         .end_with(0, json!({ "verb": verb }));
 }
 
-fn sentence(erased: &Erased) -> String {
-    let zero = if erased.reads_zero {
-        "samples read as zeroes"
-    } else {
-        "samples still read as ciphertext"
+/// Wipes the session's blocks and leaves the record of it at the site or in the outbox.
+fn discard(
+    plan: &Plan,
+    forgotten: Result<&'static str, String>,
+    events: &Events,
+    screen: &Screen,
+    failures: &mut Vec<String>,
+) {
+    let stage = events.begin(Stage::Discard);
+    let mut all = vec![forget_step(forgotten)];
+    match at_power_off(&plan.session_partition, plan.policy, screen) {
+        Ok(steps) => all.extend(steps),
+        Err(error) => failures.push(format!(
+            "discard {}: {error}",
+            plan.session_partition.display()
+        )),
+    }
+    if let Some(done) = all.iter().skip(1).rfind(|step| step.done) {
+        screen.say(&sentence(done));
+        stage.end_with(done.bytes, json!({ "steps": &all }));
+    }
+    let record = plan.about.record(Moment::PowerOff, Before::Ours, all);
+    let how = report::at_power_off(&record, &plan.site, &plan.outbox_partition);
+    events.emit("wipe-record", json!({ "how": how }));
+}
+
+/// What the kernel said to the wish that it forget the key.
+fn forget_step(forgotten: Result<&'static str, String>) -> Step {
+    Step {
+        asked: Asked::ForgetKey,
+        done: forgotten.is_ok(),
+        answer: forgotten.map_or_else(|why| plain(&why), Into::into),
+        bytes: 0,
+        of_bytes: 0,
+        proof: None,
+    }
+}
+
+fn sentence(step: &Step) -> String {
+    let read = match step.proof {
+        Some(proof) => format!(
+            "{} of {} samples read as they should",
+            proof.good, proof.samples
+        ),
+        None => "nothing was read back".into(),
     };
     format!(
-        "Session forgotten: key dropped, {:?} of {} of {} MiB, {zero}.",
-        erased.method,
-        erased.bytes >> 20,
-        erased.of_bytes >> 20
+        "Session forgotten: key dropped, {:?} of {} of {} MiB, {read}.",
+        step.asked,
+        step.bytes >> 20,
+        step.of_bytes >> 20
     )
 }
 

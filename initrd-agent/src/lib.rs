@@ -6,7 +6,7 @@
 //!   [`apply`] → [`handover`]; [`boot`] leads through them,
 //! - in the session and at its end: [`session`] → [`capture`] → [`push`], and [`outbox`] when no site takes it;
 //!   [`delivery`] empties that at the next boot,
-//! - after the system: [`exitrd`],
+//! - after the system: [`exitrd`]; what was wiped is told by [`report`],
 //! - at the operator's desk: [`station`].
 //!
 //! Beside them [`screen`] has every sentence a person reads, [`events`] tells machines, [`dm`] and [`keyring`]
@@ -28,6 +28,7 @@ pub mod capture;
 pub mod delivery;
 pub mod outbox;
 pub mod push;
+pub mod report;
 pub mod session;
 
 pub mod exitrd;

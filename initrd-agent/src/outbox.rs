@@ -152,6 +152,11 @@ impl Waiting {
     }
 }
 
+/// Reads a small file that anybody may have written; a symbolic link is none.
+pub(crate) fn read_bounded(path: &Path, max_bytes: u64) -> Result<Vec<u8>, OutboxError> {
+    read(path, max_bytes)
+}
+
 /// Reads a file of at most `max_bytes`; a symbolic link is none.
 fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, OutboxError> {
     let whole = || -> io::Result<Vec<u8>> {
@@ -191,6 +196,12 @@ impl Outbox {
     #[must_use]
     pub fn at(root: &Path) -> Self {
         Self { root: root.into() }
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Starts a parcel; it counts only after [`Draft::finish`].

@@ -6,7 +6,7 @@
 
 use std::{ffi::CStr, io, os::fd::AsFd};
 
-use rustix::ioctl::{Getter, NoArg, Opcode, Setter, ioctl, opcode};
+use rustix::ioctl::{Getter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, ioctl, opcode};
 
 /// `BLKRRPART`: read the partition table again. Source: Linux, include/uapi/linux/fs.h.
 const BLKRRPART: Opcode = opcode::none(0x12, 95);
@@ -120,5 +120,130 @@ pub fn revoke_key(key: LogonKey) -> io::Result<()> {
         Err(io::Error::last_os_error())
     } else {
         Ok(())
+    }
+}
+
+/// `NVME_IOCTL_ID`: the namespace id of a block device. Source: Linux, include/uapi/linux/nvme_ioctl.h.
+const NVME_IOCTL_ID: Opcode = opcode::none(b'N', 0x40);
+/// `NVME_IOCTL_ADMIN_CMD`.
+const NVME_IOCTL_ADMIN_CMD: Opcode = opcode::read_write::<NvmeCommand>(b'N', 0x41);
+
+/// `struct nvme_passthru_cmd`.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct NvmeCommand {
+    opcode: u8,
+    flags: u8,
+    reserved: u16,
+    namespace: u32,
+    cdw2: u32,
+    cdw3: u32,
+    metadata: u64,
+    address: u64,
+    metadata_bytes: u32,
+    data_bytes: u32,
+    cdw10: u32,
+    cdw11: u32,
+    cdw12: u32,
+    cdw13: u32,
+    cdw14: u32,
+    cdw15: u32,
+    timeout_ms: u32,
+    result: u32,
+}
+
+/// An admin command to an NVMe controller.
+#[derive(Debug, Clone, Default)]
+pub struct NvmeAdmin {
+    /// Opcode.
+    pub opcode: u8,
+    /// Namespace id, 0 for none, `u32::MAX` for all.
+    pub namespace: u32,
+    /// Command dword 10.
+    pub cdw10: u32,
+    /// The controller is reset when it does not answer within this.
+    pub timeout: std::time::Duration,
+}
+
+/// Namespace id of an NVMe block device.
+///
+/// # Errors
+/// `ENOTTY`: it is none.
+pub fn nvme_namespace(device: impl AsFd) -> io::Result<u32> {
+    // SAFETY: NVME_IOCTL_ID takes no argument, touches no memory of ours, and answers with the id.
+    let id = unsafe { ioctl(device, Answer::<NVME_IOCTL_ID>) }?;
+    u32::try_from(id).map_err(io::Error::other)
+}
+
+/// Sends an admin command; `data` takes what the controller gives.
+///
+/// # Errors
+/// `ENOTTY`: it is no NVMe device. `EINVAL`, `EACCES`: kernel or controller refuse. A status of the controller is an
+/// error with its number.
+pub fn nvme_admin(device: impl AsFd, command: &NvmeAdmin, data: &mut [u8]) -> io::Result<()> {
+    let mut raw = NvmeCommand {
+        opcode: command.opcode,
+        namespace: command.namespace,
+        address: data.as_mut_ptr() as u64,
+        data_bytes: u32::try_from(data.len()).map_err(io::Error::other)?,
+        cdw10: command.cdw10,
+        timeout_ms: u32::try_from(command.timeout.as_millis()).unwrap_or(u32::MAX),
+        ..NvmeCommand::default()
+    };
+    // SAFETY: the structure has the kernel's layout; `address` is valid for writes of `data_bytes` until the call
+    // returns, and only commands that read from the controller are sent with data.
+    let status = unsafe { ioctl(device, Asking::<NVME_IOCTL_ADMIN_CMD, _>(&mut raw)) }?;
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("NVMe status {status:#x}")))
+    }
+}
+
+/// An ioctl without argument whose return value is the answer.
+struct Answer<const OPCODE: Opcode>;
+
+// SAFETY: passes no pointer.
+unsafe impl<const OPCODE: Opcode> Ioctl for Answer<OPCODE> {
+    type Output = libc::c_int;
+    const IS_MUTATING: bool = false;
+
+    fn opcode(&self) -> Opcode {
+        OPCODE
+    }
+
+    fn as_ptr(&mut self) -> *mut libc::c_void {
+        std::ptr::null_mut()
+    }
+
+    unsafe fn output_from_ptr(
+        out: IoctlOutput,
+        _: *mut libc::c_void,
+    ) -> rustix::io::Result<Self::Output> {
+        Ok(out)
+    }
+}
+
+/// An ioctl that reads and writes a structure, whose return value is the answer too.
+struct Asking<'a, const OPCODE: Opcode, T>(&'a mut T);
+
+// SAFETY: the pointer is to a live T for the length of the call.
+unsafe impl<const OPCODE: Opcode, T> Ioctl for Asking<'_, OPCODE, T> {
+    type Output = libc::c_int;
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        OPCODE
+    }
+
+    fn as_ptr(&mut self) -> *mut libc::c_void {
+        std::ptr::from_mut(self.0).cast()
+    }
+
+    unsafe fn output_from_ptr(
+        out: IoctlOutput,
+        _: *mut libc::c_void,
+    ) -> rustix::io::Result<Self::Output> {
+        Ok(out)
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     auth::{PasswordError, new_phc},
     config::{ConfigError, Layout, SiteConfig, check_url, read_release_key},
     init::{InitError, check_name},
-    store::{Store, StoreError, UserAddError},
+    store::{KeptWipe, Store, StoreError, UserAddError},
 };
 
 /// Largest registration file, in bytes.
@@ -292,6 +292,50 @@ pub async fn site_info(data: &Path) -> Result<Info, AdminError> {
     };
     store.close().await;
     Ok(info)
+}
+
+/// What PCs claim to have wiped, oldest first.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn wipes(data: &Path) -> Result<Vec<KeptWipe>, AdminError> {
+    let store = Store::open(Layout::new(data)).await?;
+    let wipes = store.wipes().await?;
+    store.close().await;
+    Ok(wipes)
+}
+
+/// One wipe on one line: when it came, which PC, which disk, what was done and proved.
+#[must_use]
+pub fn wipe_line(wipe: &KeptWipe) -> String {
+    let record = &wipe.record;
+    let steps: Vec<String> = record
+        .steps
+        .iter()
+        .map(|step| {
+            let asked = serde_json::to_value(step.asked).unwrap_or_default();
+            let proof = step.proof.map_or_else(String::new, |p| {
+                format!(", {} of {} samples good", p.good, p.samples)
+            });
+            format!(
+                "{} {} of {} MiB: {}{proof}",
+                asked.as_str().unwrap_or_default(),
+                step.bytes >> 20,
+                step.of_bytes >> 20,
+                step.answer
+            )
+        })
+        .collect();
+    let moment = serde_json::to_value(record.moment).unwrap_or_default();
+    format!(
+        "{}  {}  {} {}  {}  {}",
+        wipe.received_ms,
+        record.pc,
+        record.disk.model,
+        record.disk.serial,
+        moment.as_str().unwrap_or_default(),
+        steps.join("; ")
+    )
 }
 
 impl std::fmt::Display for Info {

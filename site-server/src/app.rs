@@ -107,7 +107,7 @@ impl Site {
 
 /// Every route of the site.
 pub fn router(site: Arc<Site>) -> Router {
-    use routes::{deliveries, heads, objects, peers, releases, sign_in, site as about};
+    use routes::{deliveries, heads, objects, peers, releases, sign_in, site as about, wipes};
     use site_api::{path, peer::path as peer_path};
 
     let pcs = Router::new()
@@ -135,6 +135,9 @@ pub fn router(site: Arc<Site>) -> Router {
     let deliveries = Router::new()
         .route(path::DELIVERIES, post(deliveries::ask))
         .layer(DefaultBodyLimit::max(DELIVERY_BYTES));
+    let wipes = Router::new()
+        .route(path::WIPES, post(wipes::add))
+        .layer(DefaultBodyLimit::max(site_api::wipe::MAX_BYTES));
     let sites = Router::new()
         .route(peer_path::TRANSFERS, post(peers::transfer))
         .route("/s/v1/transfers/{user}", get(peers::transferring))
@@ -145,6 +148,7 @@ pub fn router(site: Arc<Site>) -> Router {
         .merge(pcs)
         .merge(large)
         .merge(deliveries)
+        .merge(wipes)
         .merge(sites)
         .merge(portal::router())
         .fallback(|| async { ApiError::not_found("There is nothing at this address.") })

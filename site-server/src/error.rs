@@ -67,6 +67,18 @@ impl ApiError {
         }
     }
 
+    /// Too many wipe records from one address.
+    #[must_use]
+    pub fn too_many_records() -> Self {
+        Self {
+            retry_after_s: Some(60),
+            ..Self::new(
+                ProblemCode::TooManyRecords,
+                "Too many wipe records from this address. Keep this one and send it later.",
+            )
+        }
+    }
+
     /// The head is another one.
     #[must_use]
     pub fn head_moved(head: Option<HeadInfo>) -> Self {
@@ -135,7 +147,7 @@ pub const fn status(code: ProblemCode) -> StatusCode {
         ProblemCode::HeadMoved => StatusCode::PRECONDITION_FAILED,
         ProblemCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ProblemCode::WrongHash | ProblemCode::WrongSignature => StatusCode::UNPROCESSABLE_ENTITY,
-        ProblemCode::TooManyTries => StatusCode::TOO_MANY_REQUESTS,
+        ProblemCode::TooManyTries | ProblemCode::TooManyRecords => StatusCode::TOO_MANY_REQUESTS,
         ProblemCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ProblemCode::PeerDown => StatusCode::BAD_GATEWAY,
         ProblemCode::SiteFull => StatusCode::INSUFFICIENT_STORAGE,

@@ -54,6 +54,9 @@ enum Command {
     /// This site and others.
     #[command(subcommand)]
     Site(Site),
+    /// What PCs say they wiped.
+    #[command(subcommand)]
+    Wipes(Wipes),
     /// Sets the public key that releases must be signed with.
     ReleaseKey {
         /// release.pub: 64 hex digits.
@@ -84,6 +87,19 @@ enum User {
         /// The data folder.
         #[arg(long)]
         data: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum Wipes {
+    /// Lists the records that came to this site, oldest first. They are the PCs' own claims.
+    List {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -199,6 +215,17 @@ fn run(command: Command) -> anyhow::Result<()> {
                     );
                 } else {
                     print!("{info}");
+                }
+            }
+            Command::Wipes(Wipes::List { data, json }) => {
+                let wipes = admin::wipes(&data).await?;
+                if json {
+                    let text = serde_json::to_string_pretty(&wipes).context("write JSON")?;
+                    println!("{text}");
+                } else {
+                    for wipe in &wipes {
+                        println!("{}", admin::wipe_line(wipe));
+                    }
                 }
             }
             Command::ReleaseKey { file, data } => {

@@ -8,5 +8,6 @@ pub(crate) mod peers;
 pub(crate) mod releases;
 pub(crate) mod sign_in;
 pub(crate) mod site;
+pub(crate) mod wipes;
 
-pub use extract::PeerIdentity;
+pub use extract::{PeerIdentity, RemoteAddress};

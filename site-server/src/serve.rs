@@ -35,7 +35,7 @@ use crate::{
     config::{ConfigError, Layout},
     error::chain,
     relay, replication,
-    routes::PeerIdentity,
+    routes::{PeerIdentity, RemoteAddress},
     store::StoreError,
     tls::peer_of,
 };
@@ -196,9 +196,10 @@ async fn accept(
             _ = stop.changed() => break,
         };
         match accepted {
-            Ok((socket, _)) => {
+            Ok((socket, from)) => {
                 tokio::spawn(connection(
                     socket,
+                    RemoteAddress(from.ip()),
                     tls.clone(),
                     app.clone(),
                     graceful.watcher(),
@@ -220,6 +221,7 @@ async fn accept(
 
 async fn connection(
     socket: TcpStream,
+    from: RemoteAddress,
     tls: TlsAcceptor,
     app: Router,
     watcher: Watcher,
@@ -254,6 +256,7 @@ async fn connection(
             if let Some(peer) = peer {
                 request.extensions_mut().insert(peer);
             }
+            request.extensions_mut().insert(from);
             next.run(request)
         },
     ));

@@ -14,6 +14,7 @@ mod tokens;
 mod transfers;
 mod tries;
 mod users;
+mod wipes;
 
 use std::{
     io,
@@ -34,6 +35,7 @@ pub use tokens::{MAX_DELIVERIES, Pusher, TokenKind, hash_token, new_token};
 pub use transfers::{Incoming, NextSite};
 pub use tries::{TryAgainAt, delay};
 pub use users::{CardUser, User, UserAddError};
+pub use wipes::{AddWipe, KeptWipe};
 
 use crate::config::Layout;
 

@@ -213,7 +213,10 @@ impl Environment {
             Path::new(paths::DISK_JSON),
             &exitrd::Plan {
                 session_partition: prepared.session_partition.clone(),
-                wipe_before: prepared.record.clone(),
+                outbox_partition: prepared.outbox_partition.clone(),
+                about: prepared.about.clone(),
+                policy: options.wipe,
+                site: self.user.site.base().into(),
                 language: options.language,
             },
         )?;

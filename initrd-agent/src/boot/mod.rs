@@ -141,6 +141,8 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
         plan,
         release_key,
         pinned: options.baseline,
+        pc: pc.clone(),
+        policy: options.wipe,
         client: client.clone(),
         finder: finder.clone(),
         screen: screen.clone(),

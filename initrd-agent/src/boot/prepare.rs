@@ -21,10 +21,10 @@ use crate::{
     disk::{self, Choice, Claimed, Disk, Layout, Part, Restored},
     events::{Events, Stage},
     outbox::Outbox,
-    paths,
+    paths, report,
     screen::{Code, Notice, Prompt, Screen},
     site::{Finder, SiteClient},
-    wipe::{Before, SessionVolume, WipeRecord},
+    wipe::{About, Before, Moment, Policy, SessionVolume},
 };
 
 /// Time for a disk to appear after power-on.
@@ -118,8 +118,9 @@ pub(super) fn choose_disk(
 pub(super) struct Prepared {
     /// Delivers what waits in the outbox as soon as a site answers, whoever may sign in.
     pub(super) courier: Courier,
-    pub(super) record: WipeRecord,
+    pub(super) about: About,
     pub(super) session_partition: PathBuf,
+    pub(super) outbox_partition: PathBuf,
 }
 
 /// What handover needs.
@@ -134,6 +135,8 @@ pub(super) struct Worker {
     pub(super) plan: Plan,
     pub(super) release_key: ReleaseKey,
     pub(super) pinned: BaselineId,
+    pub(super) pc: String,
+    pub(super) policy: Policy,
     pub(super) client: SiteClient,
     pub(super) finder: Finder,
     pub(super) screen: Screen,
@@ -158,16 +161,28 @@ impl Worker {
 
     fn work(self, disk: Disk<Claimed>, prepared: &Sender<Prepared>) -> Result<Ready, BootError> {
         let stage = self.events.begin(Stage::Wipe);
-        let (disk, record) = disk.wipe(self.plan.layout, self.plan.before)?;
+        let (disk, wiped) = disk.wipe(
+            self.plan.layout,
+            self.plan.before,
+            self.policy,
+            &self.screen,
+        )?;
         let session_partition = disk.partition(Part::Session)?;
         let volume = SessionVolume::make(&session_partition)?;
-        let outbox = disk.partition(Part::Outbox)?;
-        let outbox = Outbox::mount(&outbox, record.new_table, paths::OUTBOX.as_ref())?;
-        let bytes = record.erased.map_or(0, |erased| erased.bytes);
+        let outbox_partition = disk.partition(Part::Outbox)?;
+        let outbox = Outbox::mount(&outbox_partition, wiped.fresh, paths::OUTBOX.as_ref())?;
+        let bytes = wiped.bytes();
+        let about = About {
+            pc: self.pc,
+            baseline: self.pinned,
+            disk: wiped.disk,
+        };
+        let record = about.record(Moment::Boot, wiped.before, wiped.steps);
         stage.end_with(
             bytes,
             json!({ "record": &record, "volume_bytes": volume.bytes() }),
         );
+        report::at_boot(record, &outbox, &self.finder);
         let parcels = outbox.parcels().unwrap_or_else(|error| {
             self.screen.message(&Notice::of(Code::SaveInOutbox, &error));
             Vec::new()
@@ -180,8 +195,9 @@ impl Worker {
         // Nobody listens only when the agent is about to end.
         let _ = prepared.send(Prepared {
             courier,
-            record,
+            about,
             session_partition,
+            outbox_partition,
         });
 
         let stage = self.events.begin(Stage::Restore);

@@ -23,6 +23,7 @@ use crate::{
     outbox::Outbox,
     paths,
     push::{Pushed, SiteGone},
+    report,
     screen::{Code, Notice, Screen, chain},
     site::SiteClient,
 };
@@ -44,6 +45,7 @@ pub fn run() -> Result<(), StateError> {
     match SiteClient::pinned(Path::new(paths::RUN_SITE_CA)) {
         Ok(client) => {
             let outbox = Outbox::at(Path::new(paths::OUTBOX));
+            report::in_session(&outbox, client.site(&state.site));
             delivery::keep_delivering(&outbox, &client, &events, state.user, between);
         }
         Err(error) => {

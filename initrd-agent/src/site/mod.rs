@@ -157,6 +157,21 @@ impl Site {
         )
     }
 
+    /// `POST` of JSON within `patience`; the answer's body is not read.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn tell(
+        &self,
+        doing: &'static str,
+        path: &str,
+        body: &impl Serialize,
+        patience: Duration,
+    ) -> Result<(), SiteError> {
+        let request = self.request(Method::POST, path).timeout(patience);
+        self.send(doing, request.json(body)).map(drop)
+    }
+
     /// `PUT` of JSON; the answer's body is not read.
     ///
     /// # Errors

@@ -4,38 +4,68 @@
 //! comes on top, so that a disk image holds no old ciphertext either; what was really done is recorded.
 
 mod erase;
+mod nvme;
+mod record;
 mod table;
 mod volume;
 
-use std::{io, path::Path};
+use std::{fs::OpenOptions, io, os::unix::fs::FileExt, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
+pub use site_api::wipe::{Asked, Before, Moment, WipeRecord};
+use site_api::wipe::{DiskClass, DiskInfo, Proof, Step};
 
 pub(crate) use self::volume::private_dir;
+use self::{erase::Target, nvme::Nvme};
 pub use self::{
-    erase::{Erased, Method, erase},
+    record::About,
     volume::{SessionVolume, VolumeError, make_ext4},
 };
-use crate::disk::{Claimed, Disk, DiskError, Layout, Part, Wiped};
+use crate::{
+    disk::{Claimed, Disk, DiskError, Layout, Part, Span, Wiped, length_bytes, sector},
+    screen::Screen,
+};
 
-/// What stands on the disk before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Before {
-    /// Our own partitions: the session partition is wiped, the outbox stays.
-    Ours,
-    /// Nothing.
-    Blank,
-    /// Foreign data that a person gave up by typing ERASE.
-    GivenUp,
+/// Time zeroing may take while a user waits. What it does not reach is ciphertext without a key.
+const AT_BOOT: Duration = Duration::from_secs(3);
+/// At power-off nobody waits, but a PC should still go dark.
+const AT_POWER_OFF: Duration = Duration::from_secs(20);
+/// A person gave a whole disk up.
+const GIVEN_UP: Duration = Duration::from_secs(30);
+/// What is looked at, or made to look like nothing, at the beginning of a partition.
+const HEAD_BYTES: usize = 1 << 20;
+
+/// How thoroughly old blocks go. The key of the old session is gone in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// Discard, and zeroes where that does not read as zeroes and time allows.
+    #[default]
+    Discard,
+    /// Random bytes over everything: at power-off, and at boot when that did not happen. Takes as long as it takes.
+    Overwrite,
 }
 
-/// Honest record of a wipe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WipeRecord {
-    /// Whether a new partition table was written.
-    pub new_table: bool,
-    /// What was done to the old blocks; `None` on a blank disk.
-    pub erased: Option<Erased>,
+/// What a wipe did.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The disk.
+    pub disk: DiskInfo,
+    /// What stood there.
+    pub before: Before,
+    /// What was done to it.
+    pub steps: Vec<Step>,
+    /// The partitions hold nothing yet: new, or a power cut came before anything was restored to them.
+    pub fresh: bool,
+}
+
+impl Outcome {
+    /// Bytes the last step that worked was done to.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let done = self.steps.iter().rfind(|step| step.done);
+        done.map_or(0, |step| step.bytes)
+    }
 }
 
 /// Why a disk was not wiped. It may be half wiped; the next boot wipes it again.
@@ -75,7 +105,9 @@ impl Disk<Claimed> {
         self,
         layout: Layout,
         before: Before,
-    ) -> Result<(Disk<Wiped>, WipeRecord), WipeError> {
+        policy: Policy,
+        screen: &Screen,
+    ) -> Result<(Disk<Wiped>, Outcome), WipeError> {
         let disk = self.path().display().to_string();
         let io = |doing| {
             let disk = disk.clone();
@@ -85,30 +117,52 @@ impl Disk<Claimed> {
                 source,
             }
         };
-        let session = layout.span(Part::Session);
-        let erased = match before {
-            Before::Blank => None,
-            Before::Ours => Some(
-                erase(self.file(), session.start, session.bytes, erase::AT_BOOT)
-                    .map_err(io("wipe the session partition"))?,
-            ),
+        let file = self.file();
+        let bytes = length_bytes(file).map_err(io("read the length"))?;
+        let sector = sector(file).map_err(io("read the length of a sector"))?;
+        let info = record::disk_info(self.path(), bytes, sector.as_u64());
+        let span = |Span { start, bytes }| Target {
+            disk: file,
+            start,
+            bytes,
+        };
+        let whole = Span { start: 0, bytes };
+        let steps = match before {
+            Before::Blank => Vec::new(),
+            Before::Ours => session(span(layout.span(Part::Session)), policy, AT_BOOT, screen)
+                .map_err(io("wipe the session partition"))?,
             Before::GivenUp => {
-                let bytes =
-                    crate::disk::length_bytes(self.file()).map_err(io("read the length"))?;
-                Some(erase(self.file(), 0, bytes, erase::GIVEN_UP).map_err(io("erase all"))?)
+                given_up(span(whole), info.class, policy, screen).map_err(io("erase all"))?
             }
         };
-        let new_table = before != Before::Ours;
-        if new_table {
-            let sector =
-                crate::disk::sector(self.file()).map_err(io("read the length of a sector"))?;
-            table::write(self.file(), &layout, sector).map_err(|source| WipeError::Table {
+        let fresh = before != Before::Ours
+            || reads_zero(file, layout.span(Part::Esp)).map_err(io("read the first partition"))?;
+        if before != Before::Ours {
+            // Where something is looked for later, nothing old may be found. The table comes last: until then the
+            // disk is what it was.
+            for part in [Part::Esp, Part::Baseline, Part::Outbox] {
+                let zeroes = vec![0; HEAD_BYTES];
+                file.write_all_at(&zeroes, layout.span(part).start)
+                    .map_err(io("clear the beginning of a partition"))?;
+            }
+            file.sync_data()
+                .map_err(io("clear the beginning of a partition"))?;
+        }
+        // A power cut may have left the table half written; its copy at the end says what it was.
+        if before != Before::Ours || !table::is_whole(file, sector) {
+            table::write(file, &layout, sector).map_err(|source| WipeError::Table {
                 disk: disk.clone(),
                 source,
             })?;
-            table::reread(self.file()).map_err(io("read the new partition table"))?;
+            table::reread(file).map_err(io("read the new partition table"))?;
         }
-        Ok((self.wiped(layout)?, WipeRecord { new_table, erased }))
+        let outcome = Outcome {
+            disk: info,
+            before,
+            steps,
+            fresh,
+        };
+        Ok((self.wiped(layout)?, outcome))
     }
 }
 
@@ -116,11 +170,86 @@ impl Disk<Claimed> {
 ///
 /// # Errors
 /// The partition does not open or nothing could be done to it.
-pub fn erase_partition(path: &Path) -> io::Result<Erased> {
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)?;
-    let bytes = crate::disk::length_bytes(&file)?;
-    erase(&file, 0, bytes, erase::AT_POWER_OFF)
+pub fn at_power_off(path: &Path, policy: Policy, screen: &Screen) -> io::Result<Vec<Step>> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let bytes = length_bytes(&file)?;
+    let target = Target {
+        disk: &file,
+        start: 0,
+        bytes,
+    };
+    session(target, policy, AT_POWER_OFF, screen)
+}
+
+/// Blocks of a session: ciphertext without a key.
+fn session(
+    target: Target<'_>,
+    policy: Policy,
+    budget: Duration,
+    screen: &Screen,
+) -> io::Result<Vec<Step>> {
+    // What reads as zeroes was overwritten and given back before.
+    if policy == Policy::Overwrite && !target.zeroes()?.is_whole() {
+        let mut progress = screen.progress("wipe", target.bytes);
+        return erase::overwrite(target, &mut progress);
+    }
+    erase::quick(target, budget)
+}
+
+/// A whole disk with somebody's data, which a person gave up.
+fn given_up(
+    target: Target<'_>,
+    class: DiskClass,
+    policy: Policy,
+    screen: &Screen,
+) -> io::Result<Vec<Step>> {
+    let mut progress = screen.progress("wipe", target.bytes);
+    if policy == Policy::Overwrite {
+        return erase::overwrite(target, &mut progress);
+    }
+    let mut steps = Vec::new();
+    if class == DiskClass::Nvme {
+        by_nvme(target, &mut steps, &mut |done| {
+            progress.set(target.bytes / 65_536 * u64::from(done));
+        })?;
+    }
+    let proved = |steps: &[Step]| {
+        let proof = steps.last().and_then(|step| step.proof);
+        proof.is_some_and(Proof::is_whole)
+    };
+    if !proved(&steps) {
+        steps.extend(erase::quick(target, GIVEN_UP)?);
+    }
+    Ok(steps)
+}
+
+/// What the controller can do by itself, best first, until one way works.
+fn by_nvme(
+    target: Target<'_>,
+    steps: &mut Vec<Step>,
+    progress: &mut dyn FnMut(u16),
+) -> io::Result<()> {
+    let nvme = match Nvme::ask(target.disk) {
+        Ok(nvme) => nvme,
+        Err(error) => {
+            tracing::warn!(%error, "NVMe disk does not say what it can erase");
+            return Ok(());
+        }
+    };
+    for way in &nvme.ways {
+        let answer = nvme.erase(*way, progress).map(|()| target.bytes);
+        let proof = answer.is_ok().then(|| target.zeroes()).transpose()?;
+        steps.push(target.step(*way, &answer, proof));
+        if answer.is_ok() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a partition begins with zeroes only.
+fn reads_zero(disk: &std::fs::File, span: Span) -> io::Result<bool> {
+    let mut head = vec![0; HEAD_BYTES];
+    disk.read_exact_at(&mut head, span.start)?;
+    Ok(head.iter().all(|byte| *byte == 0))
 }

@@ -58,6 +58,16 @@ pub(super) fn write(
     Ok(())
 }
 
+/// Whether the table at the beginning of the disk is good; the kernel looks at no other.
+pub(super) fn is_whole(disk: &File, sector: LogicalBlockSize) -> bool {
+    GptConfig::new()
+        .writable(false)
+        .only_valid_headers(false)
+        .logical_block_size(sector)
+        .open_from_device(disk)
+        .is_ok_and(|gpt| gpt.primary_header().is_ok())
+}
+
 /// Makes the kernel see the new table; udevd may hold a partition open for a moment.
 pub(super) fn reread(disk: &File) -> io::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -73,6 +83,8 @@ pub(super) fn reread(disk: &File) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use super::*;
 
     #[test]
@@ -91,7 +103,19 @@ mod tests {
             };
             assert!(open(other).is_err());
             let gpt = open(sector).unwrap();
-            assert_eq!(Layout::of_table(gpt.partitions(), sector), Some(layout));
+            assert_eq!(
+                Layout::of_table(gpt.partitions(), sector),
+                Some(layout.clone())
+            );
+            assert!(is_whole(&disk, sector));
+            let mut one = [0];
+            let place = sector.as_u64() + 20;
+            disk.read_exact_at(&mut one, place).unwrap();
+            disk.write_all_at(&one.map(|b| b ^ 1), place).unwrap();
+            let copy = open(sector).unwrap();
+            assert_eq!(Layout::of_table(copy.partitions(), sector), Some(layout));
+            assert!(!is_whole(&disk, sector));
+            disk.write_all_at(&one, place).unwrap();
             let mut renamed = gpt.partitions().clone();
             renamed.get_mut(&4).unwrap().name = "data".into();
             assert_eq!(Layout::of_table(&renamed, sector), None);

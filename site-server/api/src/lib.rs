@@ -10,6 +10,7 @@ use snapshot::id::{BaselineId, CardId, ObjectId, RecordId, ReleaseId, SiteId, Us
 
 pub mod peer;
 pub mod registration;
+pub mod wipe;
 
 pub use registration::{RegisteredCard, Registration};
 
@@ -35,6 +36,8 @@ pub mod path {
     /// `POST`: body [`super::DeliveryRequest`], answer [`super::Delivery`]. No sign-in: the record's
     /// signature is what allows it.
     pub const DELIVERIES: &str = "/v1/deliveries";
+    /// `POST`: body [`super::wipe::WipeRecord`], answer 201, or 200 when it was here. No sign-in: a PC's own claim.
+    pub const WIPES: &str = "/v1/wipes";
     /// `GET`: 200 while the site can serve.
     pub const HEALTH: &str = "/health";
     /// `GET`: Prometheus text, see docs/formats/site-api.md §metrics.
@@ -348,6 +351,8 @@ pub enum ProblemCode {
     UnknownSite,
     /// 429: too many wrong passwords; `Retry-After` says when.
     TooManyTries,
+    /// 429: too many wipe records from one address; `Retry-After` says when.
+    TooManyRecords,
     /// 403: a delivery may only bring what its record lists, and that record.
     NotGranted,
     /// 404: no such object, release, head.

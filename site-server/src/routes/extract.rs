@@ -1,6 +1,10 @@
 //! What a handler asks of a request, checked before it runs.
 
-use std::sync::Arc;
+use std::{
+    convert::Infallible,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use axum::{
     extract::{FromRequest, FromRequestParts, Path, Request, rejection::JsonRejection},
@@ -20,6 +24,11 @@ use crate::{
 /// The accept loop puts it into the request; nothing in a request can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerIdentity(pub SiteId);
+
+/// Where a connection comes from. The accept loop puts it into the request; a request without one counts as coming
+/// from nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemoteAddress(pub IpAddr);
 
 /// A PC that a user signed in at.
 pub(crate) struct SignedIn(pub(crate) UserId);
@@ -109,6 +118,15 @@ impl FromRequestParts<Arc<Site>> for KnownSite {
                 format!("Site {peer} is not known here; add it with furoshiki-site site add.");
             ApiError::new(ProblemCode::UnknownSite, detail)
         })
+    }
+}
+
+impl FromRequestParts<Arc<Site>> for RemoteAddress {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Site>) -> Result<Self, Infallible> {
+        let nowhere = Self(Ipv4Addr::UNSPECIFIED.into());
+        Ok(parts.extensions.get().copied().unwrap_or(nowhere))
     }
 }
 

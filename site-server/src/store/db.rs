@@ -51,5 +51,12 @@ fn migrator() -> Migrator {
         include_str!("../../migrations/sqlite/0001_first.sql").into_sql_str(),
         false,
     );
-    Migrator::with_migrations(vec![first])
+    let wipes = Migration::new(
+        2,
+        "wipes".into(),
+        MigrationType::Simple,
+        include_str!("../../migrations/sqlite/0002_wipes.sql").into_sql_str(),
+        false,
+    );
+    Migrator::with_migrations(vec![first, wipes])
 }

@@ -18,4 +18,5 @@ mod replication;
 mod sign_in;
 mod store_contract;
 mod support;
+mod wipes;
 mod world;

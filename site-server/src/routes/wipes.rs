@@ -1,0 +1,34 @@
+//! Wipe records arrive without a sign-in: they are a PC's own claim, bounded, and counted by address.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::StatusCode};
+use site_api::wipe::WipeRecord;
+
+use super::extract::{Json, RemoteAddress};
+use crate::{
+    app::Site,
+    error::{ApiError, ApiResult},
+    store::AddWipe,
+};
+
+/// Keeps one.
+pub(crate) async fn add(
+    State(site): State<Arc<Site>>,
+    RemoteAddress(address): RemoteAddress,
+    Json(record): Json<WipeRecord>,
+) -> ApiResult<StatusCode> {
+    record
+        .check()
+        .map_err(|error| ApiError::bad(error.to_string()))?;
+    let json = serde_json::to_string(&record).map_err(ApiError::internal)?;
+    let digest = *blake3::hash(json.as_bytes()).as_bytes();
+    match site.store.add_wipe(address, digest, &json).await? {
+        AddWipe::Added => {
+            tracing::info!(pc = %record.pc, moment = ?record.moment, "wipe record");
+            Ok(StatusCode::CREATED)
+        }
+        AddWipe::Known => Ok(StatusCode::OK),
+        AddWipe::TooMany => Err(ApiError::too_many_records()),
+    }
+}
