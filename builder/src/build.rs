@@ -13,9 +13,10 @@ use crate::{
         uki::{self, Uki},
     },
     cache::Cache,
+    command::Tree,
     fetch::{FetchError, Store},
     files::{self, FileError},
-    image::ImageError,
+    image::{ImageError, ImageInfo},
     lock::{Lock, LockError},
     manifest::{self, About, ManifestError},
     mirrors::{MirrorError, Mirrors},
@@ -24,9 +25,13 @@ use crate::{
     release_key::{ReleaseKey, ReleaseKeyError},
     resolve::{self, ResolveError},
     space::{self, SpaceError},
+    surroundings::{self, SurroundingsError},
     tree::TreeError,
     workshop::{Workshop, tools_key},
 };
+
+/// Name of a lock, beside its recipe and in each release built from it.
+pub const LOCK_FILE: &str = "recipe.lock";
 
 /// Why there is no release.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +61,8 @@ pub enum BuildError {
     Space(#[from] SpaceError),
     #[error("find the package archives")]
     Mirror(#[from] MirrorError),
+    #[error("build here")]
+    Surroundings(#[from] SurroundingsError),
     #[error("keep things in the cache")]
     File(#[from] FileError),
     #[error("read {path} from the cache; remove the cache folder and build again")]
@@ -81,6 +88,8 @@ pub struct Order {
     pub update_lock: bool,
     /// `ARCHIVE=ADDRESS` of mirrors to use in place of this machine's.
     pub mirrors: Vec<String>,
+    /// Folders with package files, asked before any mirror.
+    pub packages: Vec<PathBuf>,
     /// Where a new lock goes when the archive no longer has a package of the lock; `None`: that is an error.
     pub fallback_lock: Option<PathBuf>,
     /// What makes it a site's own.
@@ -90,7 +99,7 @@ pub struct Order {
 }
 
 /// What makes a release a site's own.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SiteOrder {
     /// The agent.
     pub agent: PathBuf,
@@ -111,31 +120,69 @@ pub struct Built {
     pub build_timestamp: i64,
 }
 
+/// A release without its manifest.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) recipe: Recipe,
+    pub(crate) lock: Lock,
+    pub(crate) image: ImageInfo,
+    pub(crate) build_timestamp: i64,
+    pub(crate) cmdline: String,
+    /// Programs that made it.
+    pub(crate) tools: Tree,
+}
+
+impl Made {
+    /// What the manifest says of it.
+    pub(crate) fn about(&self) -> About<'_> {
+        About {
+            recipe: &self.recipe.main,
+            image: &self.image,
+            build_timestamp: self.build_timestamp,
+            cmdline: &self.cmdline,
+            lock: self.lock.digest(),
+        }
+    }
+}
+
 /// Builds a release.
 ///
 /// # Errors
 /// [`BuildError`]; whole things made so far stay in the cache, and the output folder has no new manifest.
 pub fn build(order: &Order, progress: &Progress) -> Result<Built, BuildError> {
-    let recipe = Recipe::read(&order.recipe)?;
     // What a person may have got wrong is looked at before the long stages.
     let key = ReleaseKey::read(&order.site.release_key)?;
+    let made = make(order, key.public(), progress)?;
+    let release = manifest::write(&order.out, &made.about(), &key)?;
+    Ok(Built {
+        release,
+        baseline: manifest::baseline_id(&made.recipe.main, &made.image, made.build_timestamp),
+        build_timestamp: made.build_timestamp,
+    })
+}
+
+/// Makes everything but manifest and signature, for PCs that trust `release_public_key`.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn make(
+    order: &Order,
+    release_public_key: [u8; 32],
+    progress: &Progress,
+) -> Result<Made, BuildError> {
+    let recipe = Recipe::read(&order.recipe)?;
     let cache = Cache::open(&order.cache)?;
     let mirrors = Mirrors::of_this_machine(&order.mirrors)?;
-    let store = Store::new(cache.dir(), mirrors);
+    let store = Store::new(cache.dir(), mirrors, &order.packages);
     let lock = lock(order, &recipe, &cache, &store, progress)?;
-    let workshop = Workshop::open(
-        &recipe,
-        &lock,
-        &cache,
-        store,
-        progress,
-        order.build_timestamp,
-    )?;
+    let build_timestamp = order.build_timestamp.unwrap_or(lock.build_timestamp);
+    surroundings::check_clock(build_timestamp)?;
+    let workshop = Workshop::open(&recipe, &lock, &cache, store, progress, build_timestamp)?;
     let (tree, base) = workshop.initrd()?;
     let site_part = SitePart {
         agent: order.site.agent.clone(),
         site_ca: order.site.site_ca.clone(),
-        release_public_key: key.public(),
+        release_public_key,
         tree: &tree,
     };
     let site_part = site_part.pack()?;
@@ -151,7 +198,9 @@ pub fn build(order: &Order, progress: &Progress) -> Result<Built, BuildError> {
     let mut initrd = files::read(&base)?;
     initrd.extend_from_slice(&site_part);
     files::write(&out(ReleaseFile::Initrd), &initrd)?;
-    let baseline = manifest::baseline_id(&recipe.main, &info, workshop.build_timestamp);
+    // What it was built from stays with it: enough to build it again when the recipe has moved on.
+    lock.write(&order.out.join(LOCK_FILE))?;
+    let baseline = manifest::baseline_id(&recipe.main, &info, build_timestamp);
     let mut cmdline = recipe.main.kernel.cmdline.clone();
     // The image a PC restores is fixed by the file it boots, so by whatever proves that file.
     cmdline.push(format!("furoshiki.baseline={baseline}"));
@@ -164,19 +213,16 @@ pub fn build(order: &Order, progress: &Progress) -> Result<Built, BuildError> {
         name: &recipe.main.name,
     };
     uki::make(&uki, &out(ReleaseFile::Uki), &workshop.tools)?;
-    let about = About {
-        recipe: &recipe.main,
-        image: &info,
-        build_timestamp: workshop.build_timestamp,
-        cmdline: &cmdline,
-        lock: lock.digest(),
-    };
-    let release = manifest::write(&order.out, &about, &key)?;
     stage.end();
-    Ok(Built {
-        release,
-        baseline,
-        build_timestamp: workshop.build_timestamp,
+    let tools = workshop.tools.clone();
+    drop(workshop);
+    Ok(Made {
+        image: info,
+        build_timestamp,
+        cmdline,
+        tools,
+        recipe,
+        lock,
     })
 }
 
@@ -188,7 +234,7 @@ fn lock(
     store: &Store,
     progress: &Progress,
 ) -> Result<Lock, BuildError> {
-    let beside = || recipe.dir.join("recipe.lock");
+    let beside = || recipe.dir.join(LOCK_FILE);
     let path = order.lock.clone().unwrap_or_else(beside);
     let lock = if order.update_lock {
         new_lock(&path, recipe, cache, store, progress)?

@@ -7,6 +7,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::surroundings;
+
 /// Last lines of a failed program's messages that an error repeats.
 const LINES_SHOWN: usize = 12;
 
@@ -42,15 +44,14 @@ pub enum CommandError {
     },
 }
 
-/// Runs `command` to its end. Out: what it wrote to standard output.
+/// Runs `command` to its end, in an environment that is the same everywhere. Out: what it wrote to standard output.
 ///
 /// # Errors
 /// [`CommandError`], with the end of what it said. `package` is what to install when it is missing.
 pub fn run(command: &mut Command, package: &'static str) -> Result<String, CommandError> {
     let program = name(command);
-    let output = command
+    let output = surroundings::clean(command)
         .stdin(Stdio::null())
-        .env("LC_ALL", "C.UTF-8")
         .output()
         .map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => CommandError::NotInstalled {

@@ -13,6 +13,9 @@ pub const NO_NETWORK: u8 = 4;
 /// No space.
 pub const NO_SPACE: u8 = 5;
 
+/// A release could not be made again bit by bit.
+pub const NOT_REPRODUCED: u8 = 6;
+
 /// The exit code for an error and its causes.
 #[must_use]
 pub fn code(error: &(dyn Error + 'static)) -> u8 {

@@ -82,20 +82,28 @@ impl FetchError {
     }
 }
 
+/// Where a cache keeps packages.
+#[must_use]
+pub fn folder(cache: &Path) -> PathBuf {
+    cache.join("packages")
+}
+
 /// The cache's folder of packages.
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: PathBuf,
     mirrors: Mirrors,
+    folders: Vec<PathBuf>,
 }
 
 impl Store {
-    /// Packages in `cache`, fetched from `mirrors`.
+    /// Packages in `cache`, taken from `folders` where they have them, else fetched from `mirrors`.
     #[must_use]
-    pub fn new(cache: &Path, mirrors: Mirrors) -> Self {
+    pub fn new(cache: &Path, mirrors: Mirrors, folders: &[PathBuf]) -> Self {
         Self {
-            dir: cache.join("packages"),
+            dir: folder(cache),
             mirrors,
+            folders: folders.to_owned(),
         }
     }
 
@@ -120,7 +128,12 @@ impl Store {
         let there = |package: &&Package| {
             std::fs::metadata(self.path(package)).is_ok_and(|m| m.len() == package.bytes)
         };
-        let lacking: Vec<&Package> = lock.packages.iter().filter(|p| !there(p)).collect();
+        let mut lacking: Vec<&Package> = Vec::new();
+        for package in lock.packages.iter().filter(|package| !there(package)) {
+            if !self.take(package)? {
+                lacking.push(package);
+            }
+        }
         if lacking.is_empty() {
             return Ok(());
         }
@@ -159,6 +172,30 @@ impl Store {
         }
         stage.end();
         Ok(())
+    }
+
+    /// Takes a package from one of the folders. Out: whether one has it, byte for byte.
+    fn take(&self, package: &Package) -> Result<bool, FileError> {
+        let names = [package.file_name(), package.archive_name()];
+        let all = self
+            .folders
+            .iter()
+            .flat_map(|folder| names.iter().map(|name| folder.join(name)));
+        for path in all {
+            if !std::fs::metadata(&path).is_ok_and(|found| found.len() == package.bytes) {
+                continue;
+            }
+            let mut hasher = Sha256::new();
+            files::for_each_piece(&path, |piece| hasher.update(piece))?;
+            if hex::encode(hasher.finalize()) == package.sha256 {
+                let to = self.path(package);
+                std::fs::hard_link(&path, &to)
+                    .or_else(|_| files::copy(&path, &to).map(drop)) // another file system or owner
+                    ?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Out: whether the archive still has it.
@@ -277,7 +314,7 @@ mod tests {
         };
         let dir = tempfile::tempdir().unwrap();
         let mirrors = BTreeMap::from([("debian".to_owned(), address)]);
-        let store = Store::new(dir.path(), mirrors.into());
+        let store = Store::new(dir.path(), mirrors.into(), &[]);
         store.fetch(&lock, &Progress::new(Reader::Log))?;
         Ok(std::fs::read(store.path(&lock.packages[0])).unwrap())
     }

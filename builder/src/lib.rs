@@ -5,7 +5,8 @@
 //! unpacks them, [`image`] makes the verified file system, [`boot`] kernel and initrd, [`manifest`]
 //! describes and signs all, [`publish`] puts it on sites. [`build`](mod@build) walks through them; what
 //! recipe and lock alone decide is made in its workshop and kept.
-//! Beside them [`release_key`], [`cache`], [`space`], [`progress`], [`command`] and [`files`].
+//! [`rebuild`] proves that a release is what recipe and lock make; [`contents`] lists what is in it.
+//! Beside them [`release_key`], [`cache`], [`space`], [`progress`], [`command`], [`files`] and [`surroundings`].
 #![forbid(unsafe_code)]
 
 pub mod recipe;
@@ -27,8 +28,11 @@ pub mod publish;
 
 pub mod build;
 
+pub mod rebuild;
+
 pub mod cache;
 pub mod command;
+pub mod contents;
 pub mod exit;
 pub mod files;
 pub mod http;
@@ -36,4 +40,5 @@ pub mod mirrors;
 pub mod progress;
 pub mod release_key;
 pub mod space;
+pub mod surroundings;
 mod workshop;

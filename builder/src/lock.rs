@@ -128,6 +128,15 @@ impl Package {
         format!("{}_{short}.deb", self.name)
     }
 
+    /// Name of the file in the archive, as people know it: `NAME_VERSION_ARCH.deb`.
+    #[must_use]
+    pub fn archive_name(&self) -> String {
+        let last = self.path.rsplit('/').next().unwrap_or(&self.path);
+        last.replace("%2b", "+")
+            .replace("%7e", "~")
+            .replace("%3a", ":")
+    }
+
     /// Where it is fetched, with the archive at `base`.
     #[must_use]
     pub fn uri(&self, base: &str) -> String {

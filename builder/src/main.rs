@@ -7,14 +7,16 @@ use builder::{
     exit,
     progress::{Progress, Reader},
     publish::Publisher,
+    rebuild::{self, compare::Artefact},
     release_key::ReleaseKey,
+    surroundings,
 };
 use clap::{Args, Parser, Subcommand};
 
 /// Builds what shared PCs boot and are restored to, and puts it on sites.
 ///
 /// Exit codes: 1 failed, 2 wrong arguments, 3 a locked package is gone from the archive (make a new lock with
-/// --update-lock), 4 no network, 5 no space.
+/// --update-lock), 4 no network, 5 no space, 6 a release was not made again bit by bit.
 #[derive(Parser)]
 #[command(name = "furoshiki-builder", version)]
 struct Cli {
@@ -29,6 +31,8 @@ struct Cli {
 enum Command {
     /// Builds a release from a recipe.
     Build(BuildArgs),
+    /// Builds a release again in a fresh folder and proves that it is the same, bit by bit.
+    VerifyRebuild(VerifyRebuildArgs),
     /// Makes the key that signs releases.
     Keygen {
         /// Folder for release.key (secret) and release.pub.
@@ -45,27 +49,13 @@ struct BuildArgs {
     /// Folder the release is written to.
     #[arg(short, long)]
     out: PathBuf,
-    /// The furoshiki-agent program that goes into the initrd.
-    #[arg(long)]
-    agent: PathBuf,
-    /// Certificate (PEM) of the CA that signs the sites' certificates; PCs trust no other.
-    #[arg(long)]
-    site_ca: PathBuf,
-    /// Folder made by `keygen`.
-    #[arg(long)]
-    release_key: PathBuf,
-    /// Folder of things made before.
-    #[arg(long, default_value = "target/build-cache")]
-    cache: PathBuf,
-    /// Lock file to use in place of recipe.lock beside the recipe.
-    #[arg(long)]
-    lock: Option<PathBuf>,
+    #[command(flatten)]
+    site: SiteArgs,
+    #[command(flatten)]
+    from: FromArgs,
     /// Choose the newest packages and write the lock anew.
     #[arg(long)]
     update_lock: bool,
-    /// Mirror of an archive the recipe names, ARCHIVE=ADDRESS; by default the one apt uses on this machine.
-    #[arg(long = "mirror", value_name = "ARCHIVE=ADDRESS")]
-    mirrors: Vec<String>,
     /// When the archive no longer has a locked package: build from newer ones, say so, and write their lock
     /// to this file. Without it the build fails with exit code 3.
     #[arg(long, conflicts_with = "update_lock")]
@@ -73,6 +63,52 @@ struct BuildArgs {
     /// Build timestamp in seconds since 1970, in place of the lock's.
     #[arg(long, env = "SOURCE_DATE_EPOCH")]
     build_timestamp: Option<i64>,
+}
+
+#[derive(Args)]
+struct VerifyRebuildArgs {
+    /// Folder with recipe.toml.
+    recipe: PathBuf,
+    /// Folder of the release.
+    release: PathBuf,
+    #[command(flatten)]
+    site: SiteArgs,
+    #[command(flatten)]
+    from: FromArgs,
+    /// Folder to build in; everything in it is removed afterwards.
+    #[arg(long, default_value = "target/rebuild")]
+    work: PathBuf,
+}
+
+/// What makes a release a site's own.
+#[derive(Args)]
+struct SiteArgs {
+    /// The furoshiki-agent program that goes into the initrd.
+    #[arg(long)]
+    agent: PathBuf,
+    /// Certificate (PEM) of the CA that signs the sites' certificates; PCs trust no other.
+    #[arg(long)]
+    site_ca: PathBuf,
+    /// Folder made by `keygen`; to verify a rebuild, release.pub in it is enough.
+    #[arg(long)]
+    release_key: PathBuf,
+}
+
+/// What it is made from.
+#[derive(Args)]
+struct FromArgs {
+    /// Folder of things made before.
+    #[arg(long, default_value = "target/build-cache")]
+    cache: PathBuf,
+    /// Lock file to use in place of recipe.lock beside the recipe (to verify a rebuild: in place of the release's).
+    #[arg(long)]
+    lock: Option<PathBuf>,
+    /// Mirror of an archive the recipe names, ARCHIVE=ADDRESS; by default the one apt uses on this machine.
+    #[arg(long = "mirror", value_name = "ARCHIVE=ADDRESS")]
+    mirrors: Vec<String>,
+    /// Folder with package files, asked before any mirror; may be repeated.
+    #[arg(long = "packages", value_name = "DIR")]
+    packages: Vec<PathBuf>,
 }
 
 #[derive(Args)]
@@ -93,9 +129,11 @@ struct PublishArgs {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    surroundings::settle();
     let progress = Progress::new(Reader::choose(cli.json));
     let result = match cli.command {
         Command::Build(args) => run_build(args, &progress),
+        Command::VerifyRebuild(args) => run_verify_rebuild(args, &progress),
         Command::Keygen { dir } => run_keygen(dir, &progress),
         Command::Publish(args) => run_publish(&args, &progress),
     };
@@ -108,21 +146,32 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_build(args: BuildArgs, progress: &Progress) -> anyhow::Result<ExitCode> {
-    let order = Order {
-        recipe: args.recipe,
-        out: args.out,
-        cache: args.cache,
-        lock: args.lock,
-        update_lock: args.update_lock,
-        mirrors: args.mirrors,
-        fallback_lock: args.fallback_lock,
+fn order(recipe: PathBuf, out: PathBuf, site: SiteArgs, from: FromArgs) -> Order {
+    Order {
+        recipe,
+        out,
+        cache: from.cache,
+        lock: from.lock,
+        update_lock: false,
+        mirrors: from.mirrors,
+        packages: from.packages,
+        fallback_lock: None,
         site: SiteOrder {
-            agent: args.agent,
-            site_ca: args.site_ca,
-            release_key: args.release_key,
+            agent: site.agent,
+            site_ca: site.site_ca,
+            release_key: site.release_key,
         },
+        build_timestamp: None,
+    }
+}
+
+fn run_build(args: BuildArgs, progress: &Progress) -> anyhow::Result<ExitCode> {
+    surroundings::become_root()?;
+    let order = Order {
+        update_lock: args.update_lock,
+        fallback_lock: args.fallback_lock,
         build_timestamp: args.build_timestamp,
+        ..order(args.recipe, args.out, args.site, args.from)
     };
     let built = build::build(&order, progress)?;
     let (release, baseline, time) = (built.release, built.baseline, built.build_timestamp);
@@ -131,6 +180,28 @@ fn run_build(args: BuildArgs, progress: &Progress) -> anyhow::Result<ExitCode> {
         &serde_json::json!({ "release": release, "baseline": baseline, "build_timestamp": time }),
     );
     Ok(ExitCode::SUCCESS)
+}
+
+fn run_verify_rebuild(args: VerifyRebuildArgs, progress: &Progress) -> anyhow::Result<ExitCode> {
+    surroundings::become_root()?;
+    let order = order(args.recipe, args.release, args.site, args.from);
+    let report = rebuild::verify(&order, &args.work, progress)?;
+    let mut text: Vec<String> = report.artefacts.iter().map(Artefact::text).collect();
+    text.push(format!(
+        "release {} {}",
+        report.release,
+        if report.reproduced {
+            "was made again bit by bit"
+        } else {
+            "was NOT made again bit by bit"
+        }
+    ));
+    progress.result(&text.join("\n"), &serde_json::to_value(&report)?);
+    Ok(if report.reproduced {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(exit::NOT_REPRODUCED)
+    })
 }
 
 fn run_keygen(dir: PathBuf, progress: &Progress) -> anyhow::Result<ExitCode> {

@@ -54,11 +54,11 @@ pub fn baseline_id(recipe: &Main, image: &ImageInfo, build_timestamp: i64) -> Ba
     )
 }
 
-/// Describes the files in `out`, signs the description and writes both there. Out: the release's id.
+/// The bytes of the manifest that describes the files in `out`.
 ///
 /// # Errors
-/// [`ManifestError`]; an old manifest stays.
-pub fn write(out: &Path, about: &About<'_>, key: &ReleaseKey) -> Result<ReleaseId, ManifestError> {
+/// [`ManifestError`].
+pub fn json(out: &Path, about: &About<'_>) -> Result<Vec<u8>, ManifestError> {
     let describe = |file: ReleaseFile| -> Result<BootFile, FileError> {
         let (bytes, blake3) = files::digest(&out.join(file.name()))?;
         let file = file.name().to_owned();
@@ -100,7 +100,15 @@ pub fn write(out: &Path, about: &About<'_>, key: &ReleaseKey) -> Result<ReleaseI
             bytes: about.image.count.bytes,
         },
     };
-    let json = manifest.to_json()?;
+    Ok(manifest.to_json()?)
+}
+
+/// Describes the files in `out`, signs the description and writes both there. Out: the release's id.
+///
+/// # Errors
+/// [`ManifestError`]; an old manifest stays.
+pub fn write(out: &Path, about: &About<'_>, key: &ReleaseKey) -> Result<ReleaseId, ManifestError> {
+    let json = json(out, about)?;
     let signature = key.sign(&json);
     // The signature first: a manifest never stands beside the signature of another.
     files::write(&out.join(ReleaseFile::Signature.name()), &signature)?;

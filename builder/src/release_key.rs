@@ -93,6 +93,21 @@ impl ReleaseKey {
     }
 }
 
+/// The public key in the folder `dir`, where the secret one need not be.
+///
+/// # Errors
+/// [`ReleaseKeyError`].
+pub fn read_public(dir: &Path) -> Result<[u8; 32], ReleaseKeyError> {
+    let path = dir.join(PUBLIC_FILE);
+    let mut public = [0; 32];
+    hex::decode_to_slice(files::read_text(&path)?.trim(), &mut public).map_err(|_| {
+        ReleaseKeyError::NotAKey {
+            path: path.display().to_string(),
+        }
+    })?;
+    Ok(public)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt;

@@ -53,7 +53,7 @@ impl<'a> Workshop<'a> {
         cache: &'a Cache,
         store: Store,
         progress: &'a Progress,
-        build_timestamp: Option<i64>,
+        build_timestamp: i64,
     ) -> Result<Self, BuildError> {
         let tools = unpacked(
             Set::Tools,
@@ -83,13 +83,13 @@ impl<'a> Workshop<'a> {
             store,
             tools,
             kernel,
-            build_timestamp: build_timestamp.unwrap_or(lock.build_timestamp),
+            build_timestamp,
         })
     }
 
     /// Tree and archive of the initrd's shared part.
     pub(crate) fn initrd(&self) -> Result<(PathBuf, PathBuf), BuildError> {
-        let mut key = Key::new("initrd", 1);
+        let mut key = Key::new("initrd", 2);
         key.value(&packages(self.lock, Set::Initrd));
         key.value(&packages(self.lock, Set::Kernel));
         key.value(&packages(self.lock, Set::Tools));
@@ -128,7 +128,7 @@ impl<'a> Workshop<'a> {
     /// The baseline's image and what is known of it.
     pub(crate) fn image(&self) -> Result<(PathBuf, ImageInfo), BuildError> {
         let baseline = &self.recipe.main.baseline;
-        let mut key = Key::new("baseline", 3);
+        let mut key = Key::new("baseline", 4);
         key.value(&packages(self.lock, Set::Baseline));
         key.value(&packages(self.lock, Set::Kernel));
         key.value(&packages(self.lock, Set::Tools));

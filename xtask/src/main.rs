@@ -9,6 +9,7 @@ mod deny;
 mod image;
 mod packages;
 mod paths;
+mod reproducible;
 mod setup;
 mod suites;
 mod tally;
@@ -57,6 +58,9 @@ enum Command {
         /// Folder below image-recipes/.
         #[arg(default_value = "minimal")]
         recipe: String,
+        /// Build it a second time, elsewhere and as another user, and compare bit by bit.
+        #[arg(long)]
+        twice: bool,
     },
     /// Run the VM tests, or one of them, with their output shown.
     Vm {
@@ -98,8 +102,11 @@ fn run(command: Command) -> Result<()> {
             setup::install(setup::For::Checks)?;
             check::all()
         }
-        Command::Image { recipe } => {
+        Command::Image { recipe, twice } => {
             setup::install(setup::For::Everything)?;
+            if twice {
+                reproducible::check(&recipe)?;
+            }
             image::release(&recipe).map(|folder: PathBuf| println!("{}", folder.display()))
         }
         Command::Vm { name } => suites::vm(name.as_deref()),

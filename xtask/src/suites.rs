@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::setup::{self, For};
 use crate::tally::Tally;
-use crate::{build, check, child, image, paths};
+use crate::{build, check, child, image, paths, reproducible};
 
 /// The recipe tests and demo boot.
 const RECIPE: &str = "minimal";
@@ -74,6 +74,7 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
                 "tests of the harness",
                 &["-p", "qemu-tests", "--lib", "--bins"],
             );
+            run.part(reproducible::check(RECIPE));
             run.machines(&tests()?);
         }
         Some(Room::Snapshot) => {
@@ -92,7 +93,11 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
             run.cargo("site", &["-p", "site-api", "-p", "site-server"]);
         }
         Some(Room::Story) => run.prepared(&["story"])?,
-        Some(Room::Boot) => run.prepared(&["sign_in", "altered", "uki"])?,
+        Some(Room::Boot) => {
+            setup::install(For::Everything)?;
+            run.part(reproducible::check(RECIPE));
+            run.prepared(&["sign_in", "altered", "uki"])?;
+        }
         Some(Room::Session) => {
             setup::install(For::Everything)?;
             run.cargo("initrd-agent", &["-p", "initrd-agent"]);

@@ -81,7 +81,7 @@ pub fn pack(root: &Path) -> Result<Vec<u8>, BootError> {
 }
 
 /// zstd, then zeros up to where the next archive may begin.
-pub(super) fn compress(archive: &[u8], level: i32) -> Result<Vec<u8>, BootError> {
+pub(crate) fn compress(archive: &[u8], level: i32) -> Result<Vec<u8>, BootError> {
     let mut bytes = zstd::encode_all(archive, level).map_err(BootError::Compress)?;
     let aligned = bytes.len().next_multiple_of(super::cpio::ALIGNMENT_BYTES);
     bytes.resize(aligned, 0);

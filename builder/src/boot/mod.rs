@@ -2,12 +2,15 @@
 //!
 //! [`modules`] chooses drivers, [`elf`] finds the libraries programs need, [`initrd`] makes the part
 //! every release shares, [`site_part`] the part with the agent and the site's keys, [`cpio`] writes
-//! both, [`uki`] joins kernel, initrd and command line into one file firmware starts.
+//! both, [`uki`] joins kernel, initrd and command line into one file firmware starts. [`entries`] and [`pe`] read
+//! them again, to compare.
 
 pub mod cpio;
 pub mod elf;
+pub mod entries;
 pub mod initrd;
 pub mod modules;
+pub mod pe;
 pub mod site_part;
 pub mod uki;
 

@@ -63,6 +63,7 @@ pub fn install(root: &Path, repository: &Path, what: &Install<'_>) -> Result<(),
         source,
     })?;
     forget_the_building_machine(root)?;
+    forget_devices(root)?;
     Ok(())
 }
 
@@ -121,6 +122,14 @@ fn forget_the_building_machine(root: &Path) -> Result<(), FileError> {
         }
     }
     Ok(())
+}
+
+/// Empties `/dev`: real root makes nodes there, root of a user namespace cannot, and a running system mounts
+/// its own over them.
+fn forget_devices(root: &Path) -> Result<(), FileError> {
+    let dev = root.join("dev");
+    files::remove_dir(&dev)?;
+    files::make_dir(&dev)
 }
 
 /// Makes a Debian archive of `debs` in the new directory `dir`: links, package list, Release file.
