@@ -22,6 +22,7 @@ pub mod machine;
 pub mod place;
 pub mod portal;
 pub mod qmp;
+pub mod random;
 pub mod release;
 pub mod session;
 pub mod shared_pc;

@@ -33,6 +33,37 @@ pub enum Firmware {
     Uefi,
 }
 
+/// How the disk of a PC is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bus {
+    /// virtio, sectors of 512 bytes.
+    #[default]
+    Virtio,
+    /// NVMe, sectors of 4096 bytes.
+    Nvme4096,
+    /// SATA, sectors of 512 bytes.
+    Sata,
+    /// USB; its device is called `disk0` and can be pulled.
+    Usb,
+    /// There is none.
+    Nothing,
+}
+
+/// What differs from the usual PC.
+#[derive(Debug, Clone, Default)]
+pub struct Build {
+    /// How the disk is attached.
+    pub bus: Bus,
+    /// First byte of a sector of the disk that cannot be written.
+    pub bad_byte: Option<u64>,
+    /// Memory in MiB, when it is not the usual.
+    pub memory_mib: Option<u32>,
+    /// More arguments for QEMU.
+    pub arguments: Vec<String>,
+    /// More words for the kernel.
+    pub words: String,
+}
+
 /// What a PC is made of.
 #[derive(Debug)]
 pub struct Hardware<'a> {
@@ -40,6 +71,8 @@ pub struct Hardware<'a> {
     pub name: &'a str,
     /// Raw disk image.
     pub disk: &'a Path,
+    /// What differs from the usual PC.
+    pub build: &'a Build,
     /// Read-only disk with tools and trees, `virtio-fstools` in the guest.
     pub tools: Option<&'a Path>,
     /// Last byte of its network address.
@@ -206,7 +239,7 @@ fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) 
             "-smp",
             "2",
             "-m",
-            &MEMORY_MIB.to_string(),
+            &hardware.build.memory_mib.unwrap_or(MEMORY_MIB).to_string(),
         ])
         .args(hardware.accel.arguments())
         .args(["-device", "virtio-rng-pci"])
@@ -221,13 +254,9 @@ fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) 
             "type=1,manufacturer=furoshiki,product=test,serial={}",
             hardware.name
         ))
-        .args(["-drive"])
-        // unsafe: a power cut is QEMU's end, not this machine's; the page cache survives it.
-        .arg(format!(
-            "if=none,id=disk,format=raw,cache=unsafe,discard=unmap,file={}",
-            text(hardware.disk)?
-        ))
-        .args(["-device", "virtio-blk-pci,drive=disk,serial=fsdisk"]);
+        .args(&hardware.build.arguments);
+    let disk = attach_disk(hardware)?;
+    command.args(&disk);
     if let Some(tools) = hardware.tools {
         command
             .arg("-drive")
@@ -237,14 +266,14 @@ fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) 
             ))
             .args(["-device", "virtio-blk-pci,drive=tools,serial=fstools"]);
     }
+    if hardware.build.bus == Bus::Usb {
+        command.args([
+            "-device",
+            "usb-storage,drive=disk,bus=hc.0,id=disk0,serial=fsdisk",
+        ]);
+    }
     command
-        .args([
-            "-device",
-            "qemu-xhci,id=hc",
-            "-device",
-            "usb-ccid,bus=hc.0,id=reader",
-            "-chardev",
-        ])
+        .args(["-device", "usb-ccid,bus=hc.0,id=reader", "-chardev"])
         .arg(format!(
             "socket,id=card,host=127.0.0.1,port={card_port},server=on,wait=off"
         ))
@@ -318,6 +347,37 @@ fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) 
     Ok(command)
 }
 
+/// The disk and its bus. A USB disk itself comes after the controller.
+fn attach_disk(hardware: &Hardware<'_>) -> Result<Vec<String>> {
+    let build = hardware.build;
+    // unsafe: a power cut is QEMU's end, not this machine's; the page cache survives it.
+    let mut drive = "if=none,id=disk,format=raw,cache=unsafe,discard=unmap,".to_owned();
+    match build.bad_byte {
+        None => drive.push_str(&format!("file={}", text(hardware.disk)?)),
+        // QEMU docs/devel/blkdebug.rst; sectors of 512 bytes.
+        Some(byte) => drive.push_str(&format!(
+            "file.driver=blkdebug,file.image.driver=file,file.image.filename={},file.inject-error.0.event=none,\
+             file.inject-error.0.iotype=write,file.inject-error.0.sector={},file.inject-error.0.errno=5",
+            text(hardware.disk)?,
+            byte / 512
+        )),
+    }
+    let device = match build.bus {
+        Bus::Virtio => Some("virtio-blk-pci,drive=disk,serial=fsdisk,werror=report"),
+        Bus::Nvme4096 => {
+            Some("nvme,drive=disk,serial=fsdisk,logical_block_size=4096,physical_block_size=4096")
+        }
+        Bus::Sata => Some("ide-hd,drive=disk,serial=fsdisk"),
+        Bus::Usb => None,
+        Bus::Nothing => return Ok(vec!["-device".into(), "qemu-xhci,id=hc".into()]),
+    };
+    let mut all = vec!["-drive".to_owned(), drive];
+    for device in device.into_iter().chain(["qemu-xhci,id=hc"]) {
+        all.extend(["-device".to_owned(), device.to_owned()]);
+    }
+    Ok(all)
+}
+
 /// Firmware of the Debian package `ovmf`; its names differ between releases.
 fn ovmf(part: &str) -> Result<PathBuf> {
     [format!("OVMF_{part}_4M.fd"), format!("OVMF_{part}.fd")]
@@ -358,6 +418,7 @@ mod tests {
         let error = Machine::power_on(&Hardware {
             name: "pc-0",
             disk: &disk,
+            build: &Build::default(),
             tools: None,
             address: 9,
             firmware: Firmware::Direct,

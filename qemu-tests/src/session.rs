@@ -10,6 +10,7 @@ use crate::events::Event;
 use crate::guest::Outcome;
 use crate::shared_pc::{Person, RunningPc};
 use crate::timeline::{self, Stage};
+use crate::wait::Deadline;
 
 /// A command in the guest, on a real processor.
 const COMMAND_SECONDS: u64 = 60;
@@ -140,14 +141,25 @@ impl<'pc> Session<'pc> {
     ///
     /// # Errors
     /// It does not go off in time or shows a message, with the end of the console.
-    pub fn shut_down(mut self) -> Result<Ended> {
+    pub fn shut_down(self) -> Result<Ended> {
+        self.shut_down_while(|_| Ok(()))
+    }
+
+    /// [`Self::shut_down`], with something done between "switch off" and off.
+    ///
+    /// # Errors
+    /// As [`Self::shut_down`], and those of `meanwhile`.
+    pub fn shut_down_while(
+        mut self,
+        meanwhile: impl FnOnce(&mut RunningPc<'pc>) -> Result<()>,
+    ) -> Result<Ended> {
         let begin = Instant::now();
         let soon = self.pc.deadline(COMMAND_SECONDS);
         let off = self.pc.deadline(OFF_SECONDS);
-        self.pc.reported(|machine| {
-            machine.guest.start("systemctl poweroff --no-block", soon)?;
-            machine.wait_off(off)
-        })?;
+        self.pc
+            .reported(|machine| machine.guest.start("systemctl poweroff --no-block", soon))?;
+        meanwhile(&mut self.pc)?;
+        self.pc.reported(|machine| machine.wait_off(off))?;
         let took = begin.elapsed();
         let events = self.pc.events().to_vec();
         Ok(Ended {
@@ -156,6 +168,11 @@ impl<'pc> Session<'pc> {
             took,
             console: self.pc.console_text(),
         })
+    }
+
+    /// Takes events until the deadline.
+    pub fn watch(&mut self, deadline: Deadline) {
+        self.pc.watch(deadline);
     }
 
     /// Pulls the plug.

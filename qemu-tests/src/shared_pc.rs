@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::accel::Accel;
 use crate::card::{InReader, TestCard};
 use crate::events::Event;
-use crate::machine::{Firmware, Hardware, Machine};
+use crate::machine::{Build, Firmware, Hardware, Machine};
 use crate::release::Release;
 use crate::session::Session;
 use crate::wait::{self, Deadline};
@@ -44,6 +44,8 @@ pub struct SharedPc {
     logs: PathBuf,
     disk: PathBuf,
     tools: Option<PathBuf>,
+    /// What differs from the usual PC; may change between two power-ons.
+    pub build: Build,
     release: Release,
     accel: Accel,
     address: u8,
@@ -77,6 +79,7 @@ impl SharedPc {
             logs: folder.to_path_buf(),
             disk,
             tools: None,
+            build: Build::default(),
             release: release.clone(),
             accel: Accel::probe(release)?,
             address,
@@ -132,11 +135,12 @@ impl SharedPc {
         let machine = Machine::power_on(&Hardware {
             name: &self.name,
             disk: &self.disk,
+            build: &self.build,
             tools: self.tools.as_deref(),
             address: self.address,
             firmware,
             release: &self.release,
-            extra_cmdline: &sites.join(" "),
+            extra_cmdline: &format!("{} {}", sites.join(" "), self.build.words),
             accel: self.accel,
             logs: &self.logs,
             boot: self.boots,
@@ -262,6 +266,22 @@ impl<'pc> RunningPc<'pc> {
         })
     }
 
+    /// Waits until a stage begins.
+    ///
+    /// # Errors
+    /// A message, or it did not begin in time, with the end of the console.
+    pub fn expect_begin(&mut self, stage: &str) -> Result<Event> {
+        let deadline = self.deadline(PROMPT_SECONDS);
+        self.reported(|machine| {
+            machine.events.until(
+                &format!("the beginning of stage {stage}"),
+                deadline,
+                |event| event.is("stage", "stage", stage) && event.text("state") == "begin",
+                |event| event.event == "message",
+            )
+        })
+    }
+
     /// Waits until a stage ended well.
     ///
     /// # Errors
@@ -359,6 +379,22 @@ impl<'pc> RunningPc<'pc> {
             .qmp
             .command("set_link", &json!({ "name": "nic0", "up": true }))
             .map(drop)
+    }
+
+    /// Pulls the disk on USB out.
+    ///
+    /// # Errors
+    /// QEMU refuses: the disk is not on USB.
+    pub fn unplug_disk(&mut self) -> Result<()> {
+        self.machine
+            .qmp
+            .command("device_del", &json!({ "id": "disk0" }))
+            .map(drop)
+    }
+
+    /// Whether the PC goes on until the deadline; takes the events that come.
+    pub fn watch(&mut self, deadline: Deadline) {
+        self.machine.events.drain(deadline);
     }
 
     /// Pulls the plug.

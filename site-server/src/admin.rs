@@ -43,6 +43,9 @@ pub enum AdminError {
         /// Where it is wrong.
         source: serde_json::Error,
     },
+    /// What was asked for does not become JSON.
+    #[error("write JSON")]
+    Write(#[source] serde_json::Error),
     /// The registration is too large.
     #[error("registration {0} is larger than {REGISTRATION_BYTES} bytes")]
     Large(String),
@@ -294,15 +297,19 @@ pub async fn site_info(data: &Path) -> Result<Info, AdminError> {
     Ok(info)
 }
 
-/// What PCs claim to have wiped, oldest first.
+/// What PCs claim to have wiped, oldest first: a line each, or all of it as JSON.
 ///
 /// # Errors
 /// [`AdminError`].
-pub async fn wipes(data: &Path) -> Result<Vec<KeptWipe>, AdminError> {
+pub async fn wipes(data: &Path, json: bool) -> Result<String, AdminError> {
     let store = Store::open(Layout::new(data)).await?;
     let wipes = store.wipes().await?;
     store.close().await;
-    Ok(wipes)
+    if json {
+        let text = serde_json::to_string_pretty(&wipes).map_err(AdminError::Write)?;
+        return Ok(text + "\n");
+    }
+    Ok(wipes.iter().map(|wipe| wipe_line(wipe) + "\n").collect())
 }
 
 /// One wipe on one line: when it came, which PC, which disk, what was done and proved.

@@ -218,15 +218,7 @@ fn run(command: Command) -> anyhow::Result<()> {
                 }
             }
             Command::Wipes(Wipes::List { data, json }) => {
-                let wipes = admin::wipes(&data).await?;
-                if json {
-                    let text = serde_json::to_string_pretty(&wipes).context("write JSON")?;
-                    println!("{text}");
-                } else {
-                    for wipe in &wipes {
-                        println!("{}", admin::wipe_line(wipe));
-                    }
-                }
+                print!("{}", admin::wipes(&data, json).await?);
             }
             Command::ReleaseKey { file, data } => {
                 admin::set_release_key(&data, &file)?;

@@ -71,6 +71,7 @@ fn to_their_prompt(bench: &Bench, theirs: &Release, pc: &SharedPc, run: u32) -> 
     let mut machine = Machine::power_on(&Hardware {
         name: "dracut",
         disk: pc.disk(),
+        build: &pc.build,
         tools: None,
         address: 1,
         firmware: Firmware::Direct,
