@@ -8,7 +8,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use site_api::{Head, HeadInfo, Transfer, TransferState, path as api};
 use snapshot::{
-    id::{BaselineId, ObjectId, RecordId},
+    id::{ObjectId, RecordId},
     record::{self, Record, RecordError},
 };
 
@@ -57,14 +57,6 @@ pub enum PullError {
         /// Number of the newest one reported.
         want: u64,
     },
-    /// The snapshot lies on another baseline.
-    #[error("the snapshot lies on baseline {have}, this PC has {want}")]
-    OtherBaseline {
-        /// Its baseline.
-        have: BaselineId,
-        /// This PC's.
-        want: BaselineId,
-    },
     /// The other site does not hand the snapshot over.
     #[error("fetch the snapshot from the site that has it: {why}")]
     Relay {
@@ -84,7 +76,6 @@ impl PullError {
             | Self::Record(_)
             | Self::OtherRecord { .. }
             | Self::RolledBack { .. } => Code::AlteredPack,
-            Self::OtherBaseline { .. } => Code::OtherBaseline,
         }
     }
 }
@@ -105,11 +96,7 @@ pub struct Pulled {
 ///
 /// # Errors
 /// [`PullError`].
-pub fn newest(
-    user: &SignedIn,
-    baseline: BaselineId,
-    screen: &Screen,
-) -> Result<Option<Pulled>, PullError> {
+pub fn newest(user: &SignedIn, screen: &Screen) -> Result<Option<Pulled>, PullError> {
     let Some(reported) = &user.head else {
         return Ok(None);
     };
@@ -130,12 +117,6 @@ pub fn newest(
         return Err(PullError::RolledBack {
             have: record.seq,
             want: reported.seq,
-        });
-    }
-    if record.baseline != baseline {
-        return Err(PullError::OtherBaseline {
-            have: record.baseline,
-            want: baseline,
         });
     }
     Ok(Some(Pulled {

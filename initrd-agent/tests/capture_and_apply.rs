@@ -19,7 +19,10 @@ use initrd_agent::{
     capture::{BoxError, CaptureError, PackSink, State},
 };
 use rustix::fs::FileType;
-use snapshot::{id::ObjectId, pack::PADDED_TO_BYTES};
+use snapshot::{
+    id::{BaselineId, ObjectId},
+    pack::PADDED_TO_BYTES,
+};
 use tree::{Session, Site, assert_same, noise};
 
 /// A tree with one of everything.
@@ -509,6 +512,7 @@ fn a_frame_altered_under_a_right_name_is_named() {
         tree: &fresh.tree,
         keys: &keys,
         record: &record,
+        baseline_name: tree::BASELINE_NAME,
     };
     let error = initrd_agent::apply::apply(&request, &site, &initrd_agent::capture::NoProgress)
         .unwrap_err();
@@ -581,4 +585,38 @@ fn a_file_that_changes_while_it_is_read_is_taken_and_right_the_next_time() {
     let second = site.save(&session, Some(&first.state));
     assert!(second.record.is_some() && second.report.torn.is_empty());
     assert_same(&site.restore().0, &session);
+}
+
+#[test]
+fn a_snapshot_lies_on_every_build_of_its_baseline_and_on_no_other_baseline() {
+    let (site, session) = (Site::default(), everything());
+    let saved = site.save(&session, None);
+
+    // The next build: nothing changed, so nothing is saved; what changes is saved as of this build.
+    let next_build = BaselineId::new([0xbb; 32]);
+    *site.baseline.lock().unwrap() = next_build;
+    let (next, applied) = site.restore();
+    assert_same(&next, &session);
+    let again = site.save(&next, Some(&applied.state));
+    assert!(again.record.is_none(), "{:?}", again.report);
+    next.file("home/ada/new", "on the next build");
+    let saved_there = site.save(&next, Some(&applied.state));
+    assert!(saved_there.pushed_bytes < saved.pushed_bytes / 10);
+    assert_eq!(site.record().baseline, next_build);
+    assert_same(&site.restore().0, &next);
+
+    let (fresh, keys, record) = (Session::new(), tree::keys(), site.record());
+    let request = initrd_agent::apply::ApplyRequest {
+        tree: &fresh.tree,
+        keys: &keys,
+        record: &record,
+        baseline_name: "office",
+    };
+    let error = initrd_agent::apply::apply(&request, &site, &initrd_agent::capture::NoProgress)
+        .unwrap_err();
+    assert!(
+        matches!(&error, ApplyError::OtherBaseline { have, want } if have == tree::BASELINE_NAME && want == "office"),
+        "{error}"
+    );
+    assert_eq!(fresh.describe().len(), 2, "nothing was written");
 }

@@ -60,6 +60,7 @@ fn site(entries: &[Entry], spoil: impl Fn(&mut Manifest, &mut Record)) -> Site {
     entries.insert(0, entry("", DIRECTORY));
     let mut manifest = Manifest {
         baseline: BASELINE,
+        baseline_name: "minimal".into(),
         packs: vec![listed],
         entries,
     };

@@ -285,9 +285,12 @@ impl BaselineManifest {
     }
 }
 
+/// Longest name of a baseline, in bytes.
+pub const MAX_NAME_BYTES: usize = 64;
+
 /// Whether `name` is safe as a file name and readable on a screen.
-fn plain_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
+pub(crate) fn plain_name(name: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&name.len())
         && !name.starts_with('.')
         && name
             .bytes()

@@ -134,6 +134,7 @@ fn tree() -> impl Strategy<Value = Manifest> {
             .collect();
         Manifest {
             baseline: BaselineId::new([7; 32]),
+            baseline_name: "minimal".into(),
             packs,
             entries,
         }

@@ -50,6 +50,14 @@ pub enum ApplyError {
         /// What it breaks.
         rule: &'static str,
     },
+    /// The snapshot lies on a baseline of another name.
+    #[error("the snapshot lies on baseline {have}, this PC has {want}")]
+    OtherBaseline {
+        /// Name of its baseline.
+        have: String,
+        /// Name of this PC's.
+        want: String,
+    },
     /// A pack cannot be read.
     #[error("open pack {object}")]
     Pack {

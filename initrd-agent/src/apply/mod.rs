@@ -63,6 +63,8 @@ pub struct ApplyRequest<'a> {
     pub keys: &'a SnapshotKeys,
     /// The snapshot: a record verified with the user's public key.
     pub record: &'a Record,
+    /// Name of the baseline below. The snapshot may lie on another build of it, not on another baseline.
+    pub baseline_name: &'a str,
 }
 
 /// A finished apply.
@@ -182,6 +184,12 @@ fn fetch_manifest(
     if manifest.baseline != record.baseline {
         return Err(ApplyError::Mismatch {
             rule: "both name the same baseline",
+        });
+    }
+    if manifest.baseline_name != request.baseline_name {
+        return Err(ApplyError::OtherBaseline {
+            have: manifest.baseline_name,
+            want: request.baseline_name.into(),
         });
     }
     let listed: std::collections::HashSet<_> = record.packs.iter().collect();

@@ -163,6 +163,7 @@ mod tests {
         };
         let manifest = Manifest {
             baseline: BaselineId::new([0; 32]),
+            baseline_name: "minimal".into(),
             packs: vec![],
             entries: vec![
                 file(

@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path, time::Duration};
 
-use snapshot::id::{BaselineId, UserId};
+use snapshot::id::UserId;
 
 use super::{BootError, prepare::Prepared};
 use crate::{
@@ -74,7 +74,7 @@ pub(super) fn own_parcels(courier: &Courier, user: UserId, screen: &Screen) {
 /// What to tell the user. The session volume may be half written: [`empty`] it.
 pub(super) fn pull_and_apply(
     user: SignedIn,
-    baseline: BaselineId,
+    baseline_name: &str,
     screen: &Screen,
     events: &Events,
 ) -> Result<Environment, Notice> {
@@ -84,8 +84,7 @@ pub(super) fn pull_and_apply(
         .map(|head| clock::when(head.saved_ms, clock::now_ms()));
     let told = |notice: Notice| notice.saved(saved.clone());
     let stage = events.begin(Stage::Pull);
-    let pulled =
-        pull::newest(&user, baseline, screen).map_err(|e| told(Notice::of(e.code(), &e)))?;
+    let pulled = pull::newest(&user, screen).map_err(|e| told(Notice::of(e.code(), &e)))?;
     let Some(pulled) = pulled else {
         stage.end(0);
         events.begin(Stage::Apply).end(0);
@@ -114,6 +113,7 @@ pub(super) fn pull_and_apply(
         tree: &tree,
         keys: &user.keys,
         record: &pulled.record,
+        baseline_name,
     };
     let stage = events.begin(Stage::Apply);
     let bar = FetchBar::new(screen, pulled.record.total_bytes());
@@ -136,6 +136,8 @@ pub(super) fn pull_and_apply(
 fn of_apply(error: &ApplyError) -> Notice {
     let code = if error.is_altered() {
         Code::AlteredPack
+    } else if matches!(error, ApplyError::OtherBaseline { .. }) {
+        Code::OtherBaseline
     } else if matches!(error, ApplyError::Fetch { .. }) {
         Code::PullFailed
     } else {
@@ -194,6 +196,7 @@ impl Environment {
             unix_name: account.name().into(),
             site: self.user.site.base().into(),
             baseline: manifest.manifest().baseline,
+            baseline_name: manifest.manifest().name.clone(),
             build_timestamp: manifest.manifest().build_timestamp,
             pc,
             save_minutes: options.save_minutes,

@@ -160,7 +160,7 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
             None => prepared.recv().map_err(|_| BootError::Worker)?,
         };
         environment::own_parcels(&prepared.courier, user.user, screen);
-        match environment::pull_and_apply(user, options.baseline, screen, events) {
+        match environment::pull_and_apply(user, &prepared.baseline_name, screen, events) {
             Ok(environment) => {
                 session = Some(prepared);
                 break environment;

@@ -121,6 +121,8 @@ pub(super) struct Prepared {
     pub(super) about: About,
     pub(super) session_partition: PathBuf,
     pub(super) outbox_partition: PathBuf,
+    /// A snapshot on another baseline is not for this PC.
+    pub(super) baseline_name: String,
 }
 
 /// What handover needs.
@@ -192,14 +194,6 @@ impl Worker {
             // Which site answers does not matter: each parcel has its own address.
             let _ = finder.wait();
         });
-        // Nobody listens only when the agent is about to end.
-        let _ = prepared.send(Prepared {
-            courier,
-            about,
-            session_partition,
-            outbox_partition,
-        });
-
         let stage = self.events.begin(Stage::Restore);
         let manifest = self
             .plan
@@ -211,6 +205,14 @@ impl Worker {
                 SignedManifest::fetch(&self.finder, &self.screen, &self.release_key, self.pinned)?
             }
         };
+        // Nobody listens only when the agent is about to end.
+        let _ = prepared.send(Prepared {
+            courier,
+            about,
+            session_partition,
+            outbox_partition,
+            baseline_name: manifest.manifest().name.clone(),
+        });
         let source = Source {
             manifest,
             finder: self.finder,

@@ -24,7 +24,7 @@ pub(super) fn assemble(
     mut read: HashMap<usize, Read>,
     stored: &Stored,
     seen: &Seen<'_>,
-    baseline: BaselineId,
+    (baseline, name): (BaselineId, &str),
     trusted_before: Time,
     report: &mut Report,
 ) -> State {
@@ -79,6 +79,7 @@ pub(super) fn assemble(
     }
     let mut manifest = Manifest {
         baseline,
+        baseline_name: name.into(),
         packs: Vec::new(),
         entries,
     };

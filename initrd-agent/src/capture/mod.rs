@@ -32,7 +32,7 @@ use snapshot::{
     diff::Diff,
     id::{BaselineId, ObjectId, RecordId},
     keys::SnapshotKeys,
-    manifest::{self, Time},
+    manifest::{self, Manifest, Time},
     pack::SealedPack,
     record::{Record, SignedRecord},
 };
@@ -94,6 +94,8 @@ pub struct CaptureRequest<'a> {
     pub previous: Option<Previous>,
     /// The baseline the tree lies on.
     pub baseline: BaselineId,
+    /// Its name.
+    pub baseline_name: &'a str,
     /// Its build timestamp, seconds since 1970.
     pub build_timestamp: i64,
     /// Name of this PC, at most 64 bytes, no control characters.
@@ -118,6 +120,11 @@ pub struct Captured {
     pub report: Report,
     /// For the next capture, once the head is this record (or the outbox has taken all of it).
     pub state: State,
+}
+
+/// Whether two snapshots hold the same tree, whatever build of the baseline each lies on.
+fn same_tree(before: &Manifest, now: &Manifest) -> bool {
+    before.packs == now.packs && before.entries == now.entries
 }
 
 /// Captures the tree.
@@ -155,7 +162,7 @@ pub fn capture(
         read,
         &stored,
         &seen,
-        request.baseline,
+        (request.baseline, request.baseline_name),
         shortly_before(started),
         &mut report,
     );
@@ -170,7 +177,7 @@ pub fn capture(
     let unchanged = request.previous.is_some()
         && request
             .state
-            .is_some_and(|before| before.manifest == state.manifest);
+            .is_some_and(|before| same_tree(&before.manifest, &state.manifest));
     let record = if unchanged {
         None
     } else {

@@ -301,6 +301,7 @@ mod tests {
         State {
             manifest: Manifest {
                 baseline: BaselineId::new([1; 32]),
+                baseline_name: "minimal".into(),
                 packs: vec![],
                 entries: vec![root],
             },

@@ -138,6 +138,7 @@ pub fn save(
             seq: head.seq,
         }),
         baseline: state.baseline,
+        baseline_name: &state.baseline_name,
         build_timestamp: state.build_timestamp,
         pc: &state.pc,
         exclusions: &Exclusions::default(),

@@ -25,6 +25,8 @@ pub struct State {
     pub site: String,
     /// The baseline below.
     pub baseline: BaselineId,
+    /// Its name.
+    pub baseline_name: String,
     /// Its build timestamp, seconds since 1970.
     pub build_timestamp: i64,
     /// Name of this PC.

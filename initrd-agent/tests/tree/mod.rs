@@ -40,6 +40,7 @@ use snapshot::{
 };
 
 pub const BASELINE: BaselineId = BaselineId::new([0xba; 32]);
+pub const BASELINE_NAME: &str = "minimal";
 
 /// A user's keys, always the same.
 pub fn keys() -> SnapshotKeys {
@@ -288,11 +289,21 @@ fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// A site's objects and head.
-#[derive(Default)]
+/// A site's objects and head, and the build of the baseline that PCs there have.
 pub struct Site {
+    pub baseline: Mutex<BaselineId>,
     pub objects: Mutex<BTreeMap<ObjectId, Vec<u8>>>,
     pub head: Mutex<Option<SignedRecord>>,
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self {
+            baseline: Mutex::new(BASELINE),
+            objects: Mutex::default(),
+            head: Mutex::default(),
+        }
+    }
 }
 
 impl PackSink for Site {
@@ -352,7 +363,8 @@ impl Site {
             tree: &session.tree,
             keys: &keys(),
             previous: self.previous(),
-            baseline: BASELINE,
+            baseline: *self.baseline.lock().unwrap(),
+            baseline_name: BASELINE_NAME,
             build_timestamp: 1_700_000_000,
             pc: "test PC",
             exclusions: &exclusions,
@@ -382,6 +394,7 @@ impl Site {
             tree: &session.tree,
             keys: &keys,
             record: &record,
+            baseline_name: BASELINE_NAME,
         };
         apply(&request, source, &NoProgress)
     }

@@ -6,7 +6,7 @@ use super::{
     Entry, EntryKind, FileData, MAX_ALL_XATTRS, MAX_ENTRIES, MAX_FILE_BYTES, MAX_NAME_BYTES,
     MAX_PATH_BYTES, MAX_RUNS, MAX_TARGET_BYTES, MAX_XATTR_BYTES, MAX_XATTRS, Manifest, Meta, Ref,
 };
-use crate::{bytes::ParseError, frame, pack, record};
+use crate::{baseline::plain_name, bytes::ParseError, frame, pack, record};
 
 type Checked = Result<(), ParseError>;
 
@@ -31,6 +31,11 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
         manifest.packs.len() as u64,
         record::MAX_PACKS as u64,
         "number of packs",
+    )?;
+    rule(
+        plain_name(&manifest.baseline_name),
+        "name of the baseline",
+        "it has 1 to 64 letters, digits, `.`, `-` and `_`, and does not begin with `.`",
     )?;
     let mut names = HashSet::with_capacity(manifest.packs.len());
     rule(

@@ -11,6 +11,7 @@ use super::{
     },
 };
 use crate::{
+    baseline,
     bytes::{ParseError, Reader},
     frame,
     id::{BaselineId, ObjectId},
@@ -25,7 +26,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, ParseError> {
             rule: "this program reads manifests that stand alone; use a newer program",
         });
     }
-    let baseline = BaselineId::new(reader.array("baseline id")?);
+    let lies_on = BaselineId::new(reader.array("baseline id")?);
+    let length = reader.size(baseline::MAX_NAME_BYTES, "length of the baseline's name")?;
+    let name = reader.take(length, "name of the baseline")?.to_vec();
+    // The rules for names come later; a name that keeps them is ASCII.
+    let baseline_name = String::from_utf8(name).map_err(|_| ParseError::Invalid {
+        what: "name of the baseline",
+        rule: "it is text",
+    })?;
     let count = reader.count(record::MAX_PACKS, 33, "number of packs")?;
     let packs = (0..count)
         .map(|_| {
@@ -46,7 +54,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, ParseError> {
     }
     reader.end("the entries")?;
     Ok(Manifest {
-        baseline,
+        baseline: lies_on,
+        baseline_name,
         packs,
         entries,
     })

@@ -28,6 +28,8 @@ pub(crate) fn encode(manifest: &Manifest) -> Result<Vec<u8>, ParseError> {
     let mut out = Vec::with_capacity(64 + manifest.packs.len() * 36 + manifest.entries.len() * 64);
     out.push(BASE);
     out.extend_from_slice(manifest.baseline.as_bytes());
+    put_varint(&mut out, manifest.baseline_name.len() as u64);
+    out.extend_from_slice(manifest.baseline_name.as_bytes());
     put_varint(&mut out, manifest.packs.len() as u64);
     for (id, bytes) in &manifest.packs {
         out.extend_from_slice(id.as_bytes());

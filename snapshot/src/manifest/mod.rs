@@ -47,6 +47,8 @@ pub const MAX_FILE_BYTES: u64 = i64::MAX.cast_unsigned();
 pub struct Manifest {
     /// The baseline the tree lies on.
     pub baseline: BaselineId,
+    /// Name of that baseline: a later build of the same recipe has the same. 1 to 64 ASCII letters, digits, `.-_`.
+    pub baseline_name: String,
     /// Packs that hold the files' data, with their sizes in bytes; a [`Ref`] counts from here.
     pub packs: Vec<(ObjectId, u64)>,
     /// Entries sorted by path; the first is the root, with an empty path.

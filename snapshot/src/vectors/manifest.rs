@@ -67,6 +67,7 @@ fn every_kind() -> Manifest {
     });
     Manifest {
         baseline: BaselineId::new([0xba; 32]),
+        baseline_name: "minimal".into(),
         packs: vec![
             (ObjectId::new([1; 32]), 65_536),
             (ObjectId::new([2; 32]), 131_072),
@@ -186,12 +187,22 @@ fn cases() -> Cases {
     };
     let mut twice = sorted.clone();
     twice.packs[1] = twice.packs[0];
+    let nameless = Manifest {
+        baseline_name: String::new(),
+        ..sorted.clone()
+    };
+    let path_name = Manifest {
+        baseline_name: "../etc".into(),
+        ..sorted.clone()
+    };
     let mut flipped = good.clone();
     flipped[200] ^= 1;
     let mut cases = vec![
         ("good-every-kind.bin", good.clone()),
         ("bad-altered.bin", flipped),
         ("bad-delta.bin", patch(0, 1)),
+        ("bad-baseline-without-name.bin", raw(&nameless)),
+        ("bad-baseline-name-with-a-slash.bin", raw(&path_name)),
         (
             "bad-trailing-entry-bytes.bin",
             seal(&[&plain[..], &[0]].concat()),
@@ -199,7 +210,7 @@ fn cases() -> Cases {
         ("bad-entries-cut-short.bin", seal(&plain[..plain.len() - 1])),
         (
             "bad-more-entries-than-bytes.bin",
-            seal(&[&[0; 34][..], &[0xff, 0xff, 0x7f]].concat()),
+            seal(&[&[0; 33][..], b"\x01m\x00", &[0xff, 0xff, 0x7f]].concat()),
         ),
         ("bad-no-root.bin", raw(&no_root)),
         ("bad-root-is-a-pipe.bin", raw(&file_root)),
@@ -302,7 +313,7 @@ fn cases() -> Cases {
 
 #[test]
 fn manifests_are_read_as_ever() {
-    check("manifest", 40, cases(), |_, bytes| {
+    check("manifest", 42, cases(), |_, bytes| {
         answer(open(&keys(), bytes), |manifest| {
             let encoded = manifest.encode().unwrap();
             format!(
