@@ -24,10 +24,12 @@ use crate::{
     recipe::{Recipe, RecipeError},
     release_key::{ReleaseKey, ReleaseKeyError},
     resolve::{self, ResolveError},
+    sizes::{self, Share},
     space::{self, SpaceError},
+    summary::{Contents, Report, Whole},
     surroundings::{self, SurroundingsError},
     tree::TreeError,
-    workshop::{Workshop, tools_key},
+    workshop::{ImagePart, Workshop, tools_key},
 };
 
 /// Name of a lock, beside its recipe and in each release built from it.
@@ -65,6 +67,17 @@ pub enum BuildError {
     Surroundings(#[from] SurroundingsError),
     #[error("keep things in the cache")]
     File(#[from] FileError),
+    #[error("read {path} from the cache ({why}); remove the cache folder and build again")]
+    Inside { path: String, why: String },
+    #[error(
+        "the initrd has {bytes} bytes, the recipe allows {limit}: take out what it does not need, or raise \
+         initrd_budget_mib in recipe.toml. Its largest parts:\n{table}"
+    )]
+    InitrdOverBudget {
+        bytes: u64,
+        limit: u64,
+        table: String,
+    },
     #[error("read {path} from the cache; remove the cache folder and build again")]
     Cache {
         path: String,
@@ -88,6 +101,8 @@ pub struct Order {
     pub update_lock: bool,
     /// `ARCHIVE=ADDRESS` of mirrors to use in place of this machine's.
     pub mirrors: Vec<String>,
+    /// `ARCHIVE=ADDRESS` of archives that keep old packages, asked last.
+    pub snapshots: Vec<String>,
     /// Folders with package files, asked before any mirror.
     pub packages: Vec<PathBuf>,
     /// Where a new lock goes when the archive no longer has a package of the lock; `None`: that is an error.
@@ -96,6 +111,15 @@ pub struct Order {
     pub site: SiteOrder,
     /// Build timestamp in place of the lock's (`SOURCE_DATE_EPOCH`), seconds since 1970.
     pub build_timestamp: Option<i64>,
+}
+
+impl Order {
+    /// Where archives are fetched.
+    pub(crate) fn mirrors(&self) -> Result<Mirrors, MirrorError> {
+        let mut mirrors = Mirrors::of_this_machine(&self.mirrors)?;
+        mirrors.add_snapshots(&self.snapshots)?;
+        Ok(mirrors)
+    }
 }
 
 /// What makes a release a site's own.
@@ -172,21 +196,28 @@ pub(crate) fn make(
 ) -> Result<Made, BuildError> {
     let recipe = Recipe::read(&order.recipe)?;
     let cache = Cache::open(&order.cache)?;
-    let mirrors = Mirrors::of_this_machine(&order.mirrors)?;
+    let mirrors = order.mirrors()?;
     let store = Store::new(cache.dir(), mirrors, &order.packages);
     let lock = lock(order, &recipe, &cache, &store, progress)?;
     let build_timestamp = order.build_timestamp.unwrap_or(lock.build_timestamp);
     surroundings::check_clock(build_timestamp)?;
     let workshop = Workshop::open(&recipe, &lock, &cache, store, progress, build_timestamp)?;
-    let (tree, base) = workshop.initrd()?;
+    let part = workshop.initrd()?;
     let site_part = SitePart {
         agent: order.site.agent.clone(),
         site_ca: order.site.site_ca.clone(),
         release_public_key,
-        tree: &tree,
+        tree: &part.tree,
     };
     let site_part = site_part.pack()?;
-    let (image, info) = workshop.image()?;
+    let mut initrd = files::read(&part.base)?;
+    initrd.extend_from_slice(&site_part);
+    let initrd_shares = initrd_shares(&recipe, part.inside.weights, initrd.len(), site_part.len())?;
+    let ImagePart {
+        image,
+        info,
+        inside,
+    } = workshop.image()?;
     files::make_dir(&order.out)?;
     let copied = image.metadata().map_or(0, |image| image.len());
     space::check(&order.out, "the release", copied + (256 << 20))?;
@@ -195,8 +226,6 @@ pub(crate) fn make(
     let out = |file: ReleaseFile| order.out.join(file.name());
     files::copy(&image, &out(ReleaseFile::Baseline))?;
     files::copy(&workshop.kernel.image(), &out(ReleaseFile::Kernel))?;
-    let mut initrd = files::read(&base)?;
-    initrd.extend_from_slice(&site_part);
     files::write(&out(ReleaseFile::Initrd), &initrd)?;
     // What it was built from stays with it: enough to build it again when the recipe has moved on.
     lock.write(&order.out.join(LOCK_FILE))?;
@@ -213,7 +242,23 @@ pub(crate) fn make(
         name: &recipe.main.name,
     };
     uki::make(&uki, &out(ReleaseFile::Uki), &workshop.tools)?;
+    Contents::new(baseline, inside.entries, part.inside.entries).write(&order.out)?;
+    let image_shares = Whole {
+        bytes: info.data_bytes,
+        limit: None,
+        packages: sizes::shares(&inside.weights, info.data_bytes),
+    };
+    let report = Report::new(initrd_shares, image_shares);
+    report.write(&order.out)?;
     stage.end();
+    for (name, whole) in [("initrd", &report.initrd), ("baseline", &report.baseline)] {
+        let table = sizes::table(&whole.packages);
+        progress.note(&format!(
+            "{name}: {} KiB\n{}",
+            whole.bytes.div_ceil(1024),
+            table.trim_end()
+        ));
+    }
     let tools = workshop.tools.clone();
     drop(workshop);
     Ok(Made {
@@ -223,6 +268,36 @@ pub(crate) fn make(
         tools,
         recipe,
         lock,
+    })
+}
+
+/// Shares of the initrd, if it is within what the recipe allows.
+fn initrd_shares(
+    recipe: &Recipe,
+    mut weights: Vec<Share>,
+    bytes: usize,
+    site_part: usize,
+) -> Result<Whole, BuildError> {
+    let (bytes, site_part) = (bytes as u64, site_part as u64);
+    let limit = u64::from(recipe.main.initrd_budget_mib) << 20;
+    weights = sizes::shares(&weights, bytes.saturating_sub(site_part));
+    weights.push(Share {
+        package: "(agent, CA and release key)".into(),
+        files: site_part,
+        bytes: site_part,
+    });
+    let packages = sizes::shares(&weights, bytes);
+    if bytes > limit {
+        return Err(BuildError::InitrdOverBudget {
+            bytes,
+            limit,
+            table: sizes::table(&packages),
+        });
+    }
+    Ok(Whole {
+        bytes,
+        limit: Some(limit),
+        packages,
     })
 }
 
@@ -247,16 +322,17 @@ fn lock(
     }
     let gone = match store.fetch(&lock, progress) {
         Ok(()) => return Ok(lock),
-        Err(FetchError::Gone { packages }) => packages,
+        Err(FetchError::Gone { packages, tried }) => (packages, tried),
         Err(error) => return Err(error.into()),
     };
     let Some(fallback) = &order.fallback_lock else {
-        return Err(FetchError::Gone { packages: gone }.into());
+        let (packages, tried) = gone;
+        return Err(FetchError::Gone { packages, tried }.into());
     };
     progress.note(&format!(
         "the archive no longer has {}; this build is NOT the baseline of {}: it takes newer packages, \
          named in {}",
-        gone.join(", "),
+        gone.0.join(", "),
         path.display(),
         fallback.display()
     ));

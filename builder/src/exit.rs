@@ -73,6 +73,7 @@ mod tests {
         };
         let gone = FetchError::Gone {
             packages: vec!["tulip 1".into()],
+            tried: vec![],
         };
         let cases: [(BuildError, u8); 3] = [
             (gone.into(), LOCKED_PACKAGE_GONE),

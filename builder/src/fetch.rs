@@ -1,6 +1,7 @@
 //! Fetch: every package of a lock into the cache, each checked by its digest.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -33,14 +34,17 @@ pub enum FetchError {
     /// No HTTP client.
     #[error("prepare the HTTP client")]
     Client(#[source] reqwest::Error),
-    /// The archive has moved on since the lock was made.
+    /// The archives have moved on since the lock was made.
     #[error(
-        "the archive no longer has {}; make a new lock with --update-lock",
-        packages.join(", ")
+        "nobody has {} any more; asked were {}. Put the package files into a folder and name it with --packages, \
+         name an archive that keeps old packages with --snapshot, or make a new lock with --update-lock",
+        packages.join(", "), tried.join(", ")
     )]
     Gone {
         /// Name and version of each.
         packages: Vec<String>,
+        /// Folders and addresses.
+        tried: Vec<String>,
     },
     /// No answer.
     #[error("fetch {uri}; check the network")]
@@ -145,7 +149,7 @@ impl Store {
         let failed = Mutex::new(None);
         let work = || {
             while let Some(package) = lacking.get(next.fetch_add(1, Ordering::Relaxed)) {
-                match self.fetch_one(&client, package, &stage) {
+                match self.fetch_one(&client, lock, package, &stage) {
                     Ok(true) => {}
                     Ok(false) => {
                         lock_anyway(&gone).push(format!("{} {}", package.name, package.version))
@@ -168,10 +172,24 @@ impl Store {
         let mut packages = std::mem::take(&mut *lock_anyway(&gone));
         if !packages.is_empty() {
             packages.sort();
-            return Err(FetchError::Gone { packages });
+            return Err(FetchError::Gone {
+                packages,
+                tried: self.sources(lock)?,
+            });
         }
         stage.end();
         Ok(())
+    }
+
+    /// Everything that is asked for the packages of `lock`.
+    fn sources(&self, lock: &Lock) -> Result<Vec<String>, MirrorError> {
+        let folders = [&self.dir].into_iter().chain(&self.folders);
+        let mut all: Vec<String> = folders.map(|folder| folder.display().to_string()).collect();
+        let archives: BTreeSet<&str> = lock.packages.iter().map(|p| p.source.as_str()).collect();
+        for archive in archives {
+            all.extend(self.mirrors.addresses(archive, lock.build_timestamp)?);
+        }
+        Ok(all)
     }
 
     /// Takes a package from one of the folders. Out: whether one has it, byte for byte.
@@ -198,34 +216,58 @@ impl Store {
         Ok(false)
     }
 
-    /// Out: whether the archive still has it.
+    /// Out: whether an archive still has it.
     fn fetch_one(
         &self,
         client: &reqwest::blocking::Client,
+        lock: &Lock,
         package: &Package,
         stage: &Stage,
     ) -> Result<bool, FetchError> {
-        let mut tries = 1;
-        loop {
-            match self.try_one(client, package, stage) {
-                Err(error) if error.may_pass() && tries < TRIES => tries += 1,
-                result => return result,
+        for address in self
+            .mirrors
+            .addresses(&package.source, lock.build_timestamp)?
+        {
+            let uri = package.uri(&address);
+            let mut tries = 1;
+            let had = loop {
+                match self.try_one(client, &uri, package, stage) {
+                    Err(error) if error.may_pass() && tries < TRIES => tries += 1,
+                    result => break result?,
+                }
+            };
+            if had {
+                return Ok(true);
             }
         }
+        Ok(false)
+    }
+
+    /// Puts every package of `lock` into the folder `to`, under the names archives give them: a copy that a later
+    /// build takes with `--packages`. They must have been fetched.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn copy_to(&self, lock: &Lock, to: &Path) -> Result<(), FileError> {
+        files::make_dir(to)?;
+        for package in &lock.packages {
+            files::copy(&self.path(package), &to.join(package.archive_name()))?;
+        }
+        Ok(())
     }
 
     fn try_one(
         &self,
         client: &reqwest::blocking::Client,
+        uri: &str,
         package: &Package,
         stage: &Stage,
     ) -> Result<bool, FetchError> {
-        let uri = package.uri(self.mirrors.address(&package.source)?);
         let network = |source| FetchError::Network {
-            uri: uri.clone(),
+            uri: uri.to_owned(),
             source,
         };
-        let answer = client.get(&uri).send().map_err(network)?;
+        let answer = client.get(uri).send().map_err(network)?;
         if matches!(answer.status().as_u16(), 404 | 410) {
             return Ok(false);
         }
@@ -241,7 +283,7 @@ impl Store {
             let have = answer
                 .read(&mut buffer)
                 .map_err(|source| FetchError::Broken {
-                    uri: uri.clone(),
+                    uri: uri.to_owned(),
                     source,
                 })?;
             let Some(piece) = buffer.get(..have).filter(|piece| !piece.is_empty()) else {
@@ -254,7 +296,11 @@ impl Store {
         }
         let sha256 = hex::encode(hasher.finalize());
         if bytes != package.bytes || sha256 != package.sha256 {
-            return Err(FetchError::WrongBytes { uri, bytes, sha256 });
+            return Err(FetchError::WrongBytes {
+                uri: uri.to_owned(),
+                bytes,
+                sha256,
+            });
         }
         std::fs::rename(&part, &path).doing("rename to", &path)?;
         Ok(true)
@@ -297,10 +343,10 @@ mod tests {
         format!("http://{address}")
     }
 
-    fn fetch(address: String, body: &[u8]) -> Result<Vec<u8>, FetchError> {
-        let lock = Lock {
+    fn lock(body: &[u8]) -> Lock {
+        Lock {
             format: 1,
-            build_timestamp: 1,
+            build_timestamp: 1_795_222_383,
             asked: BTreeMap::new(),
             packages: vec![Package {
                 name: "tulip".into(),
@@ -311,7 +357,11 @@ mod tests {
                 sha256: hex::encode(Sha256::digest(body)),
                 sets: vec![Set::Tools],
             }],
-        };
+        }
+    }
+
+    fn fetch(address: String, body: &[u8]) -> Result<Vec<u8>, FetchError> {
+        let lock = lock(body);
         let dir = tempfile::tempdir().unwrap();
         let mirrors = BTreeMap::from([("debian".to_owned(), address)]);
         let store = Store::new(dir.path(), mirrors.into(), &[]);
@@ -340,6 +390,61 @@ mod tests {
         assert!(
             error.contains("tulip 1.0") && error.contains("--update-lock"),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn a_package_of_a_folder_is_taken_before_any_archive_is_asked_but_never_other_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, copy) = (dir.path().join("folder"), dir.path().join("copy"));
+        std::fs::create_dir(&folder).unwrap();
+        let mirrors = BTreeMap::from([("debian".to_owned(), archive("404 Not Found"))]);
+        let lock = lock(BODY);
+        let store = |cache: &str, folder: &Path| {
+            Store::new(
+                &dir.path().join(cache),
+                mirrors.clone().into(),
+                &[folder.to_owned()],
+            )
+        };
+        let progress = Progress::new(Reader::Log);
+        std::fs::write(folder.join("tulip.deb"), b"A package").unwrap();
+        let error = store("a", &folder).fetch(&lock, &progress).unwrap_err();
+        let said = error.to_string();
+        for expected in ["tulip 1.0", "folder", "http://127.0.0.1", "--packages"] {
+            assert!(said.contains(expected), "{expected}: {said}");
+        }
+        std::fs::write(folder.join("tulip.deb"), BODY).unwrap();
+        let first = store("b", &folder);
+        first.fetch(&lock, &progress).unwrap();
+        // What one build copied out, another takes in.
+        first.copy_to(&lock, &copy).unwrap();
+        let second = store("c", &copy);
+        second.fetch(&lock, &progress).unwrap();
+        assert_eq!(std::fs::read(second.path(&lock.packages[0])).unwrap(), BODY);
+    }
+
+    #[test]
+    fn an_archive_of_old_packages_is_asked_last_with_the_time_of_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let mirrors = BTreeMap::from([("debian".to_owned(), archive("404 Not Found"))]);
+        let mut mirrors = Mirrors::from(mirrors);
+        let keeper = format!("{}/archive/debian/{{time}}", archive("200 OK"));
+        mirrors
+            .add_snapshots(&[format!("debian={keeper}")])
+            .unwrap();
+        let addresses = mirrors.addresses("debian", 1_795_222_383).unwrap();
+        assert!(
+            addresses[1].ends_with("/archive/debian/20261121T125303Z"),
+            "{addresses:?}"
+        );
+        let store = Store::new(dir.path(), mirrors, &[]);
+        store
+            .fetch(&lock(BODY), &Progress::new(Reader::Log))
+            .unwrap();
+        assert_eq!(
+            std::fs::read(store.path(&lock(BODY).packages[0])).unwrap(),
+            BODY
         );
     }
 

@@ -5,7 +5,8 @@
 //! unpacks them, [`image`] makes the verified file system, [`boot`] kernel and initrd, [`manifest`]
 //! describes and signs all, [`publish`] puts it on sites. [`build`](mod@build) walks through them; what
 //! recipe and lock alone decide is made in its workshop and kept.
-//! [`rebuild`] proves that a release is what recipe and lock make; [`contents`] lists what is in it.
+//! [`rebuild`] proves that a release is what recipe and lock make; [`contents`] lists what is in it, [`sizes`] says
+//! what takes the room, [`summary`] keeps both with the release, [`diff`] compares two.
 //! Beside them [`release_key`], [`cache`], [`space`], [`progress`], [`command`], [`files`] and [`surroundings`].
 #![forbid(unsafe_code)]
 
@@ -28,6 +29,7 @@ pub mod publish;
 
 pub mod build;
 
+pub mod diff;
 pub mod rebuild;
 
 pub mod cache;
@@ -39,6 +41,8 @@ pub mod http;
 pub mod mirrors;
 pub mod progress;
 pub mod release_key;
+pub mod sizes;
 pub mod space;
+pub mod summary;
 pub mod surroundings;
 mod workshop;

@@ -184,6 +184,14 @@ impl Lock {
         Ok(lock)
     }
 
+    /// Reads a lock without its recipe, as a release keeps it.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn read_alone(path: &Path) -> Result<Self, LockError> {
+        Self::parse(path, &files::read_text(path)?)
+    }
+
     fn parse(path: &Path, text: &str) -> Result<Self, LockError> {
         let lock: Self = toml::from_str(text).map_err(|source| LockError::Toml {
             path: path.to_owned(),

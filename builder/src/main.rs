@@ -1,13 +1,21 @@
 //! Command line of the builder.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use builder::{
     build::{self, Order, SiteOrder},
-    exit,
+    cache::Cache,
+    diff, exit,
+    fetch::Store,
+    lock::Lock,
+    mirrors::Mirrors,
     progress::{Progress, Reader},
     publish::Publisher,
     rebuild::{self, compare::Artefact},
+    recipe::Recipe,
     release_key::ReleaseKey,
     surroundings,
 };
@@ -33,6 +41,15 @@ enum Command {
     Build(BuildArgs),
     /// Builds a release again in a fresh folder and proves that it is the same, bit by bit.
     VerifyRebuild(VerifyRebuildArgs),
+    /// Shows what changed between two releases: packages, files, kernel, command line.
+    Diff {
+        /// Folder of the release before.
+        before: PathBuf,
+        /// Folder of the release after.
+        after: PathBuf,
+    },
+    /// Fetches every package of a lock into a folder, for builds when no archive has them any more (--packages).
+    Fetch(FetchArgs),
     /// Makes the key that signs releases.
     Keygen {
         /// Folder for release.key (secret) and release.pub.
@@ -63,6 +80,17 @@ struct BuildArgs {
     /// Build timestamp in seconds since 1970, in place of the lock's.
     #[arg(long, env = "SOURCE_DATE_EPOCH")]
     build_timestamp: Option<i64>,
+}
+
+#[derive(Args)]
+struct FetchArgs {
+    /// Folder with recipe.toml.
+    recipe: PathBuf,
+    /// Folder the package files are copied to.
+    #[arg(long)]
+    to: PathBuf,
+    #[command(flatten)]
+    from: FromArgs,
 }
 
 #[derive(Args)]
@@ -106,6 +134,10 @@ struct FromArgs {
     /// Mirror of an archive the recipe names, ARCHIVE=ADDRESS; by default the one apt uses on this machine.
     #[arg(long = "mirror", value_name = "ARCHIVE=ADDRESS")]
     mirrors: Vec<String>,
+    /// Archive that keeps old packages, asked when a mirror has moved on: ARCHIVE=ADDRESS with {time} in it, as in
+    /// debian=https://snapshot.debian.org/archive/debian/{time}.
+    #[arg(long = "snapshot", value_name = "ARCHIVE=ADDRESS")]
+    snapshots: Vec<String>,
     /// Folder with package files, asked before any mirror; may be repeated.
     #[arg(long = "packages", value_name = "DIR")]
     packages: Vec<PathBuf>,
@@ -133,6 +165,8 @@ fn main() -> ExitCode {
     let progress = Progress::new(Reader::choose(cli.json));
     let result = match cli.command {
         Command::Build(args) => run_build(args, &progress),
+        Command::Diff { before, after } => run_diff(&before, &after, &progress),
+        Command::Fetch(args) => run_fetch(&args, &progress),
         Command::VerifyRebuild(args) => run_verify_rebuild(args, &progress),
         Command::Keygen { dir } => run_keygen(dir, &progress),
         Command::Publish(args) => run_publish(&args, &progress),
@@ -154,6 +188,7 @@ fn order(recipe: PathBuf, out: PathBuf, site: SiteArgs, from: FromArgs) -> Order
         lock: from.lock,
         update_lock: false,
         mirrors: from.mirrors,
+        snapshots: from.snapshots,
         packages: from.packages,
         fallback_lock: None,
         site: SiteOrder {
@@ -202,6 +237,34 @@ fn run_verify_rebuild(args: VerifyRebuildArgs, progress: &Progress) -> anyhow::R
     } else {
         ExitCode::from(exit::NOT_REPRODUCED)
     })
+}
+
+fn run_diff(before: &Path, after: &Path, progress: &Progress) -> anyhow::Result<ExitCode> {
+    let report = diff::diff(before, after)?;
+    progress.result(&report.text(), &serde_json::to_value(&report)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_fetch(args: &FetchArgs, progress: &Progress) -> anyhow::Result<ExitCode> {
+    let recipe = Recipe::read(&args.recipe)?;
+    let beside = || args.recipe.join(build::LOCK_FILE);
+    let lock = Lock::read(&args.from.lock.clone().unwrap_or_else(beside), &recipe)?;
+    let cache = Cache::open(&args.from.cache)?;
+    let mut mirrors = Mirrors::of_this_machine(&args.from.mirrors)?;
+    mirrors.add_snapshots(&args.from.snapshots)?;
+    let store = Store::new(cache.dir(), mirrors, &args.from.packages);
+    store.fetch(&lock, progress)?;
+    store.copy_to(&lock, &args.to)?;
+    lock.write(&args.to.join(build::LOCK_FILE))?;
+    let count = lock.packages.len();
+    progress.result(
+        &format!(
+            "{count} packages and their lock are in {}",
+            args.to.display()
+        ),
+        &serde_json::json!({ "packages": count, "to": args.to }),
+    );
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_keygen(dir: PathBuf, progress: &Progress) -> anyhow::Result<ExitCode> {

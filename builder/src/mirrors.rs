@@ -4,7 +4,11 @@
 //! mirror of its own and one without. What is fetched is checked against signatures and digests, so
 //! the address decides nothing but speed.
 
-use std::{collections::BTreeMap, process::Command};
+use std::{
+    collections::BTreeMap,
+    process::Command,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use crate::command::{self, CommandError};
 
@@ -14,6 +18,12 @@ pub enum MirrorError {
     /// Not `ARCHIVE=ADDRESS`.
     #[error("--mirror {text:?} is not ARCHIVE=http://host/path without a slash at the end")]
     Malformed {
+        /// What was typed.
+        text: String,
+    },
+    /// Not `ARCHIVE=ADDRESS` with a place for the time.
+    #[error("--snapshot {text:?} is not ARCHIVE=http://host/path with {{time}} in the path")]
+    Snapshot {
         /// What was typed.
         text: String,
     },
@@ -28,9 +38,17 @@ pub enum MirrorError {
     },
 }
 
+/// What an address of an archive that keeps old packages has in the place of a time.
+const TIME: &str = "{time}";
+/// A keeper of old packages has a state of the archive this long after the archive published it, in seconds.
+const KEPT_AFTER: u64 = 12 * 60 * 60;
+
 /// Archive names and their base addresses.
 #[derive(Debug, Clone, Default)]
-pub struct Mirrors(BTreeMap<String, String>);
+pub struct Mirrors {
+    now: BTreeMap<String, String>,
+    kept: BTreeMap<String, String>,
+}
 
 impl Mirrors {
     /// What the command line names (`ARCHIVE=ADDRESS`), then what apt uses on this machine.
@@ -55,7 +73,44 @@ impl Mirrors {
             Err(source) => return Err(MirrorError::Apt(source)),
         };
         all.extend(named);
-        Ok(Self(all))
+        Ok(all.into())
+    }
+
+    /// Adds archives that keep old packages, `ARCHIVE=ADDRESS` with `{time}` in the address, where the time of a lock
+    /// goes as snapshot.debian.org writes it (`20261121T125303Z`). They are asked when a mirror has moved on.
+    ///
+    /// # Errors
+    /// [`MirrorError::Snapshot`].
+    pub fn add_snapshots(&mut self, named: &[String]) -> Result<(), MirrorError> {
+        for text in named {
+            match parse(text) {
+                Ok((archive, address)) if address.contains(TIME) => {
+                    self.kept.insert(archive, address);
+                }
+                _ => return Err(MirrorError::Snapshot { text: text.clone() }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Addresses that may have packages of a lock with this build timestamp (seconds since 1970), in the order in
+    /// which they are asked.
+    ///
+    /// # Errors
+    /// [`MirrorError::Unknown`].
+    pub fn addresses(
+        &self,
+        archive: &str,
+        build_timestamp: i64,
+    ) -> Result<Vec<String>, MirrorError> {
+        let mut all = Vec::new();
+        all.extend(self.now.get(archive).cloned());
+        let kept = self.kept.get(archive);
+        all.extend(kept.map(|address| address.replace(TIME, &written(build_timestamp))));
+        if all.is_empty() {
+            self.address(archive)?;
+        }
+        Ok(all)
     }
 
     /// Base address of an archive, without a slash at the end.
@@ -63,7 +118,7 @@ impl Mirrors {
     /// # Errors
     /// [`MirrorError::Unknown`].
     pub fn address(&self, archive: &str) -> Result<&str, MirrorError> {
-        let address = self.0.get(archive).map(String::as_str);
+        let address = self.now.get(archive).map(String::as_str);
         address.ok_or_else(|| MirrorError::Unknown {
             archive: archive.to_owned(),
         })
@@ -72,8 +127,27 @@ impl Mirrors {
 
 impl From<BTreeMap<String, String>> for Mirrors {
     fn from(addresses: BTreeMap<String, String>) -> Self {
-        Self(addresses)
+        Self {
+            now: addresses,
+            kept: BTreeMap::new(),
+        }
     }
+}
+
+/// A time at which a keeper of old packages has what a lock with this build timestamp names.
+fn written(build_timestamp: i64) -> String {
+    let seconds = u64::try_from(build_timestamp).unwrap_or(0) + KEPT_AFTER;
+    // "Sat, 21 Nov 2026 12:53:03 GMT"
+    let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
+    let words: Vec<&str> = text.split(' ').collect();
+    let [_, day, month, year, clock, _] = words.as_slice() else {
+        return String::new();
+    };
+    let months = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let month = months.iter().position(|name| name == month).unwrap_or(0) + 1;
+    format!("{year}{month:02}{day}T{}Z", clock.replace(':', ""))
 }
 
 fn parse(text: &str) -> Result<(String, String), MirrorError> {

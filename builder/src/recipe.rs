@@ -12,6 +12,14 @@ use crate::files::{self, FileError};
 /// Version of the recipe format this program reads.
 pub const FORMAT: u32 = 1;
 
+/// What an initrd without graphics may take compressed, in MiB: it is loaded by firmware and over networks before
+/// anything is on the screen, and unpacked into the memory of a PC with 1 GiB.
+pub const INITRD_BUDGET_MIB: u32 = 48;
+
+const fn initrd_budget_mib() -> u32 {
+    INITRD_BUDGET_MIB
+}
+
 /// Why a recipe cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
@@ -66,6 +74,9 @@ pub struct Main {
     pub suite: String,
     /// Debian architecture; only `amd64` today.
     pub architecture: String,
+    /// What the initrd may take compressed, in MiB; [`INITRD_BUDGET_MIB`] if the recipe does not say.
+    #[serde(default = "initrd_budget_mib")]
+    pub initrd_budget_mib: u32,
     /// Where packages come from.
     pub sources: Vec<Source>,
     /// The kernel.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use site_api::ReleaseFile;
 
 use crate::{
@@ -12,13 +13,15 @@ use crate::{
     build::BuildError,
     cache::{Cache, Key},
     command::Tree,
+    contents::{self, Entry, Owners},
     fetch::Store,
     files,
     image::{self, ImageInfo, Making},
     lock::{Lock, Package, Set},
     progress::{Amount, Progress},
     recipe::Recipe,
-    space,
+    sizes::{self, Share},
+    space, summary,
     tree::{
         finish, install, prune,
         unpack::{self, Deb},
@@ -33,6 +36,33 @@ const UNPACK_TIMES: u64 = 6;
 const IMAGE_INFO: &str = "image.json";
 /// The shared part of the initrd in the cache.
 const INITRD_BASE: &str = "base.cpio.zst";
+
+/// List of the files of a tree in the cache, and their weights.
+const INSIDE: &str = "inside.json.zst";
+
+/// What is in a tree and what weighs how much.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Inside {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) weights: Vec<Share>,
+}
+
+/// The initrd's shared part.
+#[derive(Debug)]
+pub(crate) struct InitrdPart {
+    pub(crate) tree: PathBuf,
+    /// Its archive.
+    pub(crate) base: PathBuf,
+    pub(crate) inside: Inside,
+}
+
+/// The baseline's image.
+#[derive(Debug)]
+pub(crate) struct ImagePart {
+    pub(crate) image: PathBuf,
+    pub(crate) info: ImageInfo,
+    pub(crate) inside: Inside,
+}
 
 /// Recipe and lock, opened: packages are fetched, tools and kernel unpacked.
 pub(crate) struct Workshop<'a> {
@@ -87,9 +117,9 @@ impl<'a> Workshop<'a> {
         })
     }
 
-    /// Tree and archive of the initrd's shared part.
-    pub(crate) fn initrd(&self) -> Result<(PathBuf, PathBuf), BuildError> {
-        let mut key = Key::new("initrd", 2);
+    /// The initrd's shared part.
+    pub(crate) fn initrd(&self) -> Result<InitrdPart, BuildError> {
+        let mut key = Key::new("initrd", 3);
         key.value(&packages(self.lock, Set::Initrd));
         key.value(&packages(self.lock, Set::Kernel));
         key.value(&packages(self.lock, Set::Tools));
@@ -99,9 +129,15 @@ impl<'a> Workshop<'a> {
             key.folder(&folder)?;
         }
         let place = self.cache.place("initrd", &key.end());
-        let result = |dir: &Path| (dir.join("tree"), dir.join(INITRD_BASE));
+        let result = |dir: &Path| -> Result<InitrdPart, BuildError> {
+            Ok(InitrdPart {
+                tree: dir.join("tree"),
+                base: dir.join(INITRD_BASE),
+                inside: inside(dir)?,
+            })
+        };
         if let Some(dir) = place.found() {
-            return Ok(result(dir));
+            return result(dir);
         }
         let debs = debs(self.lock, Set::Initrd, &self.store);
         let bytes = debs.iter().map(|deb| deb.bytes).sum();
@@ -116,19 +152,20 @@ impl<'a> Workshop<'a> {
             tools: &self.tools,
             build_timestamp: self.build_timestamp,
         };
-        let (tree, base) = result(dir);
-        let idle = initrd::make_tree(&tree, &parts, &stage)?;
-        self.note_idle("initrd.toml", &idle);
-        files::write(&base, &initrd::pack(&tree)?)?;
+        let tree = dir.join("tree");
+        let made = initrd::make_tree(&tree, &parts, &stage)?;
+        self.note_idle("initrd.toml", &made.idle);
+        files::write(&dir.join(INITRD_BASE), &initrd::pack(&tree)?)?;
+        keep_inside(dir, &tree, made.entries)?;
         let dir = place.finish()?;
         stage.end();
-        Ok(result(dir))
+        result(dir)
     }
 
     /// The baseline's image and what is known of it.
-    pub(crate) fn image(&self) -> Result<(PathBuf, ImageInfo), BuildError> {
+    pub(crate) fn image(&self) -> Result<ImagePart, BuildError> {
         let baseline = &self.recipe.main.baseline;
-        let mut key = Key::new("baseline", 4);
+        let mut key = Key::new("baseline", 5);
         key.value(&packages(self.lock, Set::Baseline));
         key.value(&packages(self.lock, Set::Kernel));
         key.value(&packages(self.lock, Set::Tools));
@@ -139,14 +176,18 @@ impl<'a> Workshop<'a> {
         }
         let key = key.end();
         let place = self.cache.place("baseline", &key);
-        let result = |dir: &Path| -> Result<(PathBuf, ImageInfo), BuildError> {
+        let result = |dir: &Path| -> Result<ImagePart, BuildError> {
             let path = dir.join(IMAGE_INFO);
             let json = files::read(&path)?;
             let info = serde_json::from_slice(&json).map_err(|source| BuildError::Cache {
                 path: path.display().to_string(),
                 source,
             })?;
-            Ok((dir.join(ReleaseFile::Baseline.name()), info))
+            Ok(ImagePart {
+                image: dir.join(ReleaseFile::Baseline.name()),
+                info,
+                inside: inside(dir)?,
+            })
         };
         if let Some(dir) = place.found() {
             return result(dir);
@@ -158,6 +199,9 @@ impl<'a> Workshop<'a> {
             .progress
             .stage("image", "make the image", Amount::Unknown);
         let count = finish::clamp_times(&root, self.build_timestamp)?;
+        let mut owners = Owners::of_installed(&root)?;
+        owners.add_tree(initrd::KERNEL, &root, "usr/lib/modules")?;
+        keep_inside(&dir, &root, contents::list(&root, &owners)?)?;
         let making = Making {
             key: &key,
             build_timestamp: self.build_timestamp,
@@ -226,6 +270,21 @@ impl<'a> Workshop<'a> {
             self.progress.note(&text);
         }
     }
+}
+
+/// Writes down what is in a tree, and what weighs how much, beside what is made of it.
+fn keep_inside(dir: &Path, root: &Path, entries: Vec<Entry>) -> Result<(), BuildError> {
+    let weights = sizes::weigh(root, &entries)?;
+    let bytes = summary::pack(&Inside { entries, weights });
+    Ok(files::write(&dir.join(INSIDE), &bytes)?)
+}
+
+fn inside(dir: &Path) -> Result<Inside, BuildError> {
+    let path = dir.join(INSIDE);
+    summary::unpack(&files::read(&path)?).map_err(|why| BuildError::Inside {
+        path: path.display().to_string(),
+        why,
+    })
 }
 
 /// A folder in the cache with the packages of `set` unpacked; with `tools`, a kernel whose modules are

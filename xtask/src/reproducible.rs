@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -36,12 +36,17 @@ pub(crate) fn check(recipe: &str) -> Result<()> {
     }
     fs::create_dir_all(&work).with_context(|| format!("make {}", work.display()))?;
     let keys = paths::target().join("keys");
+    // The folder of the authority's key is for its owner only.
+    let authority = work.join("ca.pem");
+    fs::copy(keys.join("ca/ca.pem"), &authority)
+        .and_then(|_| fs::set_permissions(&authority, fs::Permissions::from_mode(0o644)))
+        .with_context(|| format!("copy the CA to {}", authority.display()))?;
     let read = [
         release.join("manifest.json"),
         paths::program("furoshiki-builder"),
         paths::program("furoshiki-agent"),
         keys.join("release.pub"),
-        keys.join("ca/ca.pem"),
+        authority,
     ];
     let mut arguments = vec![read[1].display().to_string(), "verify-rebuild".to_owned()];
     let mut argument = |name: &str, value: &Path| {

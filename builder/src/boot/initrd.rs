@@ -15,6 +15,7 @@ use walkdir::WalkDir;
 use super::{BootError, cpio::Archive, elf, modules::Kernel};
 use crate::{
     command::{self, Tree},
+    contents::{self, Entry},
     files::{self, Doing, FileError},
     progress::Stage,
     recipe::{Initrd, Only},
@@ -24,6 +25,8 @@ use crate::{
     },
 };
 
+/// What kernel modules are listed as.
+pub(crate) const KERNEL: &str = "(kernel modules)";
 /// zstd level of the shared part: 15 takes seven times as long for 4 % fewer bytes.
 const LEVEL: i32 = 9;
 
@@ -44,14 +47,23 @@ pub struct Parts<'a> {
     pub build_timestamp: i64,
 }
 
-/// Makes the tree of the shared part in the new directory `root`. Out: remove patterns that named nothing.
+/// A tree of the shared part.
+#[derive(Debug)]
+pub struct Made {
+    /// Remove patterns that named nothing.
+    pub idle: Vec<String>,
+    /// What is in it.
+    pub entries: Vec<Entry>,
+}
+
+/// Makes the tree of the shared part in the new directory `root`.
 ///
 /// # Errors
 /// [`BootError`]; `root` is left half made.
-pub fn make_tree(root: &Path, parts: &Parts<'_>, stage: &Stage) -> Result<Vec<String>, BootError> {
+pub fn make_tree(root: &Path, parts: &Parts<'_>, stage: &Stage) -> Result<Made, BootError> {
     let recipe = parts.recipe;
     let only: &[Only] = &recipe.only;
-    unpack::unpack(root, parts.debs, only, stage)?;
+    let mut owners = unpack::unpack(root, parts.debs, only, stage)?;
     make_users(root)?;
     let idle = prune::prune(root, &recipe.remove)?;
     for folder in &parts.files {
@@ -66,8 +78,10 @@ pub fn make_tree(root: &Path, parts: &Parts<'_>, stage: &Stage) -> Result<Vec<St
     files::write(&root.join("etc/machine-id"), b"")?;
     drop_unused_libraries(root, &recipe.dlopen)?;
     parts.kernel.copy(&recipe.modules, root, parts.tools)?;
+    owners.add_tree(KERNEL, root, "usr/lib/modules")?;
     finish::clamp_times(root, parts.build_timestamp)?;
-    Ok(idle)
+    let entries = contents::list(root, &owners)?;
+    Ok(Made { idle, entries })
 }
 
 /// Compresses the tree at `root` into an initramfs archive.

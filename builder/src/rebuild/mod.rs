@@ -24,7 +24,7 @@ use crate::{
     files::{self, Doing, FileError},
     lock::{Lock, LockError},
     manifest::{self, ManifestError},
-    mirrors::{MirrorError, Mirrors},
+    mirrors::MirrorError,
     progress::{Amount, Progress},
     recipe::{Recipe, RecipeError},
     release_key::{self, ReleaseKeyError},
@@ -106,7 +106,7 @@ pub fn verify(order: &Order, work: &Path, progress: &Progress) -> Result<Report,
     }
     // Packages come into the cache everyone uses; all else is made in a fresh one.
     let cache = Cache::open(&order.cache)?;
-    let mirrors = Mirrors::of_this_machine(&order.mirrors)?;
+    let mirrors = order.mirrors()?;
     Store::new(cache.dir(), mirrors, &order.packages).fetch(&lock, progress)?;
     let packages = fetch::folder(cache.dir());
     drop(cache);
@@ -122,6 +122,7 @@ pub fn verify(order: &Order, work: &Path, progress: &Progress) -> Result<Report,
         lock: Some(lock_path),
         update_lock: false,
         mirrors: order.mirrors.clone(),
+        snapshots: order.snapshots.clone(),
         packages: vec![packages],
         fallback_lock: None,
         site: order.site.clone(),

@@ -9,6 +9,7 @@ use std::{
 use super::TreeError;
 use crate::{
     command,
+    contents::Owners,
     files::{self, Doing},
     progress::Stage,
     recipe::Only,
@@ -28,17 +29,26 @@ pub struct Deb {
     pub bytes: u64,
 }
 
-/// Unpacks `debs` into the new directory `root`; of packages in `only`, those files.
+/// Unpacks `debs` into the new directory `root`; of packages in `only`, those files. Out: which package each path
+/// came from.
 ///
 /// # Errors
 /// [`TreeError`]; `root` is left half made.
-pub fn unpack(root: &Path, debs: &[Deb], only: &[Only], stage: &Stage) -> Result<(), TreeError> {
+pub fn unpack(
+    root: &Path,
+    debs: &[Deb],
+    only: &[Only],
+    stage: &Stage,
+) -> Result<Owners, TreeError> {
+    let mut owners = Owners::default();
     files::make_dir(root)?;
     let (layout, rest): (Vec<&Deb>, Vec<&Deb>) = debs.iter().partition(|deb| deb.name == LAYOUT);
     for deb in layout.into_iter().chain(rest) {
         match only.iter().find(|only| only.package == deb.name) {
-            Some(only) => unpack_only(root, deb, only)?,
-            None => unpack_all(root, deb)?,
+            Some(only) => {
+                owners.add(&deb.name, &unpack_only(root, deb, only)?);
+            }
+            None => owners.add(&deb.name, &unpack_all(root, deb)?),
         }
         stage.add(deb.bytes);
     }
@@ -48,22 +58,23 @@ pub fn unpack(root: &Path, debs: &[Deb], only: &[Only], stage: &Stage) -> Result
             return Err(TreeError::UnmergedUsr { path: link.into() });
         }
     }
-    Ok(())
+    Ok(owners)
 }
 
-fn unpack_all(root: &Path, deb: &Deb) -> Result<(), TreeError> {
+/// Out: its paths, one a line.
+fn unpack_all(root: &Path, deb: &Deb) -> Result<String, TreeError> {
     let mut dpkg = Command::new("dpkg-deb");
-    dpkg.arg("-x").arg(&deb.path).arg(root);
+    dpkg.arg("-X").arg(&deb.path).arg(root);
     command::run(&mut dpkg, "dpkg").map_err(|source| TreeError::Command {
         doing: format!("unpack {}", deb.name),
         source,
-    })?;
-    Ok(())
+    })
 }
 
-fn unpack_only(root: &Path, deb: &Deb, only: &Only) -> Result<(), TreeError> {
+/// Out: the paths that were kept, one a line.
+fn unpack_only(root: &Path, deb: &Deb, only: &Only) -> Result<String, TreeError> {
     let whole = tempfile::tempdir_in(root).doing("make a directory in", root)?;
-    unpack_all(whole.path(), deb)?;
+    let paths = unpack_all(whole.path(), deb)?;
     for path in &only.paths {
         let from = whole.path().join(path);
         let to = root.join(path);
@@ -79,7 +90,11 @@ fn unpack_only(root: &Path, deb: &Deb, only: &Only) -> Result<(), TreeError> {
         }
         fs::rename(&from, &to).doing("move a file to", &to)?;
     }
-    Ok(())
+    let kept = |path: &&str| {
+        let path = Path::new(path.trim_start_matches("./"));
+        only.paths.iter().any(|kept| path.starts_with(kept))
+    };
+    Ok(paths.lines().filter(kept).collect::<Vec<_>>().join("\n"))
 }
 
 #[cfg(test)]
