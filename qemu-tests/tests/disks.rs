@@ -1,0 +1,147 @@
+//! Disks as they come: large sectors, several of them, one that does not take what is written.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use qemu_tests::disk;
+use qemu_tests::machine::Bus;
+use qemu_tests::place;
+use qemu_tests::release::Release;
+use qemu_tests::shared_pc::SharedPc;
+use qemu_tests::site::TestSite;
+use serde_json::Value;
+
+/// What `furoshiki-site wipes list --json` prints.
+fn wipes(site: &TestSite) -> Result<Vec<Value>> {
+    let output = Command::new(place::program("furoshiki-site")?)
+        .args(["wipes", "list", "--json", "--data"])
+        .arg(&site.data)
+        .output()
+        .context("list wipe records")?;
+    serde_json::from_slice(&output.stdout).with_context(|| {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        format!("read the list of wipe records: {said}")
+    })
+}
+
+/// A drive beside the PC's disk, as arguments of QEMU.
+fn drive(folder: &Path, id: &str, mib: u64, options: &str, device: &str) -> Result<Vec<String>> {
+    let path = folder.join(format!("{id}.raw"));
+    File::create(&path)
+        .and_then(|file| file.set_len(mib << 20))
+        .with_context(|| format!("make {}", path.display()))?;
+    Ok(vec![
+        "-drive".into(),
+        format!(
+            "if=none,id={id},format=raw,{options}file={}",
+            path.display()
+        ),
+        "-device".into(),
+        format!("{device},drive={id}"),
+    ])
+}
+
+#[test]
+fn every_disk_is_restored_whatever_its_bus_and_its_neighbours() -> Result<()> {
+    let folder = place::evidence("disks")?;
+    let release = Release::built("minimal")?;
+    let site = TestSite::start(&folder, "site-1")?;
+    site.publish(&release)?;
+    let urls = [site.guest_url()];
+
+    // NVMe with sectors of 4096 bytes and somebody's data: asked, erased by the controller, restored.
+    let mut nvme = SharedPc::new(&folder, "pc-nvme", 1, &release)?;
+    nvme.build.bus = Bus::Nvme4096;
+    nvme.build.words = "furoshiki.pc=pc-nvme".into();
+    let foreign = "somebody's thesis 5521";
+    let file = File::options().write(true).open(nvme.disk())?;
+    for place in [4096, 300 << 20, 2 << 30] {
+        file.write_all_at(foreign.as_bytes(), place)?;
+    }
+    ensure!(
+        disk::contains(nvme.disk(), foreign)?,
+        "the search finds nothing"
+    );
+    let mut running = nvme.power_on(&urls)?;
+    running.expect_prompt("erase")?;
+    running.type_line("ERASE")?;
+    let wiped = running.expect_stage("wipe")?;
+    let step = &wiped.fields["record"]["steps"][0];
+    ensure!(
+        step["asked"] == "nvme-format" && step["done"] == true && step["proof"]["good"] == 32,
+        "{wiped:?}"
+    );
+    running.expect_stage("restore")?;
+    running.cut_power();
+    ensure!(
+        !disk::contains(nvme.disk(), foreign)?,
+        "the foreign data is still there"
+    );
+    let partitions = disk::partitions(nvme.disk())?;
+    ensure!(
+        partitions.iter().any(|(_, first, _)| *first == 1 << 20),
+        "{partitions:?}"
+    );
+    let kept = wipes(&site)?;
+    let record = kept
+        .iter()
+        .map(|kept| &kept["record"])
+        .find(|record| record["pc"] == "pc-nvme")
+        .context("the site has no wipe record of pc-nvme")?;
+    ensure!(
+        record["disk"]["class"] == "nvme"
+            && record["disk"]["serial"] == "fsdisk"
+            && record["disk"]["sector_bytes"] == 4096
+            && record["before"] == "given-up",
+        "{record}"
+    );
+    nvme.scrap()?;
+
+    // SATA, between disks that nobody may take: that one is taken without a question.
+    let mut pc = SharedPc::new(&folder, "pc-sata", 2, &release)?;
+    let mut bad = drive(&folder, "small", 64, "", "virtio-blk-pci")?;
+    bad.extend(drive(
+        &folder,
+        "write-protected",
+        3072,
+        "readonly=on,",
+        "virtio-blk-pci",
+    )?);
+    pc.build.bus = Bus::Sata;
+    pc.build.arguments = bad;
+    let mut running = pc.power_on(&urls)?;
+    running.expect_prompt("insert-card")?;
+    let restored = running.expect_stage("restore")?;
+    ensure!(
+        restored.number("bytes") == Some(release.image_bytes),
+        "{restored:?}"
+    );
+    running.cut_power();
+
+    // Altered, and the disk does not take the repair: four lines, and the next boot goes on from there.
+    let (_, first, _) = disk::partitions(pc.disk())?
+        .into_iter()
+        .find(|(name, ..)| name.contains("baseline"))
+        .context("the disk has no baseline partition")?;
+    let place = first + release.image_bytes / 2;
+    disk::flip(pc.disk(), place)?;
+    pc.build.arguments.clear();
+    pc.build.bus = Bus::Virtio;
+    pc.build.bad_byte = Some(place / 4096 * 4096);
+    let mut running = pc.power_on(&urls)?;
+    running.expect_message("RESTORE-ALTERED-BASELINE")?;
+    let lines = running.expect_message("RESTORE-WRITE")?;
+    ensure!(lines[1].contains("Input/output error"), "{lines:?}");
+    running.cut_power();
+    pc.build.bad_byte = None;
+    let mut running = pc.power_on(&urls)?;
+    running.expect_prompt("insert-card")?;
+    running.expect_stage("restore")?;
+    running.cut_power();
+    fs::remove_file(folder.join("small.raw"))?;
+    fs::remove_file(folder.join("write-protected.raw"))?;
+    pc.scrap()
+}
