@@ -225,6 +225,8 @@ pub(crate) fn make(
     let stage = progress.stage("boot", "write the release", Amount::Unknown);
     let out = |file: ReleaseFile| order.out.join(file.name());
     files::copy(&image, &out(ReleaseFile::Baseline))?;
+    let index = image.with_file_name(ReleaseFile::Index.name());
+    files::copy(&index, &out(ReleaseFile::Index))?;
     files::copy(&workshop.kernel.image(), &out(ReleaseFile::Kernel))?;
     files::write(&out(ReleaseFile::Initrd), &initrd)?;
     // What it was built from stays with it: enough to build it again when the recipe has moved on.

@@ -88,6 +88,7 @@ pub fn json(out: &Path, about: &About<'_>) -> Result<Vec<u8>, ManifestError> {
             root_hash: about.image.root_hash,
             salt: about.image.salt,
             block_bytes: BLOCK_BYTES,
+            index: describe(ReleaseFile::Index)?,
         },
         boot: Boot {
             uki: describe(ReleaseFile::Uki)?,

@@ -162,10 +162,10 @@ impl<'a> Workshop<'a> {
         result(dir)
     }
 
-    /// The baseline's image and what is known of it.
+    /// The baseline's image, with its index beside it, and what is known of it.
     pub(crate) fn image(&self) -> Result<ImagePart, BuildError> {
         let baseline = &self.recipe.main.baseline;
-        let mut key = Key::new("baseline", 5);
+        let mut key = Key::new("baseline", 6);
         key.value(&packages(self.lock, Set::Baseline));
         key.value(&packages(self.lock, Set::Kernel));
         key.value(&packages(self.lock, Set::Tools));
@@ -218,6 +218,8 @@ impl<'a> Workshop<'a> {
         };
         let json = serde_json::to_vec_pretty(&info).expect("plain values become JSON");
         files::write(&dir.join(IMAGE_INFO), &json)?;
+        let index = image::index(&image, info.data_bytes)?;
+        files::write(&dir.join(ReleaseFile::Index.name()), &index)?;
         // The image has all of it; what made it would only fill the disk.
         files::remove_dir(&root)?;
         let dir = place.finish()?;

@@ -257,16 +257,19 @@ impl TestSite {
         Ok(largest.into_path())
     }
 
-    /// Flips one byte in the middle of every stored baseline image.
+    /// Flips one byte in every 64 KiB of the stored baseline images.
     ///
     /// # Errors
     /// There is none.
     pub fn alter_baseline(&self) -> Result<()> {
         let mut altered = 0;
-        for entry in WalkDir::new(self.data.join("releases")) {
-            let entry = entry.context("walk the releases")?;
-            if entry.file_name() == "baseline.img" {
-                flip_middle(entry.path())?;
+        for entry in WalkDir::new(self.data.join("chunks")) {
+            let entry = entry.context("walk the chunks")?;
+            if entry.path().extension().is_some_and(|kind| kind == "pack") {
+                let bytes = entry.metadata().context("look at a pack")?.len();
+                for place in (0..bytes).step_by(64 << 10) {
+                    crate::disk::flip(entry.path(), place)?;
+                }
                 altered += 1;
             }
         }

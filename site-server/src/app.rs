@@ -107,7 +107,9 @@ impl Site {
 
 /// Every route of the site.
 pub fn router(site: Arc<Site>) -> Router {
-    use routes::{deliveries, heads, objects, peers, releases, sign_in, site as about, wipes};
+    use routes::{
+        chunks, deliveries, heads, objects, peers, releases, sign_in, site as about, wipes,
+    };
     use site_api::{path, peer::path as peer_path};
 
     let pcs = Router::new()
@@ -117,6 +119,11 @@ pub fn router(site: Arc<Site>) -> Router {
         .route(path::RELEASES, get(releases::list))
         .route("/v1/baselines/{baseline}", get(releases::of_baseline))
         .route("/v1/releases/{release}/commit", post(releases::commit))
+        .route(
+            "/v1/releases/{release}/index-from/{from}",
+            get(chunks::index_from),
+        )
+        .route(path::CHUNKS, post(chunks::chunks))
         .route(
             "/v1/releases/{release}/{file}",
             get(releases::get).put(releases::put),

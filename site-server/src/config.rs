@@ -97,6 +97,12 @@ impl Layout {
         self.root.join("releases")
     }
 
+    /// Chunks of baseline images, in packs.
+    #[must_use]
+    pub fn chunks(&self) -> PathBuf {
+        self.root.join("chunks")
+    }
+
     /// Files that are being written; emptied when the server starts.
     #[must_use]
     pub fn staging(&self) -> PathBuf {

@@ -166,7 +166,9 @@ impl From<StoreError> for ApiError {
         }
         match &error {
             StoreError::TooLarge { .. } => Self::new(ProblemCode::TooLarge, error.to_string()),
-            StoreError::WrongHash { .. } => Self::new(ProblemCode::WrongHash, error.to_string()),
+            StoreError::WrongHash { .. } | StoreError::Image(_) => {
+                Self::new(ProblemCode::WrongHash, error.to_string())
+            }
             StoreError::WrongSize { .. } => Self::bad(error.to_string()),
             StoreError::BrokenOff { .. } => Self {
                 source: None,

@@ -1,5 +1,6 @@
 //! One room for each kind of thing a site answers about: parse, ask the store, map.
 
+pub(crate) mod chunks;
 pub(crate) mod deliveries;
 pub(crate) mod extract;
 pub(crate) mod heads;

@@ -1,6 +1,6 @@
 //! Sending a file: whole, a part, or "you have it already".
 
-use std::{io::SeekFrom, sync::Arc};
+use std::{collections::VecDeque, io::SeekFrom, sync::Arc};
 
 use axum::{
     body::Body,
@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use crate::{
     error::{ApiError, ApiResult},
     range::{Wanted, wanted},
-    store::{Counter, Sent},
+    store::{Counter, Run, Sent},
 };
 
 /// One read of the disk, one piece of the body.
@@ -35,21 +35,45 @@ pub(crate) struct Immutable<'a> {
     pub(crate) counter: Counter,
 }
 
-/// Answers a `GET` or `HEAD` (RFC 9110 §13, §14).
+/// What a request for a file wants, before a byte of it is read.
+pub(crate) enum Answer {
+    /// These headers, and a body of `len` bytes from `start` on.
+    Bytes(StatusCode, HeaderMap, u64, u64),
+    /// This is all.
+    Done(Response),
+}
+
+/// Answers a `GET` or `HEAD` of a file (RFC 9110 §13, §14).
 pub(crate) async fn send(
     what: Immutable<'_>,
     method: &Method,
     asked: &HeaderMap,
     sent: Arc<Sent>,
 ) -> ApiResult<Response> {
-    let Immutable {
-        mut file,
-        bytes: size,
-        tag,
-        kind,
-        cache,
-        counter,
-    } = what;
+    let (mut file, counter) = (what.file, what.counter);
+    let (status, headers, start, len) =
+        match answer(what.bytes, what.tag, what.kind, what.cache, method, asked)? {
+            Answer::Done(response) => return Ok(response),
+            Answer::Bytes(status, headers, start, len) => (status, headers, start, len),
+        };
+    if start > 0 {
+        file.seek(SeekFrom::Start(start))
+            .await
+            .map_err(ApiError::internal)?;
+    }
+    let body = Body::from_stream(pieces(file, len, counter, sent));
+    Ok((status, headers, body).into_response())
+}
+
+/// Decides what a `GET` or `HEAD` of `size` bytes that never change gets.
+pub(crate) fn answer(
+    size: u64,
+    tag: &str,
+    kind: &'static str,
+    cache: &'static str,
+    method: &Method,
+    asked: &HeaderMap,
+) -> ApiResult<Answer> {
     let etag = format!("\"{tag}\"");
     let text = |name| asked.get(name).and_then(|value| value.to_str().ok());
     let has = |list: &str| {
@@ -66,7 +90,9 @@ pub(crate) async fn send(
         HeaderValue::from_str(&etag).map_err(ApiError::internal)?,
     );
     if text(header::IF_NONE_MATCH).is_some_and(has) {
-        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+        return Ok(Answer::Done(
+            (StatusCode::NOT_MODIFIED, headers).into_response(),
+        ));
     }
     // A range of another version than the client's is useless to it: If-Range sends the whole.
     let range = if text(header::IF_RANGE).is_none_or(|one| one == etag) {
@@ -89,7 +115,7 @@ pub(crate) async fn send(
                     .remove(header::CONTENT_RANGE)
                     .map(|value| (header::CONTENT_RANGE, value)),
             );
-            return Ok(response);
+            return Ok(Answer::Done(response));
         }
     };
     if status == StatusCode::PARTIAL_CONTENT {
@@ -101,19 +127,9 @@ pub(crate) async fn send(
     }
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
     if method == Method::HEAD {
-        return Ok((status, headers).into_response());
+        return Ok(Answer::Done((status, headers).into_response()));
     }
-    if start > 0 {
-        file.seek(SeekFrom::Start(start))
-            .await
-            .map_err(ApiError::internal)?;
-    }
-    Ok((
-        status,
-        headers,
-        Body::from_stream(pieces(file, len, counter, sent)),
-    )
-        .into_response())
+    Ok(Answer::Bytes(status, headers, start, len))
 }
 
 fn number(text: String) -> ApiResult<HeaderValue> {
@@ -143,6 +159,36 @@ fn pieces(
             }
             sent.add(counter, n as u64);
             Ok(Some((piece.freeze(), (file, left - n as u64, sent))))
+        },
+    )
+}
+
+/// The bytes of `runs`, one after another.
+pub(crate) fn runs(
+    runs: Vec<Run>,
+    counter: Counter,
+    sent: Arc<Sent>,
+) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> {
+    futures_util::stream::try_unfold(
+        (VecDeque::from(runs), sent),
+        move |(mut runs, sent)| async move {
+            let Some(run) = runs.front_mut() else {
+                return Ok(None);
+            };
+            let mut part = run.clone();
+            part.bytes = part.bytes.min(PIECE_BYTES as u64);
+            run.offset += part.bytes;
+            run.bytes -= part.bytes;
+            if run.bytes == 0 {
+                runs.pop_front();
+            }
+            let read = tokio::task::spawn_blocking(move || crate::store::read_runs(&[part]));
+            let piece = read
+                .await
+                .map_err(std::io::Error::other)?
+                .map_err(std::io::Error::other)?;
+            sent.add(counter, piece.len() as u64);
+            Ok(Some((Bytes::from(piece), (runs, sent))))
         },
     )
 }

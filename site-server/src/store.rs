@@ -3,6 +3,7 @@
 //! The commit point of everything is one transaction. A file is durable (written, synced, renamed,
 //! folder synced) before a row names it, so a crash leaves at most a file that nothing names.
 
+mod chunks;
 mod counters;
 mod db;
 mod file;
@@ -24,6 +25,7 @@ use std::{
 use snapshot::id::ObjectId;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
+pub use chunks::{Run, read_runs};
 pub use counters::{Counter, Sent};
 pub use file::Staged;
 pub(crate) use file::random;
@@ -86,6 +88,9 @@ pub enum StoreError {
         /// The limit.
         limit: u64,
     },
+    /// A baseline image that its index does not describe.
+    #[error("the baseline image cannot be stored: {0}; build and publish the release again")]
+    Image(&'static str),
     /// The bytes have another name.
     #[error("these bytes are {have}, not {want}")]
     WrongHash {
@@ -154,7 +159,12 @@ impl Store {
     /// [`StoreError::Db`] also when the database fails its own quick check: a site that would lose
     /// data does not start.
     pub async fn open(layout: Layout) -> Result<Self, StoreError> {
-        for folder in [layout.objects(), layout.releases(), layout.staging()] {
+        for folder in [
+            layout.objects(),
+            layout.releases(),
+            layout.chunks(),
+            layout.staging(),
+        ] {
             std::fs::create_dir_all(&folder).map_err(StoreError::io("create", &folder))?;
         }
         let db = db::open(&layout.database()).await?;

@@ -71,6 +71,8 @@ pub struct Image {
     pub salt: VeritySalt,
     /// Always [`BLOCK_BYTES`].
     pub block_bytes: u64,
+    /// The list of its chunks, see [`crate::image_index`].
+    pub index: BootFile,
 }
 
 /// What boots the baseline.
@@ -260,6 +262,7 @@ impl BaselineManifest {
         let boot = &self.boot;
         for file in [
             &image.file,
+            &image.index.file,
             &boot.uki.file,
             &boot.kernel.file,
             &boot.initrd.file,
@@ -330,6 +333,7 @@ mod tests {
                 root_hash,
                 salt,
                 block_bytes: BLOCK_BYTES,
+                index: file("baseline.index"),
             },
             boot: Boot {
                 uki: file("furoshiki.efi"),

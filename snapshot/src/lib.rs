@@ -3,7 +3,7 @@
 //! Rooms, in the order data walks through them: [`baseline`] says what a tree is compared with,
 //! [`diff`] what changed, [`chunk`] cuts file data, [`frame`] compresses runs of chunks, [`pack`]
 //! seals frames into what a site stores, [`manifest`] says where each file's data lies, and
-//! [`record`] signs the whole. Beside them [`id`] names things, [`keys`] derives every key from the
+//! [`record`] signs the whole. [`image_index`], [`delta`] and [`verity`] bring a baseline's image to a PC. Beside them [`id`] names things, [`keys`] derives every key from the
 //! user key, and [`slot`] wraps that key to a card.
 //!
 //! Nothing here opens a file or a socket.
@@ -11,11 +11,14 @@
 
 pub mod baseline;
 pub mod chunk;
+pub mod delta;
 pub mod diff;
 pub mod frame;
+pub mod image_index;
 pub mod manifest;
 pub mod pack;
 pub mod record;
+pub mod verity;
 
 mod bytes;
 pub mod id;

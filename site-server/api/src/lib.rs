@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
-use snapshot::id::{BaselineId, CardId, ObjectId, RecordId, ReleaseId, SiteId, UserId};
+use snapshot::id::{BaselineId, CardId, Digest, ObjectId, RecordId, ReleaseId, SiteId, UserId};
 
 pub mod peer;
 pub mod registration;
@@ -38,6 +38,8 @@ pub mod path {
     pub const DELIVERIES: &str = "/v1/deliveries";
     /// `POST`: body [`super::wipe::WipeRecord`], answer 201, or 200 when it was here. No sign-in: a PC's own claim.
     pub const WIPES: &str = "/v1/wipes";
+    /// `POST`: body [`super::ChunksRequest`], answer one frame of [`snapshot::delta`]. No sign-in.
+    pub const CHUNKS: &str = "/v1/chunks";
     /// `GET`: 200 while the site can serve.
     pub const HEALTH: &str = "/health";
     /// `GET`: Prometheus text, see docs/formats/site-api.md §metrics.
@@ -53,6 +55,13 @@ pub mod path {
     #[must_use]
     pub fn release_file(id: super::ReleaseId, file: super::ReleaseFile) -> String {
         format!("/v1/releases/{id}/{}", file.name())
+    }
+
+    /// `GET`: the index of a release as a frame of [`snapshot::delta`] for a PC that has the index of `from`. No
+    /// sign-in.
+    #[must_use]
+    pub fn index_from(id: super::ReleaseId, from: super::ReleaseId) -> String {
+        format!("/v1/releases/{id}/index-from/{from}")
     }
 
     /// `POST` (operator token): all files are there, check digests and signature, list the release.
@@ -80,6 +89,8 @@ pub enum ReleaseFile {
     Signature,
     /// erofs image followed by its verity tree.
     Baseline,
+    /// The chunks the image consists of, see [`snapshot::image_index`].
+    Index,
     /// Unified kernel image.
     Uki,
     /// Kernel alone, for boot loaders that take it apart.
@@ -90,10 +101,11 @@ pub enum ReleaseFile {
 
 impl ReleaseFile {
     /// All of them, in the order they are published.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Manifest,
         Self::Signature,
         Self::Baseline,
+        Self::Index,
         Self::Uki,
         Self::Kernel,
         Self::Initrd,
@@ -106,6 +118,7 @@ impl ReleaseFile {
             Self::Manifest => "manifest.json",
             Self::Signature => "manifest.sig",
             Self::Baseline => "baseline.img",
+            Self::Index => "baseline.index",
             Self::Uki => "furoshiki.efi",
             Self::Kernel => "vmlinuz",
             Self::Initrd => "initrd.img",
@@ -262,6 +275,18 @@ pub struct DeliveryGrant {
     /// Every listed object the site lacks, in the order of the record; at most 65 553, some 4.4 MB.
     pub missing: Vec<ObjectId>,
 }
+
+/// Chunks of baseline images, please.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChunksRequest {
+    /// These, in this order; together at most [`snapshot::delta::MAX_BYTES`], at most [`MAX_CHUNKS`].
+    pub want: Vec<Digest>,
+    /// A PC that has these, in this order; the same limits. The answer is packed with them as dictionary.
+    pub have: Vec<Digest>,
+}
+
+/// Most chunks in a list of [`ChunksRequest`].
+pub const MAX_CHUNKS: usize = 1024;
 
 /// Which of these does the site lack?
 #[derive(Debug, Clone, Serialize, Deserialize)]

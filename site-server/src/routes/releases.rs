@@ -7,7 +7,7 @@ use axum::{
     body::Body,
     extract::State,
     http::{HeaderMap, Method, StatusCode},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use site_api::{ProblemCode, ReleaseFile, ReleaseInfo};
 use snapshot::{
@@ -21,9 +21,11 @@ use crate::{
     clock::now_ms,
     config::SiteConfig,
     error::{ApiError, ApiResult, chain},
-    send::{Immutable, send},
+    send::{Answer, Immutable, answer, runs, send},
     store::Counter,
 };
+
+const CACHE: &str = "public, max-age=31536000, immutable";
 
 pub(crate) async fn list(State(site): State<Arc<Site>>) -> ApiResult<axum::Json<Vec<ReleaseInfo>>> {
     Ok(axum::Json(site.store.releases().await?))
@@ -48,6 +50,9 @@ pub(crate) async fn get(
     let file = file(&name)?;
     let none = || ApiError::not_found("This site lists no such release.");
     site.store.release(release).await?.ok_or_else(none)?;
+    if file == ReleaseFile::Baseline {
+        return image(&site, release, &method, &headers).await;
+    }
     let (opened, bytes) = site
         .store
         .open_release_file(release, file)
@@ -63,10 +68,34 @@ pub(crate) async fn get(
         } else {
             "application/octet-stream"
         },
-        cache: "public, max-age=31536000, immutable",
+        cache: CACHE,
         counter: Counter::ReleaseBytesSent,
     };
     send(what, &method, &headers, site.store.sent()).await
+}
+
+/// The image, put together from its chunks.
+async fn image(
+    site: &Site,
+    release: ReleaseId,
+    method: &Method,
+    headers: &HeaderMap,
+) -> ApiResult<Response> {
+    let (manifest, _) = verified(site, release).await?;
+    let image = &manifest.image;
+    let tag = format!("{release}-{}", ReleaseFile::Baseline.name());
+    let kind = "application/octet-stream";
+    let (status, headers, start, len) =
+        match answer(image.bytes, &tag, kind, CACHE, method, headers)? {
+            Answer::Done(response) => return Ok(response),
+            Answer::Bytes(status, headers, start, len) => (status, headers, start, len),
+        };
+    let parts = site.store.image_runs(release, image, (start, len)).await?;
+    let parts = parts.ok_or_else(|| {
+        ApiError::not_found("This site has lost chunks of that image. Publish the release again.")
+    })?;
+    let body = Body::from_stream(runs(parts, Counter::ReleaseBytesSent, site.store.sent()));
+    Ok((status, headers, body).into_response())
 }
 
 /// Takes one file. Of a listed release only the same bytes are taken: that repairs a damaged copy.
@@ -117,6 +146,11 @@ pub(crate) async fn commit(
     let known = site.store.release(release).await?;
     let (manifest, _) = verified(&site, release).await?;
     for (file, want_bytes, want) in described(&manifest) {
+        // Of a listed release the chunks are kept, not the image; one that is there again repairs them.
+        let image = site.store.release_path(release, ReleaseFile::Baseline);
+        if file == ReleaseFile::Baseline && known.is_some() && !image.exists() {
+            continue;
+        }
         let name = file.name();
         let (bytes, digest) = site
             .store
@@ -130,6 +164,13 @@ pub(crate) async fn commit(
             return Err(ApiError::new(ProblemCode::WrongHash, detail));
         }
     }
+    if site
+        .store
+        .release_path(release, ReleaseFile::Baseline)
+        .exists()
+    {
+        site.store.store_image(release, &manifest.image).await?;
+    }
     let info = ReleaseInfo {
         release,
         baseline: manifest.baseline,
@@ -138,9 +179,11 @@ pub(crate) async fn commit(
         published_ms: now_ms(),
     };
     if let Some(known) = known {
+        site.store.drop_image(release).await?;
         return Ok((StatusCode::OK, axum::Json(known)));
     }
     site.store.list_release(&info).await?;
+    site.store.drop_image(release).await?;
     tracing::info!(%release, baseline = %info.baseline, build_timestamp = info.build_timestamp, "release listed");
     Ok((StatusCode::CREATED, axum::Json(info)))
 }
@@ -213,11 +256,16 @@ async fn kept(site: &Site, release: ReleaseId, file: ReleaseFile) -> ApiResult<O
         .map(|(_, _, digest)| digest))
 }
 
-fn described(manifest: &BaselineManifest) -> [(ReleaseFile, u64, ObjectId); 4] {
+fn described(manifest: &BaselineManifest) -> [(ReleaseFile, u64, ObjectId); 5] {
     let digest = |digest: &snapshot::id::Digest| ObjectId::new(*digest.as_bytes());
     let (image, boot) = (&manifest.image, &manifest.boot);
     [
         (ReleaseFile::Baseline, image.bytes, digest(&image.blake3)),
+        (
+            ReleaseFile::Index,
+            image.index.bytes,
+            digest(&image.index.blake3),
+        ),
         (ReleaseFile::Uki, boot.uki.bytes, digest(&boot.uki.blake3)),
         (
             ReleaseFile::Kernel,

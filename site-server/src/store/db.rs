@@ -58,5 +58,12 @@ fn migrator() -> Migrator {
         include_str!("../../migrations/sqlite/0002_wipes.sql").into_sql_str(),
         false,
     );
-    Migrator::with_migrations(vec![first, wipes])
+    let chunks = Migration::new(
+        3,
+        "chunks".into(),
+        MigrationType::Simple,
+        include_str!("../../migrations/sqlite/0003_chunks.sql").into_sql_str(),
+        false,
+    );
+    Migrator::with_migrations(vec![first, wipes, chunks])
 }

@@ -1,10 +1,12 @@
 //! Publishing and fetching releases.
 
 use axum::http::{Method, StatusCode};
-use site_api::{ProblemCode, ReleaseFile, ReleaseInfo, path};
+use site_api::{ChunksRequest, ProblemCode, ReleaseFile, ReleaseInfo, path};
 use snapshot::{
     baseline::{self, BLOCK_BYTES, BaselineManifest, Boot, BootFile, Files, Image, baseline_id},
+    delta,
     id::{Digest, ReleaseId, RootHash, VeritySalt},
+    image_index::{Cutter, ImageIndex},
 };
 
 use crate::support::{Answer, TestSite, random, random_bytes};
@@ -22,8 +24,16 @@ fn digest(bytes: &[u8]) -> Digest {
 
 impl Release {
     fn new() -> Self {
-        let seed = random();
-        let image = random_bytes(8192);
+        Self::of(random(), random_bytes(2 * 4096))
+    }
+
+    /// A release whose image is this data behind a tree of one block.
+    fn of(seed: [u8; 32], data: Vec<u8>) -> Self {
+        let mut cutter = Cutter::default();
+        data.chunks(4096).for_each(|block| cutter.block(block));
+        let index = cutter.finish().encode();
+        let data_bytes = data.len() as u64;
+        let image = [data, random_bytes(4096)].concat();
         let (root_hash, salt) = (RootHash::new(random()), VeritySalt::new(random()));
         let boot = [ReleaseFile::Uki, ReleaseFile::Kernel, ReleaseFile::Initrd]
             .map(|file| (file, random_bytes(100)));
@@ -36,7 +46,7 @@ impl Release {
             format: baseline::FORMAT.into(),
             version: baseline::VERSION,
             incompatible: vec![],
-            baseline: baseline_id(&root_hash, &salt, 4096, 1_700_000_000, "minimal"),
+            baseline: baseline_id(&root_hash, &salt, data_bytes, 1_700_000_000, "minimal"),
             name: "minimal".into(),
             build_timestamp: 1_700_000_000,
             suite: "trixie".into(),
@@ -45,12 +55,17 @@ impl Release {
             cmdline: "console=ttyS0".into(),
             image: Image {
                 file: "baseline.img".into(),
-                bytes: 8192,
+                bytes: image.len() as u64,
                 blake3: digest(&image),
-                data_bytes: 4096,
+                data_bytes,
                 root_hash,
                 salt,
                 block_bytes: BLOCK_BYTES,
+                index: BootFile {
+                    file: "baseline.index".into(),
+                    bytes: index.len() as u64,
+                    blake3: digest(&index),
+                },
             },
             boot: Boot {
                 uki: described(0),
@@ -70,6 +85,7 @@ impl Release {
                 baseline::sign(&json, &seed).to_vec(),
             ),
             (ReleaseFile::Baseline, image),
+            (ReleaseFile::Index, index),
         ];
         files.extend(boot);
         let id = ReleaseId::of(&json);
@@ -283,13 +299,19 @@ async fn a_listed_release_takes_only_its_own_bytes_again() {
         .site
         .store
         .release_path(release.id, ReleaseFile::Baseline);
-    std::fs::write(&on_disk, b"damaged").unwrap();
+    assert!(!on_disk.exists(), "the chunks are kept, not the image");
+    for pack in packs(&site) {
+        std::fs::write(&pack, vec![7; 8192]).unwrap();
+    }
+    let at = path::release_file(release.id, ReleaseFile::Baseline);
+    assert_ne!(site.get(&at, &[]).await.body.as_ref(), release.files[1].1);
     release.upload(&site).await;
-    assert_eq!(std::fs::read(&on_disk).unwrap(), release.files[1].1);
+    assert_eq!(release.commit(&site).await.status, StatusCode::OK);
+    assert_eq!(site.get(&at, &[]).await.body.as_ref(), release.files[1].1);
 }
 
 #[tokio::test]
-async fn only_the_six_files_of_a_release_have_addresses() {
+async fn only_the_files_of_a_release_have_addresses() {
     let (site, release) = (TestSite::new().await, Release::new());
     let bearer = operator(&site);
     for name in ["other.bin", "..", "manifest.json.new", "%2e%2e%2fsite.toml"] {
@@ -308,4 +330,112 @@ async fn only_the_six_files_of_a_release_have_addresses() {
     site.get(&path::baseline(release.manifest.baseline), &[])
         .await
         .is(404, ProblemCode::NotFound);
+}
+
+fn packs(site: &TestSite) -> Vec<std::path::PathBuf> {
+    let folder = std::fs::read_dir(site.site.layout.chunks()).unwrap();
+    folder.map(|entry| entry.unwrap().path()).collect()
+}
+
+async fn ask(site: &TestSite, want: &[Digest], have: &[Digest]) -> Answer {
+    let body = serde_json::to_vec(&ChunksRequest {
+        want: want.to_vec(),
+        have: have.to_vec(),
+    });
+    let json = [("content-type", "application/json")];
+    site.call(Method::POST, path::CHUNKS, &json, body.unwrap())
+        .await
+}
+
+#[tokio::test]
+async fn a_chunk_of_two_releases_is_stored_once_and_sent_to_whoever_lacks_it() {
+    let site = TestSite::new().await;
+    let seed = random();
+    let old_data = random_bytes(400 * 4096);
+    let mut new_data = old_data.clone();
+    new_data[777_777] ^= 1;
+    let (old, new) = (
+        Release::of(seed, old_data),
+        Release::of(seed, new_data.clone()),
+    );
+    old.trust(&site);
+    for release in [&old, &new] {
+        release.upload(&site).await;
+        assert_eq!(release.commit(&site).await.status, StatusCode::CREATED);
+    }
+    let stored: u64 = packs(&site)
+        .iter()
+        .map(|p| p.metadata().unwrap().len())
+        .sum();
+    assert!(stored < 400 * 4096 + 3 * 131_072, "{stored} bytes stored");
+    for release in [&old, &new] {
+        let at = path::release_file(release.id, ReleaseFile::Baseline);
+        let image = &release.files[1].1;
+        assert_eq!(site.get(&at, &[]).await.body.as_ref(), image.as_slice());
+        // Over chunk borders, and from the data into the tree.
+        for (from, to) in [(100_000, 300_001), (400 * 4096 - 7, 400 * 4096 + 9)] {
+            let range = format!("bytes={from}-{to}");
+            let part = site.get(&at, &[("range", &range)]).await;
+            assert_eq!(part.body.as_ref(), &image[from..=to]);
+        }
+    }
+
+    let index = |release: &Release| ImageIndex::parse(&release.files[2].1).unwrap();
+    let (had, wanted) = (index(&old), index(&new));
+    let lack: Vec<_> = wanted
+        .chunks()
+        .iter()
+        .filter(|chunk| !had.digests().contains(&chunk.digest))
+        .collect();
+    let spare: Vec<_> = had
+        .chunks()
+        .iter()
+        .filter(|chunk| !wanted.digests().contains(&chunk.digest))
+        .map(|chunk| chunk.digest)
+        .collect();
+    let want: Vec<_> = lack.iter().map(|chunk| chunk.digest).collect();
+    let bytes: usize = lack.iter().map(|chunk| chunk.bytes).sum();
+    let frame = ask(&site, &want, &spare).await;
+    assert!(frame.body.len() < 2000, "{} bytes", frame.body.len());
+    let dictionary: Vec<u8> = had
+        .chunks()
+        .iter()
+        .filter(|chunk| spare.contains(&chunk.digest))
+        .flat_map(|chunk| &old.files[1].1[chunk.offset as usize..][..chunk.bytes])
+        .copied()
+        .collect();
+    let got = delta::unpack(&frame.body, &dictionary, bytes).unwrap();
+    let truth: Vec<u8> = lack
+        .iter()
+        .flat_map(|chunk| &new_data[chunk.offset as usize..][..chunk.bytes])
+        .copied()
+        .collect();
+    assert_eq!(got, truth);
+
+    let index_frame = site.get(&path::index_from(new.id, old.id), &[]).await;
+    let (from, whole) = (&old.files[2].1, &new.files[2].1);
+    assert!(index_frame.body.len() < whole.len());
+    assert_eq!(
+        &delta::unpack(&index_frame.body, from, whole.len()).unwrap(),
+        whole
+    );
+    site.get(&path::index_from(new.id, ReleaseId::new(random())), &[])
+        .await
+        .is(404, ProblemCode::NotFound);
+
+    let nobody = [Digest::new(random())];
+    ask(&site, &nobody, &[])
+        .await
+        .is(404, ProblemCode::NotFound);
+    ask(&site, &want, &nobody)
+        .await
+        .is(409, ProblemCode::ObjectsMissing);
+    ask(&site, &vec![want[0]; 1025], &[])
+        .await
+        .is(400, ProblemCode::BadRequest);
+    let large = had.chunks().iter().max_by_key(|chunk| chunk.bytes).unwrap();
+    let too_much = vec![large.digest; delta::MAX_BYTES / large.bytes + 1];
+    ask(&site, &too_much, &[])
+        .await
+        .is(400, ProblemCode::BadRequest);
 }

@@ -9,6 +9,7 @@ use super::{answer, check, heads, keys};
 use crate::{
     chunk::{Chunker, Cutting, More},
     id::{CardId, UserId},
+    image_index::{self, ImageIndex},
     keys::{SnapshotKeys, UserKey},
     slot::{self, SLOT_INFO, SlotContext},
 };
@@ -95,5 +96,36 @@ fn files_are_cut_as_ever() {
             rest = &rest[len..];
         }
         format!("ok {lengths:?}")
+    });
+}
+
+#[test]
+fn images_are_indexed_as_ever() {
+    let data = image_index::tests::noise(1, 100);
+    let index = image_index::tests::cut(&data);
+    let good = index.encode();
+    let with = |at: usize, byte: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = byte;
+        bytes
+    };
+    let mut cases = vec![
+        ("good-noise.bin", good.clone()),
+        (
+            "good-empty-image.bin",
+            image_index::tests::cut(&[]).encode(),
+        ),
+        ("bad-chunk-of-one-block.bin", with(16, 1)),
+        ("bad-chunk-of-33-blocks.bin", with(16, 33)),
+        ("bad-too-many-chunks.bin", with(15, 0xff)),
+        ("bad-more-chunks-than-bytes.bin", with(14, 1)),
+    ];
+    cases.extend(heads(&good));
+    check("image-index", 12, cases, |_, bytes| {
+        answer(ImageIndex::parse(bytes), |read| {
+            let blocks: Vec<_> = read.chunks().iter().map(|c| c.bytes / 4096).collect();
+            let first = read.chunks().first().map(|c| c.digest.to_string());
+            format!("{blocks:?} {first:?}")
+        })
     });
 }

@@ -1,0 +1,104 @@
+//! Chunks of baseline images, packed for a PC that has similar ones. Anybody may ask, as for releases.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use site_api::{ChunksRequest, MAX_CHUNKS, ProblemCode, ReleaseFile};
+use snapshot::{
+    delta,
+    id::{Digest, ReleaseId},
+};
+use tokio::sync::Semaphore;
+
+use super::extract::{Ids, Json};
+use crate::{
+    app::Site,
+    error::{ApiError, ApiResult},
+    store::{Counter, Run, read_runs},
+};
+
+/// Frames packed at once: each takes a processor for up to half a second and 50 MB, and anybody may ask.
+static PACKING: Semaphore = Semaphore::const_new(2);
+
+/// The chunks wanted, in one frame.
+pub(crate) async fn chunks(
+    State(site): State<Arc<Site>>,
+    Json(asked): Json<ChunksRequest>,
+) -> ApiResult<Response> {
+    let want = runs_of(&site, &asked.want)
+        .await?
+        .ok_or_else(|| ApiError::not_found("This site does not have all of these chunks."))?;
+    let have = runs_of(&site, &asked.have).await?.ok_or_else(|| {
+        ApiError::new(
+            ProblemCode::ObjectsMissing,
+            "This site does not have what you have. Ask without it.",
+        )
+    })?;
+    packed(&site, move || {
+        let internal = |error: &(dyn std::error::Error + 'static)| crate::error::chain(error);
+        let want = read_runs(&want).map_err(|error| internal(&error))?;
+        let have = read_runs(&have).map_err(|error| internal(&error))?;
+        delta::pack(&want, &have).map_err(|error| internal(&error))
+    })
+    .await
+}
+
+/// The index of a release, for a PC that has the index of another.
+pub(crate) async fn index_from(
+    State(site): State<Arc<Site>>,
+    Ids((release, from)): Ids<(ReleaseId, ReleaseId)>,
+) -> ApiResult<Response> {
+    let none = || ApiError::not_found("This site does not have both indexes. Ask for all of it.");
+    let mut files = Vec::new();
+    for release in [release, from] {
+        site.store.release(release).await?.ok_or_else(none)?;
+        let limit = delta::MAX_BYTES as u64;
+        let file = site
+            .store
+            .read_release_file(release, ReleaseFile::Index, limit)
+            .await;
+        files.push(file.ok().flatten().ok_or_else(none)?);
+    }
+    packed(&site, move || match files.as_slice() {
+        [index, from] => delta::pack(index, from).map_err(|error| error.to_string()),
+        _ => Err("two indexes".into()),
+    })
+    .await
+}
+
+/// Where chunks lie; `None` when one is not here.
+async fn runs_of(site: &Site, digests: &[Digest]) -> ApiResult<Option<Vec<Run>>> {
+    if digests.len() > MAX_CHUNKS {
+        return Err(ApiError::bad(format!(
+            "At most {MAX_CHUNKS} chunks at once."
+        )));
+    }
+    let runs: Option<Vec<Run>> = site.store.chunk_runs(digests).await?.into_iter().collect();
+    let bytes: u64 = runs.iter().flatten().map(|run| run.bytes).sum();
+    if bytes > delta::MAX_BYTES as u64 {
+        return Err(ApiError::bad("At most 8 MiB of chunks at once."));
+    }
+    Ok(runs)
+}
+
+async fn packed(
+    site: &Site,
+    pack: impl FnOnce() -> Result<Vec<u8>, String> + Send + 'static,
+) -> ApiResult<Response> {
+    let internal = |error: String| ApiError::internal(std::io::Error::other(error));
+    let _permit = PACKING.acquire().await.map_err(ApiError::internal)?;
+    let frame = tokio::task::spawn_blocking(pack)
+        .await
+        .map_err(ApiError::internal)?
+        .map_err(internal)?;
+    site.store
+        .sent()
+        .add(Counter::ReleaseBytesSent, frame.len() as u64);
+    let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
+    Ok((kind, Bytes::from(frame)).into_response())
+}
