@@ -56,6 +56,25 @@ pub enum SurroundingsError {
         /// What `unshare` said, or why it could not be started.
         said: String,
     },
+    /// No mount namespace, although root.
+    #[error(
+        "a build mounts /proc, /sys and /dev below its own folder, which must not be seen by the machine, and this \
+         machine gives root no mount namespace: {said}\nInstall the Debian package util-linux; in a container, allow \
+         CAP_SYS_ADMIN"
+    )]
+    NoMounts {
+        /// What `unshare` said, or why it could not be started.
+        said: String,
+    },
+}
+
+/// Whether something is mounted at `path`, by `/proc/self/mountinfo`; without it, yes.
+fn is_mount_point(path: &str) -> bool {
+    std::fs::read_to_string("/proc/self/mountinfo").map_or(true, |table| {
+        table
+            .lines()
+            .any(|line| line.split(' ').nth(4) == Some(path))
+    })
 }
 
 /// Sets the umask to 022 for this program and all it starts: directories and files that nobody gives a mode
@@ -104,21 +123,40 @@ pub fn check_clock(build_timestamp: i64) -> Result<(), SurroundingsError> {
     }
 }
 
-/// Starts this program again as root of a user namespace of its own, unless it is root already. The namespace
-/// has the ids `/etc/subuid` gives the user, and mounts of its own. Does not return when it succeeds.
+/// Starts this program again with mounts of its own, and as root of a user namespace unless it is root already.
+///
+/// mmdebstrap mounts `/proc`, `/sys` and `/dev` into the tree it makes. In a namespace they are gone with the build,
+/// also when it is killed: what later empties the folder of that tree never meets the machine's own `/dev`.
+/// The user namespace has the ids `/etc/subuid` gives the user. Does not return when it succeeds.
 ///
 /// # Errors
 /// [`SurroundingsError::NoNamespace`].
 pub fn become_root() -> Result<(), SurroundingsError> {
-    if rustix::process::geteuid().is_root() || std::env::var_os(INSIDE).is_some() {
+    if std::env::var_os(INSIDE).is_some() {
         return Ok(());
     }
+    let root = rustix::process::geteuid().is_root();
+    // In a chroot / may be no mount point, and has no propagation to change.
+    let propagation = if is_mount_point("/") {
+        "private"
+    } else {
+        "unchanged"
+    };
     let namespace = || {
         let mut unshare = Command::new("unshare");
-        unshare.args(["--user", "--map-auto", "--map-root-user", "--mount"]);
+        if !root {
+            unshare.args(["--user", "--map-auto", "--map-root-user"]);
+        }
+        unshare.args(["--mount", "--propagation", propagation]);
         unshare
     };
-    let refused = |said: String| SurroundingsError::NoNamespace { said };
+    let refused = |said: String| {
+        if root {
+            SurroundingsError::NoMounts { said }
+        } else {
+            SurroundingsError::NoNamespace { said }
+        }
+    };
     // Asked first: what is wrong with it is then our error, not a stranger's line.
     let tried = namespace()
         .arg("true")

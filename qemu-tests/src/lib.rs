@@ -3,7 +3,7 @@
 //! The rooms, in the order a test walks through them: [`place`] knows where the built parts lie,
 //! [`tree`] makes what a user might own, [`site`] serves, [`card`] is what the user carries,
 //! [`shared_pc`] boots the machine, [`session`] works in it, [`disk`] looks at what is left, and
-//! [`story`] is the main job of the product told once, for the demo and for the tests; [`bench`] measures.
+//! [`story`] is the main job of the product told once, for the demo and for the tests; [`mod@bench`] measures.
 //!
 //! Everything real: QEMU with an emulated USB reader, `pcscd`, the product's own binaries. Waiting
 //! is always for an event with a deadline; when one passes, the report has the console's last lines.

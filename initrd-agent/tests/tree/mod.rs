@@ -16,7 +16,7 @@ use std::{
     fs,
     os::unix::{
         ffi::OsStrExt as _,
-        fs::{FileTypeExt as _, MetadataExt as _},
+        fs::{FileExt as _, FileTypeExt as _, MetadataExt as _},
     },
     path::{Path, PathBuf},
     sync::Mutex,
@@ -408,4 +408,113 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
         .finalize_xof()
         .fill(&mut out);
     out
+}
+
+/// A tree with one of everything.
+pub fn everything() -> Session {
+    let session = Session::new();
+    session
+        .dir("etc/skel")
+        .dir("home/ada/.config")
+        .dir("usr/share/doc")
+        .file("etc/motd", "changed by ada")
+        .whiteout("usr/share/doc/gone")
+        .whiteout("etc/removed.conf")
+        .xattr("usr/share/doc", "trusted.overlay.opaque", b"y")
+        .file("home/ada/empty", "")
+        .file("home/ada/small", "tulip-4471")
+        .file(
+            "home/ada/big",
+            [noise(1, 3_000_000), vec![7; 2_000_000]].concat(),
+        )
+        .file("home/ada/.config/app.toml", "x = 1\n".repeat(1000))
+        .link("home/ada/small-too", "home/ada/small")
+        .link("home/ada/.config/small-three", "home/ada/small")
+        .symlink("home/ada/link", "small")
+        .symlink("home/ada/out", "/etc/shadow")
+        .link("home/ada/link-too", "home/ada/link")
+        .node("home/ada/pipe", FileType::Fifo, 0, 0)
+        .node("home/ada/null", FileType::CharacterDevice, 1, 3)
+        .node("home/ada/zero-zero", FileType::CharacterDevice, 0, 0)
+        .node("home/ada/disk", FileType::BlockDevice, 259, 70_000)
+        .xattr("home/ada/small", "user.note", b"hello")
+        .xattr("home/ada/small", "trusted.secret", b"\0\xff")
+        .xattr("home/ada/link", "trusted.of-the-link", b"1")
+        .xattr("home/ada/pipe", "trusted.of-the-pipe", b"2")
+        .xattr("home/ada", "trusted.overlay.opaque", b"y")
+        .xattr(
+            "etc/motd",
+            "trusted.overlay.overlay.opaque",
+            b"of a nested overlay",
+        )
+        .xattr("home/ada/.config", "user.long", &noise(2, 3000))
+        .owner("home/ada", 1000, 1000)
+        .owner("home/ada/small", 1000, 4_000_000_000)
+        .owner("home/ada/link", 1000, 1001)
+        .mode("home/ada", 0o700)
+        .mode("home/ada/small", 0o4755)
+        .mode("usr/share/doc", 0o2775)
+        .mode("home", 0o751)
+        .mtime("home/ada/small", -5, 999_999_999)
+        .mtime("home/ada/link", 1_234_567_890, 1)
+        .mtime("home/ada/pipe", 1_234_567_891, 2)
+        .mtime("usr/share/doc", 1_234_567_892, 3)
+        .mtime("home/ada/.config", 4_000_000_000, 4)
+        .mtime("etc", 1_000, 5)
+        .mtime("home", 2_000, 6)
+        .mtime("", 3_000, 7);
+    // cap_net_raw+ep, as setcap writes it; set after the owner, which would remove it.
+    let capability = [
+        1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    session
+        .file("home/ada/ping", "#!")
+        .mode("home/ada/ping", 0o755);
+    session.owner("home/ada/ping", 1000, 1000).xattr(
+        "home/ada/ping",
+        "security.capability",
+        &capability,
+    );
+    // user::rw-, user:1001:r--, group::r--, mask::r--, other::---
+    let mut acl = vec![2, 0, 0, 0];
+    for (tag, permissions, id) in [
+        (1u16, 6u16, u32::MAX),
+        (2, 4, 1001),
+        (4, 4, u32::MAX),
+        (16, 4, u32::MAX),
+        (32, 0, u32::MAX),
+    ] {
+        acl.extend([tag.to_le_bytes(), permissions.to_le_bytes()].concat());
+        acl.extend(id.to_le_bytes());
+    }
+    session.file("home/ada/shared", "acl").xattr(
+        "home/ada/shared",
+        "system.posix_acl_access",
+        &acl,
+    );
+    session.xattr("home/ada/.config", "system.posix_acl_default", &acl);
+    for (number, name) in [
+        &b"back\\slash"[..],
+        b"new\nline",
+        b"\xff\xfe not utf-8",
+        &[b'n'; 255],
+        b" ",
+        b"-rf",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let path = [b"home/ada/", *name].concat();
+        session.file(std::ffi::OsStr::from_bytes(&path), format!("odd {number}"));
+    }
+    let sparse = fs::File::create(session.path("home/ada/sparse")).unwrap();
+    sparse.write_all_at(&noise(3, 10_000), 1 << 20).unwrap();
+    sparse.write_all_at(b"end", 3 << 20).unwrap();
+    sparse.set_len(8 << 20).unwrap();
+    fs::File::create(session.path("home/ada/all-hole"))
+        .unwrap()
+        .set_len(5 << 20)
+        .unwrap();
+    session.mtime("home/ada", 1_600_000_000, 123_456_789);
+    session
 }
