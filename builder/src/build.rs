@@ -19,11 +19,13 @@ use crate::{
     image::{ImageError, ImageInfo},
     lock::{Lock, LockError},
     manifest::{self, About, ManifestError},
+    medium::{self, MediumError},
     mirrors::{MirrorError, Mirrors},
     progress::{Amount, Progress},
     recipe::{Recipe, RecipeError},
     release_key::{ReleaseKey, ReleaseKeyError},
     resolve::{self, ResolveError},
+    secure_boot::{SecureBootError, authenticode, keys::Signer, variable::Variable},
     sizes::{self, Share},
     space::{self, SpaceError},
     summary::{Contents, Report, Whole},
@@ -55,10 +57,14 @@ pub enum BuildError {
     Modules(#[from] ModulesError),
     #[error("make the boot files")]
     Boot(#[from] BootError),
+    #[error("make the boot media")]
+    Medium(#[from] MediumError),
     #[error("describe the release")]
     Manifest(#[from] ManifestError),
     #[error("sign the release")]
     ReleaseKey(#[from] ReleaseKeyError),
+    #[error("sign the boot image for Secure Boot")]
+    SecureBoot(#[from] SecureBootError),
     #[error("look for free space")]
     Space(#[from] SpaceError),
     #[error("find the package archives")]
@@ -131,6 +137,10 @@ pub struct SiteOrder {
     pub site_ca: PathBuf,
     /// Folder of the release key.
     pub release_key: PathBuf,
+    /// Folder of Secure Boot keys; `None`: the boot image is not signed.
+    pub secure_boot_keys: Option<PathBuf>,
+    /// Addresses of sites the boot media name, in the order PCs ask them.
+    pub sites: Vec<String>,
 }
 
 /// What was built.
@@ -176,16 +186,37 @@ impl Made {
 pub fn build(order: &Order, progress: &Progress) -> Result<Built, BuildError> {
     // What a person may have got wrong is looked at before the long stages.
     let key = ReleaseKey::read(&order.site.release_key)?;
+    medium::site::to_json(&order.site.sites)?;
+    let secure_boot = order.site.secure_boot_keys.as_deref();
+    let signer = secure_boot
+        .map(|dir| Signer::read(dir, Variable::Db))
+        .transpose()?;
     let made = make(order, key.public(), progress)?;
+    let uki = order.out.join(ReleaseFile::Uki.name());
+    if let Some(signer) = &signer {
+        authenticode::sign(&uki, signer)?;
+    }
+    let baseline = manifest::baseline_id(&made.recipe.main, &made.image, made.build_timestamp);
+    let stage = progress.stage("media", "make the boot media", Amount::Unknown);
+    let making = medium::Making {
+        uki: &uki,
+        baseline,
+        build_timestamp: made.build_timestamp,
+        sites: &order.site.sites,
+        files: &enrolment(secure_boot)?,
+        tools: &made.tools,
+    };
+    medium::make(&making, &order.out)?;
+    stage.end();
     let release = manifest::write(&order.out, &made.about(), &key)?;
     Ok(Built {
         release,
-        baseline: manifest::baseline_id(&made.recipe.main, &made.image, made.build_timestamp),
+        baseline,
         build_timestamp: made.build_timestamp,
     })
 }
 
-/// Makes everything but manifest and signature, for PCs that trust `release_public_key`.
+/// Makes everything but media, manifest and signatures, for PCs that trust `release_public_key`.
 ///
 /// # Errors
 /// As [`build`].
@@ -220,7 +251,7 @@ pub(crate) fn make(
     } = workshop.image()?;
     files::make_dir(&order.out)?;
     let copied = image.metadata().map_or(0, |image| image.len());
-    space::check(&order.out, "the release", copied + (256 << 20))?;
+    space::check(&order.out, "the release", copied + (512 << 20))?;
 
     let stage = progress.stage("boot", "write the release", Amount::Unknown);
     let out = |file: ReleaseFile| order.out.join(file.name());
@@ -301,6 +332,22 @@ fn initrd_shares(
         limit: Some(limit),
         packages,
     })
+}
+
+/// What a medium holds so that firmware can enrol the keys: no secrets.
+fn enrolment(keys: Option<&Path>) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
+    let mut found = Vec::new();
+    for variable in Variable::ALL {
+        for ending in ["auth", "cer"] {
+            let Some(keys) = keys else { continue };
+            let file = format!("{}.{ending}", variable.name());
+            found.push((
+                format!("furoshiki/keys/{file}"),
+                files::read(&keys.join(&file))?,
+            ));
+        }
+    }
+    Ok(found)
 }
 
 /// The lock, with all its packages in the store.

@@ -2,12 +2,14 @@
 //!
 //! Rooms, in the order data walks through them: [`recipe`] says what is wanted, [`lock`] which exact
 //! packages that means ([`resolve`] chooses them), [`fetch`] gets and checks them, [`tree`] installs or
-//! unpacks them, [`image`] makes the verified file system, [`boot`] kernel and initrd, [`manifest`]
-//! describes and signs all, [`publish`] puts it on sites. [`build`](mod@build) walks through them; what
-//! recipe and lock alone decide is made in its workshop and kept.
+//! unpacks them, [`image`] makes the verified file system, [`boot`] kernel and initrd, [`medium`] what
+//! discs and sticks hold, [`manifest`] describes and signs all, [`publish`] puts it on sites, [`stick`]
+//! on sticks. [`build`](mod@build) walks through them; what recipe and lock alone decide is made in its
+//! workshop and kept.
 //! [`rebuild`] proves that a release is what recipe and lock make; [`contents`] lists what is in it, [`sizes`] says
 //! what takes the room, [`summary`] keeps both with the release, [`diff`] compares two.
-//! Beside them [`release_key`], [`cache`], [`space`], [`progress`], [`command`], [`files`] and [`surroundings`].
+//! Beside them [`release_key`], [`secure_boot`], [`cache`], [`space`], [`progress`], [`command`], [`files`] and
+//! [`surroundings`].
 #![forbid(unsafe_code)]
 
 pub mod recipe;
@@ -23,9 +25,13 @@ pub mod image;
 
 pub mod boot;
 
+pub mod medium;
+
 pub mod manifest;
 
 pub mod publish;
+
+pub mod stick;
 
 pub mod build;
 
@@ -41,6 +47,7 @@ pub mod http;
 pub mod mirrors;
 pub mod progress;
 pub mod release_key;
+pub mod secure_boot;
 pub mod sizes;
 pub mod space;
 pub mod summary;

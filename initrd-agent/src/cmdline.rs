@@ -21,7 +21,7 @@ use crate::{screen::Language, wipe::Policy};
 pub struct Options {
     /// The baseline this PC is restored to.
     pub baseline: BaselineId,
-    /// Base URLs of sites without trailing slash; never empty.
+    /// Base URLs of sites without trailing slash; empty when the line names none, as on boot media.
     pub sites: Vec<String>,
     /// Name of this PC, if it was given one.
     pub pc: Option<String>,
@@ -134,11 +134,6 @@ pub fn parse(text: &str) -> Result<Options, CmdlineError> {
     options.baseline = baseline.ok_or(CmdlineError::Missing {
         word: "furoshiki.baseline=",
     })?;
-    if options.sites.is_empty() {
-        return Err(CmdlineError::Missing {
-            word: "furoshiki.site=",
-        });
-    }
     Ok(options)
 }
 
@@ -150,7 +145,11 @@ fn wrong(word: &'static str, value: &str, want: &'static str) -> CmdlineError {
     }
 }
 
-fn site(value: &str) -> Result<String, CmdlineError> {
+/// The address of a site, without trailing slash.
+///
+/// # Errors
+/// [`CmdlineError::Value`].
+pub(crate) fn site(value: &str) -> Result<String, CmdlineError> {
     let rest = value
         .strip_prefix("https://")
         .unwrap_or_default()
@@ -231,10 +230,6 @@ mod tests {
             (
                 "furoshiki.site=https://a".to_owned(),
                 "kernel command line has no furoshiki.baseline=",
-            ),
-            (
-                format!("furoshiki.baseline={ID}"),
-                "kernel command line has no furoshiki.site=",
             ),
             (
                 "furoshiki.baseline=12 furoshiki.site=https://a".to_owned(),

@@ -31,6 +31,28 @@ pub enum Firmware {
     Direct,
     /// The unified kernel image, started by UEFI firmware (OVMF): the way of a real PC.
     Uefi,
+    /// A boot medium. Legacy BIOS adds no words to its command line.
+    Medium(Medium, Platform),
+}
+
+/// What the PC boots from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Medium {
+    /// `furoshiki.iso` as a disc.
+    Disc,
+    /// `furoshiki.iso` as it is on a stick.
+    DiscOnStick,
+    /// `furoshiki-usb.img` on a stick.
+    Stick,
+}
+
+/// The firmware of the PC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Platform {
+    /// OVMF.
+    Uefi,
+    /// SeaBIOS.
+    Bios,
 }
 
 /// How the disk of a PC is attached.
@@ -318,30 +340,14 @@ fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) 
             command.args(["-append", &cmdline]);
         }
         Firmware::Uefi => {
-            // systemd-stub(7): the pinned command line stays, this is added to it.
-            let extra = format!(
-                "{} {}",
-                hardware.extra_cmdline,
-                hardware.accel.kernel_words()
-            )
-            .replace(',', ",,");
-            command
-                .arg("-drive")
-                .arg(format!(
-                    "if=pflash,unit=0,format=raw,readonly=on,file={}",
-                    text(&ovmf("CODE")?)?
-                ))
-                .arg("-drive")
-                .arg(format!(
-                    "if=pflash,unit=1,format=raw,snapshot=on,file={}",
-                    text(&ovmf("VARS")?)?
-                ))
-                .arg("-kernel")
-                .arg(hardware.release.uki())
-                .arg("-smbios")
-                .arg(format!(
-                    "type=11,value=io.systemd.stub.kernel-cmdline-extra={extra}"
-                ));
+            uefi(&mut command, hardware)?;
+            command.arg("-kernel").arg(hardware.release.uki());
+        }
+        Firmware::Medium(medium, platform) => {
+            if platform == Platform::Uefi {
+                uefi(&mut command, hardware)?;
+            }
+            boot_from(&mut command, hardware.release, medium)?;
         }
     }
     Ok(command)
@@ -376,6 +382,61 @@ fn attach_disk(hardware: &Hardware<'_>) -> Result<Vec<String>> {
         all.extend(["-device".to_owned(), device.to_owned()]);
     }
     Ok(all)
+}
+
+/// UEFI firmware, which hands the kernel more words through the stub.
+fn uefi(command: &mut Command, hardware: &Hardware<'_>) -> Result<()> {
+    // systemd-stub(7): the pinned command line stays, this is added to it.
+    let extra = format!(
+        "{} {}",
+        hardware.extra_cmdline,
+        hardware.accel.kernel_words()
+    )
+    .replace(',', ",,");
+    command
+        .arg("-drive")
+        .arg(format!(
+            "if=pflash,unit=0,format=raw,readonly=on,file={}",
+            text(&ovmf("CODE")?)?
+        ))
+        .arg("-drive")
+        .arg(format!(
+            "if=pflash,unit=1,format=raw,snapshot=on,file={}",
+            text(&ovmf("VARS")?)?
+        ))
+        .arg("-smbios")
+        .arg(format!(
+            "type=11,value=io.systemd.stub.kernel-cmdline-extra={extra}"
+        ));
+    Ok(())
+}
+
+/// The medium, first in the firmware's order.
+fn boot_from(command: &mut Command, release: &Release, medium: Medium) -> Result<()> {
+    let (file, device) = match medium {
+        Medium::Disc => (release.iso(), "ide-cd,drive=medium,bootindex=0"),
+        Medium::DiscOnStick => (
+            release.iso(),
+            "usb-storage,drive=medium,bus=hc.0,removable=on,bootindex=0",
+        ),
+        Medium::Stick => (
+            release.usb(),
+            "usb-storage,drive=medium,bus=hc.0,removable=on,bootindex=0",
+        ),
+    };
+    let kind = if medium == Medium::Disc {
+        "cdrom"
+    } else {
+        "disk"
+    };
+    command
+        .arg("-drive")
+        .arg(format!(
+            "if=none,id=medium,format=raw,media={kind},readonly=on,file={}",
+            text(&file)?
+        ))
+        .args(["-device", device]);
+    Ok(())
 }
 
 /// Firmware of the Debian package `ovmf`; its names differ between releases.

@@ -1,11 +1,12 @@
 //! A built release: what a PC is started with.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::place;
+use crate::{child, place};
 
 /// A release in the builder's output folder.
 #[derive(Debug, Clone)]
@@ -76,5 +77,33 @@ impl Release {
     #[must_use]
     pub fn uki(&self) -> PathBuf {
         self.folder.join("furoshiki.efi")
+    }
+
+    /// The ISO image.
+    #[must_use]
+    pub fn iso(&self) -> PathBuf {
+        self.folder.join("furoshiki.iso")
+    }
+
+    /// The image for USB sticks.
+    #[must_use]
+    pub fn usb(&self) -> PathBuf {
+        self.folder.join("furoshiki-usb.img")
+    }
+
+    /// The same release with copies of its media in `folder`, which name this site.
+    ///
+    /// # Errors
+    /// A medium is missing, or the builder refuses it.
+    pub fn with_media_for(&self, folder: &Path, site_url: &str) -> Result<Self> {
+        let mut copy = self.clone();
+        copy.folder = folder.to_path_buf();
+        for (from, to) in [(self.iso(), copy.iso()), (self.usb(), copy.usb())] {
+            std::fs::copy(&from, &to).with_context(|| format!("copy {}", from.display()))?;
+            let mut builder = Command::new(place::program("furoshiki-builder")?);
+            builder.args(["media", "site"]).arg(&to);
+            child::output(builder.args(["--site", site_url]))?;
+        }
+        Ok(copy)
     }
 }

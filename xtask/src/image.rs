@@ -28,9 +28,10 @@ pub(crate) fn release(recipe: &str) -> Result<PathBuf> {
     let keys = paths::target().join("keys");
     let authority = keys.join("ca");
     fs::create_dir_all(&keys).with_context(|| format!("make {}", keys.display()))?;
-    if !keys.join("release.key").exists() {
+    let secure_boot = keys.join("secure-boot");
+    if !keys.join("release.key").exists() || !secure_boot.join("db.key").exists() {
         child::step(
-            "make a release key",
+            "make the keys of releases",
             Command::new(paths::program("furoshiki-builder"))
                 .arg("keygen")
                 .arg(&keys),
@@ -47,6 +48,7 @@ pub(crate) fn release(recipe: &str) -> Result<PathBuf> {
         &paths::program("furoshiki-builder"),
         &authority.join("ca.pem"),
         &keys.join("release.pub"),
+        &secure_boot.join("db.pem"),
     ])?;
     let stamp = folder.with_extension("inputs");
     // The output counts too: another build may have gone to the same folder, with other keys.
@@ -68,6 +70,7 @@ pub(crate) fn release(recipe: &str) -> Result<PathBuf> {
         .arg(paths::program("furoshiki-agent"));
     builder.arg("--site-ca").arg(authority.join("ca.pem"));
     builder.arg("--release-key").arg(&keys);
+    builder.arg("--secure-boot-keys").arg(&secure_boot);
     builder
         .arg("--cache")
         .arg(paths::target().join("build-cache"));

@@ -199,7 +199,11 @@ impl Run {
     fn tests(&mut self, what: &str, mut command: Command) {
         let mut tally = self.tally;
         let mut unread = None;
-        let result = child::step_lines(what, command.env("PROPTEST_CASES", self.cases), |line| {
+        command.env("PROPTEST_CASES", self.cases);
+        if self.cases == CASES.1 {
+            command.env("FUROSHIKI_THOROUGH", "1");
+        }
+        let result = child::step_lines(what, &mut command, |line| {
             unread = tally.take(line).err().or(unread.take());
         });
         self.tally = tally;

@@ -11,6 +11,8 @@ mod prepare;
 
 use std::{fs, path::Path, sync::mpsc::channel};
 
+use serde_json::json;
+
 use self::prepare::Prepared;
 use crate::{
     baseline::{ManifestError, ReleaseKey, RestoreError},
@@ -124,6 +126,7 @@ pub fn boot() -> Result<(), BootError> {
 }
 
 fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(), BootError> {
+    events.emit("boot", json!({ "baseline": options.baseline.to_string() }));
     let client = SiteClient::pinned(Path::new(paths::SITE_CA))?;
     let release_key = ReleaseKey::pinned(Path::new(paths::RELEASE_KEY))?;
     let pc = options.pc.clone().unwrap_or_else(environment::pc_name);

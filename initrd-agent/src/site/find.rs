@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Site, SiteClient, SiteError};
+use super::{Site, SiteClient, SiteError, medium};
 use crate::{
     clock,
     events::{Events, Stage},
@@ -72,23 +72,36 @@ impl Finder {
 }
 
 /// Asks every site in order, again and again, until one answers; tells the user why it takes long.
+///
+/// With no `bases`, the sites the boot medium names, looked for anew each time.
 #[must_use]
 pub fn find(client: &SiteClient, bases: &[String], screen: &Screen) -> Site {
     let since = Instant::now();
     let mut backoff = clock::Backoff::up_to(Duration::from_secs(5));
     let mut told: Option<(Code, Instant)> = None;
+    let mut tell = |notice: Notice| {
+        let code = notice.code;
+        let early = code == Code::SiteDown && since.elapsed() < GRACE;
+        let lately = told.is_some_and(|(before, at)| before == code && at.elapsed() < AGAIN);
+        if !early && !lately {
+            screen.message(&notice);
+            told = Some((code, Instant::now()));
+        }
+    };
     loop {
-        for base in bases {
-            let error = match client.meet(base) {
+        let on_medium = if bases.is_empty() {
+            medium::urls()
+        } else {
+            Vec::new()
+        };
+        if bases.is_empty() && on_medium.is_empty() {
+            let detail = "neither the command line nor a boot medium names a site";
+            tell(Notice::new(Code::SiteDown, detail));
+        }
+        for base in bases.iter().chain(&on_medium) {
+            match client.meet(base) {
                 Ok(site) => return site,
-                Err(error) => error,
-            };
-            let code = code_of(&error);
-            let early = code == Code::SiteDown && since.elapsed() < GRACE;
-            let lately = told.is_some_and(|(before, at)| before == code && at.elapsed() < AGAIN);
-            if !early && !lately {
-                screen.message(&Notice::of(code, &error));
-                told = Some((code, Instant::now()));
+                Err(error) => tell(Notice::of(code_of(&error), &error)),
             }
         }
         backoff.wait();

@@ -2,6 +2,7 @@
 
 mod error;
 mod find;
+pub mod medium;
 
 use std::{error::Error as StdError, fs, io, io::Read, path::Path, time::Duration};
 

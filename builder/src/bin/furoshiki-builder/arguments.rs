@@ -33,13 +33,46 @@ pub(super) enum Command {
     },
     /// Fetches every package of a lock into a folder, for builds when no archive has them any more (--packages).
     Fetch(FetchArgs),
-    /// Makes the key that signs releases.
+    /// Makes the key that signs releases and the keys for Secure Boot; those that are there stay.
     Keygen {
-        /// Folder for release.key (secret) and release.pub.
+        /// Folder for release.key (secret) and release.pub; the Secure Boot keys go to secure-boot in it.
         dir: PathBuf,
     },
     /// Puts a release on sites.
     Publish(PublishArgs),
+    /// Boot media.
+    #[command(subcommand)]
+    Media(MediaCommand),
+}
+
+#[derive(Subcommand)]
+pub(super) enum MediaCommand {
+    /// Writes a USB stick; without a device, lists the devices and says why some are refused.
+    Usb(UsbArgs),
+    /// Makes an image of a stick or a disc name other sites.
+    Site {
+        /// furoshiki-usb.img or furoshiki.iso.
+        image: PathBuf,
+        /// Address of a site, https://…; may be repeated, PCs ask in this order.
+        #[arg(long = "site", value_name = "URL", required = true)]
+        sites: Vec<String>,
+    },
+}
+
+#[derive(Args)]
+pub(super) struct UsbArgs {
+    /// The stick, such as /dev/sdb. Everything on it is lost; the name must be typed to agree, at a terminal or as a
+    /// line on standard input.
+    pub(super) device: Option<PathBuf>,
+    /// furoshiki-usb.img of a release.
+    #[arg(long)]
+    pub(super) image: PathBuf,
+    /// Address of a site, https://…, that the stick names in place of the image's; may be repeated.
+    #[arg(long = "site", value_name = "URL")]
+    pub(super) sites: Vec<String>,
+    /// Overwrite a disk that is not removable, too. What is mounted or in use is refused all the same.
+    #[arg(long)]
+    pub(super) force_fixed: bool,
 }
 
 #[derive(Args)]
@@ -53,6 +86,14 @@ pub(super) struct BuildArgs {
     pub(super) site: SiteArgs,
     #[command(flatten)]
     pub(super) from: FromArgs,
+    /// Folder secure-boot made by `keygen`: signs the boot image, so that firmware that trusts these keys starts it
+    /// and nothing else.
+    #[arg(long)]
+    pub(super) secure_boot_keys: Option<PathBuf>,
+    /// Address of a site, https://…, that the boot media name; may be repeated, PCs ask in this order. `media usb
+    /// --site` can do it later.
+    #[arg(long = "site", value_name = "URL")]
+    pub(super) sites: Vec<String>,
     /// Choose the newest packages and write the lock anew.
     #[arg(long)]
     pub(super) update_lock: bool,

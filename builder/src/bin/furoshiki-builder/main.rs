@@ -1,6 +1,7 @@
 //! Command line of the builder.
 
 mod arguments;
+mod media;
 mod run;
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Command::VerifyRebuild(args) => run::verify_rebuild(args, &progress),
         Command::Keygen { dir } => run::keygen(dir, &progress),
         Command::Publish(args) => run::publish(&args, &progress),
+        Command::Media(command) => media::run(command, &progress),
     };
     match result {
         Ok(code) => code,

@@ -16,7 +16,8 @@ use builder::{
     publish::Publisher,
     rebuild::{self, compare::Artefact},
     recipe::Recipe,
-    release_key::ReleaseKey,
+    release_key::{ReleaseKey, ReleaseKeyError},
+    secure_boot::{self, SecureBootError},
     surroundings,
 };
 
@@ -37,6 +38,8 @@ fn order(recipe: PathBuf, out: PathBuf, site: SiteArgs, from: FromArgs) -> Order
             agent: site.agent,
             site_ca: site.site_ca,
             release_key: site.release_key,
+            secure_boot_keys: None,
+            sites: Vec::new(),
         },
         build_timestamp: None,
     }
@@ -44,12 +47,14 @@ fn order(recipe: PathBuf, out: PathBuf, site: SiteArgs, from: FromArgs) -> Order
 
 pub(super) fn build(args: BuildArgs, progress: &Progress) -> anyhow::Result<ExitCode> {
     surroundings::become_root()?;
-    let order = Order {
+    let mut order = Order {
         update_lock: args.update_lock,
         fallback_lock: args.fallback_lock,
         build_timestamp: args.build_timestamp,
         ..order(args.recipe, args.out, args.site, args.from)
     };
+    order.site.secure_boot_keys = args.secure_boot_keys;
+    order.site.sites = args.sites;
     let built = release::build(&order, progress)?;
     let (release, baseline, time) = (built.release, built.baseline, built.build_timestamp);
     progress.result(
@@ -113,10 +118,21 @@ pub(super) fn fetch(args: &FetchArgs, progress: &Progress) -> anyhow::Result<Exi
 }
 
 pub(super) fn keygen(dir: PathBuf, progress: &Progress) -> anyhow::Result<ExitCode> {
-    let public = hex::encode(ReleaseKey::generate(&dir)?);
+    let secure_boot = dir.join("secure-boot");
+    let made = secure_boot::keys::generate(&secure_boot);
+    let key = match (ReleaseKey::generate(&dir), &made) {
+        // One of the two may be new; only when both are old there is nothing to do.
+        (Err(ReleaseKeyError::Exists { .. }), Ok(())) => ReleaseKey::read(&dir)?.public(),
+        (key, _) => key?,
+    };
+    match made {
+        Ok(()) | Err(SecureBootError::Exists { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let (public, folder) = (hex::encode(key), secure_boot.display().to_string());
     progress.result(
-        &format!("release key {public}"),
-        &serde_json::json!({ "release_key": public }),
+        &format!("release key {public}\nSecure Boot keys in {folder}"),
+        &serde_json::json!({ "release_key": public, "secure_boot_keys": folder }),
     );
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,47 @@
+//! One release on every medium: disc and stick, UEFI and legacy BIOS, each to the card prompt.
+
+use anyhow::{Result, ensure};
+use qemu_tests::machine::{Firmware, Medium, Platform};
+use qemu_tests::place;
+use qemu_tests::release::Release;
+use qemu_tests::shared_pc::SharedPc;
+use qemu_tests::site::TestSite;
+
+/// Every medium; the last two only in thorough runs.
+const MEDIA: [(Medium, Platform); 5] = [
+    (Medium::Disc, Platform::Uefi),
+    (Medium::Disc, Platform::Bios),
+    (Medium::Stick, Platform::Uefi),
+    (Medium::Stick, Platform::Bios),
+    (Medium::DiscOnStick, Platform::Uefi),
+];
+
+#[test]
+fn every_medium_boots_the_same_baseline_and_finds_the_site_it_names() -> Result<()> {
+    let folder = place::evidence("media")?;
+    let release = Release::built("minimal")?;
+    let site = TestSite::start(&folder, "site-1")?;
+    site.publish(&release)?;
+    // No word of the command line names the site: only the media do.
+    let release = release.with_media_for(&folder, &site.guest_url())?;
+    let thorough = std::env::var_os("FUROSHIKI_THOROUGH").is_some();
+    let media = if thorough { &MEDIA[..] } else { &MEDIA[..3] };
+    for (medium, platform) in media {
+        eprintln!("{medium:?} by {platform:?}");
+        // An empty disk each time: it is divided only once a site has answered.
+        let mut pc = SharedPc::new(&folder, &format!("pc-{medium:?}-{platform:?}"), 1, &release)?;
+        let mut running = pc.power_on_with(&[], Firmware::Medium(*medium, *platform))?;
+        let boot = running.expect_event("boot")?;
+        ensure!(
+            boot.text("baseline") == release.baseline,
+            "{medium:?} by {platform:?} boots baseline {}, the release is {}",
+            boot.text("baseline"),
+            release.baseline
+        );
+        running.expect_stage("find-site")?;
+        running.expect_prompt("insert-card")?;
+        running.cut_power();
+        pc.scrap()?;
+    }
+    Ok(())
+}
