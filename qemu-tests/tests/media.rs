@@ -1,6 +1,8 @@
 //! One release on every medium: disc and stick, UEFI and legacy BIOS, each to the card prompt.
 
-use anyhow::{Result, ensure};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
 use qemu_tests::machine::{Firmware, Medium, Platform};
 use qemu_tests::place;
 use qemu_tests::release::Release;
@@ -44,4 +46,32 @@ fn every_medium_boots_the_same_baseline_and_finds_the_site_it_names() -> Result<
         pc.scrap()?;
     }
     Ok(())
+}
+
+/// Whether sbverify accepts an image as signed by the test release's key.
+fn signed(image: &std::path::Path) -> Result<bool> {
+    let certificate = place::target().join("keys/secure-boot/db.pem");
+    let said = Command::new("sbverify")
+        .arg("--cert")
+        .arg(&certificate)
+        .arg(image)
+        .output()
+        .context("run sbverify (Debian package sbsigntool)")?;
+    Ok(said.status.success())
+}
+
+#[test]
+fn another_program_accepts_the_signature_and_refuses_one_changed_byte() -> Result<()> {
+    let folder = place::evidence("media-signature")?;
+    let release = Release::built("minimal")?;
+    let image = release.folder.join("furoshiki.efi");
+    ensure!(signed(&image)?, "sbverify refuses {}", image.display());
+    let mut bytes = std::fs::read(&image).context("read the image")?;
+    let middle = bytes.len() / 2;
+    let byte = bytes.get_mut(middle).context("an empty image")?;
+    *byte ^= 1;
+    let altered = folder.join("altered.efi");
+    std::fs::write(&altered, bytes).context("write an altered image")?;
+    ensure!(!signed(&altered)?, "sbverify accepts an altered image");
+    std::fs::remove_file(&altered).context("remove the altered image")
 }

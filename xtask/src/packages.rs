@@ -74,6 +74,10 @@ pub(crate) const RUN: &[Package] = &[
     ),
     ("curl", "is the user's browser at the portal"),
     (
+        "sbsigntool",
+        "sbverify, the second program that must accept our Secure Boot signatures",
+    ),
+    (
         "tar",
         "packs the generated tree with attributes and access lists",
     ),
