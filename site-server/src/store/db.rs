@@ -44,26 +44,23 @@ pub(super) async fn open(path: &Path) -> Result<SqlitePool, StoreError> {
 }
 
 fn migrator() -> Migrator {
-    let first = Migration::new(
-        1,
-        "first".into(),
-        MigrationType::Simple,
-        include_str!("../../migrations/sqlite/0001_first.sql").into_sql_str(),
-        false,
-    );
-    let wipes = Migration::new(
-        2,
-        "wipes".into(),
-        MigrationType::Simple,
-        include_str!("../../migrations/sqlite/0002_wipes.sql").into_sql_str(),
-        false,
-    );
-    let chunks = Migration::new(
-        3,
-        "chunks".into(),
-        MigrationType::Simple,
-        include_str!("../../migrations/sqlite/0003_chunks.sql").into_sql_str(),
-        false,
-    );
-    Migrator::with_migrations(vec![first, wipes, chunks])
+    let steps = [
+        (
+            "first",
+            include_str!("../../migrations/sqlite/0001_first.sql"),
+        ),
+        (
+            "wipes",
+            include_str!("../../migrations/sqlite/0002_wipes.sql"),
+        ),
+        (
+            "chunks",
+            include_str!("../../migrations/sqlite/0003_chunks.sql"),
+        ),
+    ];
+    let migrations = (1..).zip(steps).map(|(version, (name, sql))| {
+        let (kind, sql) = (MigrationType::Simple, sql.into_sql_str());
+        Migration::new(version, name.into(), kind, sql, false)
+    });
+    Migrator::with_migrations(migrations.collect())
 }
