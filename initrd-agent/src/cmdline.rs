@@ -8,6 +8,7 @@
 //! | `furoshiki.save-minutes=N` | minutes between two saves, 1 to 1440; default 10 |
 //! | `furoshiki.language=en\|ja` | language of the screen; default `en` (the bare Linux console has no kanji) |
 //! | `furoshiki.disk=/dev/NAME` | look at no other disk; a link such as `/dev/disk/by-id/…` stays the same when disks change places |
+//! | `furoshiki.memory=never\|no-disk\|no-usable-disk` | when a session may live in memory; default `no-disk`: the PC shows none, sticks and cards apart |
 //! | `furoshiki.wipe=discard\|overwrite` | how old blocks go; `overwrite` writes over all of them, which takes as long as it takes; default `discard` |
 
 use std::path::PathBuf;
@@ -31,8 +32,21 @@ pub struct Options {
     pub language: Language,
     /// The only disk to look at.
     pub disk: Option<PathBuf>,
+    /// When a session may live in memory.
+    pub memory: InMemory,
     /// How old blocks go.
     pub wipe: Policy,
+}
+
+/// When a session may live in the PC's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InMemory {
+    /// Never: the PC stops.
+    Never,
+    /// When the PC has no disk built in.
+    NoDisk,
+    /// Also when none of its disks can be used.
+    NoUsableDisk,
 }
 
 /// A command line the agent does not start with.
@@ -75,6 +89,7 @@ pub fn parse(text: &str) -> Result<Options, CmdlineError> {
         save_minutes: 10,
         language: Language::English,
         disk: None,
+        memory: InMemory::NoDisk,
         wipe: Policy::Discard,
     };
     for word in words(text) {
@@ -119,6 +134,17 @@ pub fn parse(text: &str) -> Result<Options, CmdlineError> {
                     return Err(wrong("furoshiki.disk", value, "a path below /dev"));
                 }
                 options.disk = Some(value.into());
+            }
+            "memory" => {
+                options.memory = match value {
+                    "never" => InMemory::Never,
+                    "no-disk" => InMemory::NoDisk,
+                    "no-usable-disk" => InMemory::NoUsableDisk,
+                    _ => {
+                        let want = "never, no-disk or no-usable-disk";
+                        return Err(wrong("furoshiki.memory", value, want));
+                    }
+                }
             }
             "wipe" => {
                 options.wipe = match value {
@@ -207,7 +233,7 @@ mod tests {
         let line = format!(
             "console=ttyS0 quiet furoshiki.baseline={ID} furoshiki.site=https://10.0.2.2:8443/ \
              furoshiki.site=\"https://two.example\" furoshiki.pc=pc-1 furoshiki.save-minutes=3 \
-             furoshiki.language=ja furoshiki.disk=/dev/vda furoshiki.wipe=overwrite furoshiki.later=x\n"
+             furoshiki.language=ja furoshiki.disk=/dev/vda furoshiki.wipe=overwrite furoshiki.memory=never furoshiki.later=x\n"
         );
         let options = parse(&line).unwrap();
         assert_eq!(options.baseline.to_string(), ID);
@@ -220,6 +246,7 @@ mod tests {
         assert_eq!(options.language, Language::Japanese);
         assert_eq!(options.disk, Some("/dev/vda".into()));
         assert_eq!(options.wipe, Policy::Overwrite);
+        assert_eq!(options.memory, InMemory::Never);
     }
 
     #[test]

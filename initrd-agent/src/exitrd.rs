@@ -43,7 +43,7 @@ pub struct Plan {
     /// Partition whose blocks go.
     pub session_partition: PathBuf,
     /// Where a record waits that the site does not take.
-    pub outbox_partition: PathBuf,
+    pub outbox_partition: Option<PathBuf>,
     /// What every record of this boot says.
     pub about: About,
     /// How old blocks go.
@@ -166,7 +166,7 @@ fn discard(
         stage.end_with(done.bytes, json!({ "steps": &all }));
     }
     let record = plan.about.record(Moment::PowerOff, Before::Ours, all);
-    let how = report::at_power_off(&record, &plan.site, &plan.outbox_partition);
+    let how = report::at_power_off(&record, &plan.site, plan.outbox_partition.as_deref());
     events.emit("wipe-record", json!({ "how": how }));
 }
 

@@ -98,18 +98,23 @@ fn send_waiting(outbox: &Path, site: &Site) {
 }
 
 /// Keeps the record of this boot and sends what waits as soon as a site answers, on a thread of its own.
-pub fn at_boot(record: WipeRecord, outbox: &Outbox, finder: &Finder) {
-    let (outbox, finder) = (outbox.root().to_owned(), finder.clone());
+///
+/// Without an outbox the record is sent once, or lost.
+pub fn at_boot(record: WipeRecord, outbox: Option<&Outbox>, finder: &Finder) {
+    let outbox = outbox.map(|outbox| outbox.root().to_owned());
+    let finder = finder.clone();
     thread::spawn(move || {
-        let kept = keep(&outbox, &record);
+        let kept = outbox.as_deref().map(|outbox| keep(outbox, &record));
         let site = finder.wait();
-        if let Err(error) = kept {
-            tracing::warn!(%error, "the wipe record of this boot does not wait");
+        if !matches!(kept, Some(Ok(_))) {
+            tracing::info!(?kept, "the wipe record of this boot does not wait");
             if let Err(error) = tell(&site, &record) {
                 tracing::warn!(error = %chain(&error), "the wipe record of this boot is lost");
             }
         }
-        send_waiting(&outbox, &site);
+        if let Some(outbox) = outbox {
+            send_waiting(&outbox, &site);
+        }
     });
 }
 
@@ -123,12 +128,15 @@ pub fn in_session(outbox: &Outbox, site: Site) {
 ///
 /// Gives what became of it: `site`, `outbox` or why it is lost.
 #[must_use]
-pub fn at_power_off(record: &WipeRecord, site: &str, outbox: &Path) -> String {
+pub fn at_power_off(record: &WipeRecord, site: &str, outbox: Option<&Path>) -> String {
     let told = SiteClient::pinned(Path::new(paths::RUN_SITE_CA))
         .map_err(|error| chain(&error))
         .and_then(|client| tell(&client.site(site), record).map_err(|error| chain(&error)));
     let Err(why) = told else {
         return "site".into();
+    };
+    let Some(outbox) = outbox else {
+        return why;
     };
     let target = Path::new(paths::OUTBOX);
     let kept = Outbox::mount(outbox, false, target)

@@ -247,3 +247,44 @@ unsafe impl<const OPCODE: Opcode, T> Ioctl for Asking<'_, OPCODE, T> {
         Ok(out)
     }
 }
+
+/// `LOOP_CTL_GET_FREE`: number of a free loop device, made if there is none. Source: Linux, include/uapi/linux/loop.h.
+const LOOP_CTL_GET_FREE: Opcode = 0x4C82;
+/// `LOOP_CONFIGURE`: attach and set up in one step, since Linux 5.8.
+const LOOP_CONFIGURE: Opcode = 0x4C0A;
+
+/// `struct loop_config` with the `struct loop_info64` in it; zeroes mean the defaults.
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_bytes: u32,
+    info: [u64; 29],
+    reserved: [u64; 8],
+}
+
+/// Number of a loop device that is free; another process may be quicker.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn free_loop(control: impl AsFd) -> io::Result<u32> {
+    // SAFETY: LOOP_CTL_GET_FREE takes no argument, touches no memory of ours, and answers with the number.
+    let number = unsafe { ioctl(control, Answer::<LOOP_CTL_GET_FREE>) }?;
+    u32::try_from(number).map_err(io::Error::other)
+}
+
+/// Attaches `file` to a loop device with sectors of `block_bytes`. The device keeps the file open.
+///
+/// # Errors
+/// `EBUSY`: it is not free.
+pub fn attach_loop(device: impl AsFd, file: impl AsFd, block_bytes: u32) -> io::Result<()> {
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&file.as_fd());
+    let config = LoopConfig {
+        fd: u32::try_from(fd).map_err(io::Error::other)?,
+        block_bytes,
+        info: [0; 29],
+        reserved: [0; 8],
+    };
+    // SAFETY: the structure has the kernel's layout (304 bytes); the kernel reads it and keeps nothing of it.
+    unsafe { ioctl(device, Setter::<LOOP_CONFIGURE, LoopConfig>::new(config)) }?;
+    Ok(())
+}

@@ -1,4 +1,4 @@
-//! Disks as they come: large sectors, several of them, one that does not take what is written.
+//! Disks as they come: large sectors, several of them, bad ones, one that is pulled out.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -45,7 +45,50 @@ fn drive(folder: &Path, id: &str, mib: u64, options: &str, device: &str) -> Resu
 }
 
 #[test]
-fn every_disk_is_restored_whatever_its_bus_and_its_neighbours() -> Result<()> {
+fn a_pc_without_a_disk_works_in_memory_and_loses_nothing_silently() -> Result<()> {
+    let folder = place::evidence("memory")?;
+    let release = Release::built("minimal")?;
+    let mut site = TestSite::start(&folder, "site-1")?;
+    site.publish(&release)?;
+    let hanako = site.add_user(&folder, "hanako", "48291377", "first-pass-phrase-81")?;
+    let urls = [site.guest_url()];
+    let mut pc = SharedPc::new(&folder, "pc-1", 1, &release)?;
+    pc.build.bus = Bus::Nothing;
+
+    // Too little memory: refused, with what is missing.
+    pc.build.memory_mib = Some(768);
+    let mut running = pc.power_on(&urls)?;
+    running.expect_message("NO-DISK-RAM")?;
+    let lines = running.expect_message("RESTORE-NO-DISK")?;
+    ensure!(lines[1].contains("of free memory"), "{lines:?}");
+    running.cut_power();
+
+    pc.build.memory_mib = Some(2560);
+    let mut running = pc.power_on(&urls)?;
+    running.expect_message("NO-DISK-RAM")?;
+    running.insert(&hanako.card)?;
+    let mut session = running.sign_in(&hanako)?;
+    let mounts = session.run("findmnt -no SOURCE,FSTYPE /home; ls /dev/loop*")?;
+    ensure!(mounts.contains("ext4"), "{mounts}");
+    session.write_file("note.txt", "only in memory")?;
+
+    // The site is gone at the end: said, and the PC stays on until the site is back.
+    site.kill();
+    let ended = session.shut_down_while(|pc| {
+        pc.expect_message("SAVE-NO-OUTBOX")?;
+        pc.expect_prompt("lose")?;
+        site.serve()
+    })?;
+    let saved = ended.events.iter().rfind(|event| event.event == "saved");
+    ensure!(
+        saved.is_some_and(|event| event.text("place") == "site" && event.number("seq") == Some(1)),
+        "the last save: {saved:?}"
+    );
+    pc.scrap()
+}
+
+#[test]
+fn every_disk_is_restored_or_named_with_its_reason() -> Result<()> {
     let folder = place::evidence("disks")?;
     let release = Release::built("minimal")?;
     let site = TestSite::start(&folder, "site-1")?;
@@ -111,7 +154,7 @@ fn every_disk_is_restored_whatever_its_bus_and_its_neighbours() -> Result<()> {
         "virtio-blk-pci",
     )?);
     pc.build.bus = Bus::Sata;
-    pc.build.arguments = bad;
+    pc.build.arguments.clone_from(&bad);
     let mut running = pc.power_on(&urls)?;
     running.expect_prompt("insert-card")?;
     let restored = running.expect_stage("restore")?;
@@ -140,6 +183,35 @@ fn every_disk_is_restored_whatever_its_bus_and_its_neighbours() -> Result<()> {
     let mut running = pc.power_on(&urls)?;
     running.expect_prompt("insert-card")?;
     running.expect_stage("restore")?;
+    running.cut_power();
+
+    // On USB, named on the command line, and pulled out in the middle of writing.
+    let esp = vec![0; 1 << 20];
+    File::options()
+        .write(true)
+        .open(pc.disk())?
+        .write_all_at(&esp, 1 << 20)?;
+    pc.build.bus = Bus::Usb;
+    pc.build.words = "furoshiki.disk=/dev/sda".into();
+    let mut running = pc.power_on(&urls)?;
+    running.expect_begin("restore")?;
+    running.unplug_disk()?;
+    let lines = running.expect_message("RESTORE-WRITE")?;
+    ensure!(lines.iter().all(|line| !line.is_empty()), "{lines:?}");
+    running.cut_power();
+    let mut running = pc.power_on(&urls)?;
+    running.expect_stage("restore")?;
+    running.cut_power();
+
+    // Nothing but disks that may not be taken: each is named with its reason.
+    pc.build.bus = Bus::Usb;
+    pc.build.words.clear();
+    pc.build.arguments = bad;
+    let mut running = pc.power_on(&urls)?;
+    let lines = running.expect_message("RESTORE-NO-DISK")?;
+    for reason in ["on USB", "64 MiB", "read-only"] {
+        ensure!(lines[1].contains(reason), "{reason} is not in {lines:?}");
+    }
     running.cut_power();
     fs::remove_file(folder.join("small.raw"))?;
     fs::remove_file(folder.join("write-protected.raw"))?;

@@ -6,6 +6,7 @@
 mod esp;
 mod fetch;
 mod manifest;
+mod memory;
 mod prove;
 
 use std::{

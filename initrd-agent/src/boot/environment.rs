@@ -201,6 +201,7 @@ impl Environment {
             pc,
             save_minutes: options.save_minutes,
             language: options.language,
+            outbox: prepared.outbox_partition.is_some(),
         };
         state.store()?;
         if let Some(head) = self.head {

@@ -17,7 +17,7 @@ use self::prepare::Prepared;
 use crate::{
     baseline::{ManifestError, ReleaseKey, RestoreError},
     cmdline::{self, CmdlineError, Options},
-    disk::{DiskError, ProbeError},
+    disk::{DiskError, MemoryError, ProbeError},
     events::{Events, Stage},
     handover::{self, Account, HandoverError},
     harden::harden,
@@ -52,6 +52,9 @@ pub enum BootError {
     /// No disk to take.
     #[error("choose a disk: {0}")]
     NoDisk(String),
+    /// Memory cannot stand in for a disk.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// The user did not give the disk up.
     #[error("choose a disk: ERASE was not typed")]
     NotErased,
@@ -98,7 +101,7 @@ impl BootError {
             | Self::Client(_)
             | Self::Manifest(_)
             | Self::Ask(_) => Code::BootMedium,
-            Self::Probe(_) | Self::NoDisk(_) | Self::NotErased => Code::NoDisk,
+            Self::Probe(_) | Self::NoDisk(_) | Self::Memory(_) | Self::NotErased => Code::NoDisk,
             Self::Wipe(_) | Self::Volume(_) | Self::Empty(_) => Code::WipeFailed,
             Self::Restore(error) => error.code(),
             Self::Disk(_) | Self::Outbox(_) | Self::Worker => Code::RestoreWrite,
@@ -138,10 +141,9 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
         events.clone(),
     );
 
-    let (disk, plan) = prepare::choose_disk(options, &release_key, &finder, screen)?;
+    let found = prepare::choose_disk(options, &release_key, &finder, screen)?;
     let (sender, prepared) = channel::<Prepared>();
     let worker = prepare::Worker {
-        plan,
         release_key,
         pinned: options.baseline,
         pc: pc.clone(),
@@ -151,7 +153,7 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
         screen: screen.clone(),
         events: events.clone(),
     };
-    let worker = worker.start(disk, sender);
+    let worker = worker.start(found, sender);
 
     let mut session: Option<Prepared> = None;
     let environment = loop {
@@ -187,7 +189,7 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
         fs::read_to_string(Path::new(paths::BASELINE).join("etc/passwd")).unwrap_or_default();
     let account = Account::of(&environment.user.name, &passwd);
     environment.arm(options, pc, &account, &restored.manifest, &prepared)?;
-    handover::hand_over(&restored.disk, &account)?;
+    handover::hand_over(restored.ground.as_ref(), &account)?;
     stage.end(0);
     Ok(())
 }

@@ -16,19 +16,30 @@ use super::BootError;
 use crate::{
     baseline::{Baseline, ReleaseKey, SignedManifest, Source},
     clock,
-    cmdline::Options,
+    cmdline::{InMemory, Options},
     delivery::Courier,
-    disk::{self, Choice, Claimed, Disk, Layout, Part, Restored},
-    events::{Events, Stage},
+    disk::{self, Choice, Claimed, Disk, Ground, Layout, Memory, Part, Wiped},
+    events::{Events, Running, Stage},
     outbox::Outbox,
     paths, report,
-    screen::{Code, Notice, Prompt, Screen},
+    screen::{Code, Notice, Prompt, Screen, chain},
     site::{Finder, SiteClient},
-    wipe::{About, Before, Moment, Policy, SessionVolume},
+    wipe::{self, About, Before, Moment, Outcome, Policy, SessionVolume},
 };
 
 /// Time for a disk to appear after power-on.
 const DISK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// When memory may be used, a PC that shows no disk for this long has none.
+const MEMORY_PATIENCE: Duration = Duration::from_secs(15);
+
+/// What the session will stand on.
+pub(super) enum Found {
+    /// A disk.
+    Disk(Disk<Claimed>, Plan),
+    /// Memory, for the baseline of this manifest.
+    Memory(Memory<Wiped>, SignedManifest),
+}
 
 /// What stands on the disk and what will.
 pub(super) struct Plan {
@@ -43,8 +54,8 @@ pub(super) fn choose_disk(
     key: &ReleaseKey,
     finder: &Finder,
     screen: &Screen,
-) -> Result<(Disk<Claimed>, Plan), BootError> {
-    let deadline = Instant::now() + DISK_PATIENCE;
+) -> Result<Found, BootError> {
+    let since = Instant::now();
     let mut manifest = None;
     loop {
         // A disk of ours needs no manifest to be recognised; a new one is divided by the size of the image.
@@ -58,7 +69,7 @@ pub(super) fn choose_disk(
             .map(|disk| fs::canonicalize(disk).unwrap_or_else(|_| disk.clone()));
         match disk::choose(&disk::look()?, image_bytes, only.as_deref()) {
             Choice::Reuse(path, layout) => {
-                return Ok((
+                return Ok(Found::Disk(
                     Disk::claim(&path)?,
                     Plan {
                         layout,
@@ -76,7 +87,7 @@ pub(super) fn choose_disk(
                 )?);
             }
             Choice::Take(path, layout) => {
-                return Ok((
+                return Ok(Found::Disk(
                     Disk::claim(&path)?,
                     Plan {
                         layout,
@@ -91,7 +102,7 @@ pub(super) fn choose_disk(
                 if screen.ask(Prompt::Erase { disk: shown })?.trim() != "ERASE" {
                     return Err(BootError::NotErased);
                 }
-                return Ok((
+                return Ok(Found::Disk(
                     disk,
                     Plan {
                         layout,
@@ -100,16 +111,38 @@ pub(super) fn choose_disk(
                     },
                 ));
             }
-            Choice::Nothing(reasons) if Instant::now() > deadline => {
-                let reasons = if reasons.is_empty() {
+            Choice::Nothing(refused) => {
+                let in_memory = match options.memory {
+                    InMemory::Never => false,
+                    InMemory::NoDisk => !refused.iter().any(|disk| disk.built_in),
+                    InMemory::NoUsableDisk => true,
+                };
+                let patience = if in_memory {
+                    MEMORY_PATIENCE
+                } else {
+                    DISK_PATIENCE
+                };
+                if since.elapsed() < patience {
+                    clock::pause(Duration::from_millis(200));
+                    continue;
+                }
+                let why: Vec<_> = refused.into_iter().map(|refused| refused.why).collect();
+                let why = if why.is_empty() {
                     "this PC shows none".into()
                 } else {
-                    let why: Vec<_> = reasons.into_iter().map(|refused| refused.why).collect();
                     why.join("; ")
                 };
-                return Err(BootError::NoDisk(reasons));
+                if !in_memory {
+                    return Err(BootError::NoDisk(why));
+                }
+                screen.message(&Notice::new(
+                    Code::MemorySession,
+                    format!("choose a disk: {why}"),
+                ));
+                let manifest = SignedManifest::fetch(finder, screen, key, options.baseline)?;
+                let memory = Memory::take(manifest.manifest().image.bytes)?;
+                return Ok(Found::Memory(memory, manifest));
             }
-            Choice::Nothing(_) => clock::pause(Duration::from_millis(200)),
         }
     }
 }
@@ -120,21 +153,20 @@ pub(super) struct Prepared {
     pub(super) courier: Courier,
     pub(super) about: About,
     pub(super) session_partition: PathBuf,
-    pub(super) outbox_partition: PathBuf,
+    pub(super) outbox_partition: Option<PathBuf>,
     /// A snapshot on another baseline is not for this PC.
     pub(super) baseline_name: String,
 }
 
 /// What handover needs.
 pub(super) struct Ready {
-    pub(super) disk: Disk<Restored>,
+    pub(super) ground: Box<dyn Ground>,
     pub(super) baseline: Baseline,
     pub(super) manifest: SignedManifest,
 }
 
 /// Wipes and restores while the user types.
 pub(super) struct Worker {
-    pub(super) plan: Plan,
     pub(super) release_key: ReleaseKey,
     pub(super) pinned: BaselineId,
     pub(super) pc: String,
@@ -147,56 +179,36 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts. A failure ends the whole agent at once: nobody should go on typing a PIN into a PC that cannot start.
-    pub(super) fn start(
-        self,
-        disk: Disk<Claimed>,
-        prepared: Sender<Prepared>,
-    ) -> JoinHandle<Ready> {
+    pub(super) fn start(self, found: Found, prepared: Sender<Prepared>) -> JoinHandle<Ready> {
         thread::spawn(move || {
             let screen = self.screen.clone();
-            self.work(disk, &prepared).unwrap_or_else(|error| {
+            let ready = match found {
+                Found::Disk(disk, plan) => self.on_disk(disk, plan, &prepared),
+                Found::Memory(memory, manifest) => self.in_memory(memory, manifest, &prepared),
+            };
+            ready.unwrap_or_else(|error| {
                 screen.message(&Notice::of(error.code(), &error));
                 exit(1)
             })
         })
     }
 
-    fn work(self, disk: Disk<Claimed>, prepared: &Sender<Prepared>) -> Result<Ready, BootError> {
+    fn on_disk(
+        self,
+        disk: Disk<Claimed>,
+        plan: Plan,
+        prepared: &Sender<Prepared>,
+    ) -> Result<Ready, BootError> {
         let stage = self.events.begin(Stage::Wipe);
-        let (disk, wiped) = disk.wipe(
-            self.plan.layout,
-            self.plan.before,
-            self.policy,
-            &self.screen,
-        )?;
+        let (disk, wiped) = disk.wipe(plan.layout, plan.before, self.policy, &self.screen)?;
         let session_partition = disk.partition(Part::Session)?;
         let volume = SessionVolume::make(&session_partition)?;
         let outbox_partition = disk.partition(Part::Outbox)?;
         let outbox = Outbox::mount(&outbox_partition, wiped.fresh, paths::OUTBOX.as_ref())?;
-        let bytes = wiped.bytes();
-        let about = About {
-            pc: self.pc,
-            baseline: self.pinned,
-            disk: wiped.disk,
-        };
-        let record = about.record(Moment::Boot, wiped.before, wiped.steps);
-        stage.end_with(
-            bytes,
-            json!({ "record": &record, "volume_bytes": volume.bytes() }),
-        );
-        report::at_boot(record, &outbox, &self.finder);
-        let parcels = outbox.parcels().unwrap_or_else(|error| {
-            self.screen.message(&Notice::of(Code::SaveInOutbox, &error));
-            Vec::new()
-        });
-        let finder = self.finder.clone();
-        let courier = Courier::start(parcels, self.client, self.events.clone(), move || {
-            // Which site answers does not matter: each parcel has its own address.
-            let _ = finder.wait();
-        });
+        let (courier, about) = self.wiped(stage, wiped, &volume, Some(&outbox));
+
         let stage = self.events.begin(Stage::Restore);
-        let manifest = self
-            .plan
+        let manifest = plan
             .manifest
             .or_else(|| disk.last_manifest(&self.release_key, self.pinned));
         let manifest = match manifest {
@@ -210,23 +222,96 @@ impl Worker {
             courier,
             about,
             session_partition,
-            outbox_partition,
+            outbox_partition: Some(outbox_partition),
             baseline_name: manifest.manifest().name.clone(),
         });
-        let source = Source {
+        let source = self.source(manifest);
+        let (disk, baseline) = disk.restore(&source)?;
+        Ok(ready(stage, Box::new(disk), baseline, source))
+    }
+
+    fn in_memory(
+        self,
+        memory: Memory<Wiped>,
+        manifest: SignedManifest,
+        prepared: &Sender<Prepared>,
+    ) -> Result<Ready, BootError> {
+        let stage = self.events.begin(Stage::Wipe);
+        let session = memory.session().to_owned();
+        let wiped = wipe::in_memory(&session)?;
+        let volume = SessionVolume::make(&session)?;
+        let (courier, about) = self.wiped(stage, wiped, &volume, None);
+        // Nobody listens only when the agent is about to end.
+        let _ = prepared.send(Prepared {
+            courier,
+            about,
+            session_partition: session,
+            outbox_partition: None,
+            baseline_name: manifest.manifest().name.clone(),
+        });
+
+        let stage = self.events.begin(Stage::Restore);
+        let source = self.source(manifest);
+        let (memory, baseline) = memory.restore(&source)?;
+        Ok(ready(stage, Box::new(memory), baseline, source))
+    }
+
+    fn source(self, manifest: SignedManifest) -> Source {
+        Source {
             manifest,
             finder: self.finder,
             screen: self.screen,
+        }
+    }
+
+    /// The session volume is there: what waits in the outbox may leave, the site hears of the wipe.
+    fn wiped(
+        &self,
+        stage: Running,
+        wiped: Outcome,
+        volume: &SessionVolume,
+        outbox: Option<&Outbox>,
+    ) -> (Courier, About) {
+        let bytes = wiped.bytes();
+        let about = About {
+            pc: self.pc.clone(),
+            baseline: self.pinned,
+            disk: wiped.disk,
         };
-        let (disk, baseline) = disk.restore(&source)?;
+        let record = about.record(Moment::Boot, wiped.before, wiped.steps);
         stage.end_with(
-            baseline.written_bytes,
-            json!({ "read_bytes": baseline.read_bytes }),
+            bytes,
+            json!({ "record": &record, "volume_bytes": volume.bytes() }),
         );
-        Ok(Ready {
-            disk,
-            baseline,
-            manifest: source.manifest,
-        })
+        report::at_boot(record, outbox, &self.finder);
+        let parcels = outbox.map_or(Ok(Vec::new()), Outbox::parcels);
+        let parcels = parcels.unwrap_or_else(|error| {
+            // No message: nothing says that something waits there. A disk that is gone is named by what comes next.
+            tracing::warn!(error = %chain(&error), "the outbox cannot be listed; what waits there stays");
+            Vec::new()
+        });
+        let finder = self.finder.clone();
+        let courier = Courier::start(
+            parcels,
+            self.client.clone(),
+            self.events.clone(),
+            move || {
+                // Which site answers does not matter: each parcel has its own address.
+                let _ = finder.wait();
+            },
+        );
+        (courier, about)
+    }
+}
+
+fn ready(stage: Running, ground: Box<dyn Ground>, baseline: Baseline, source: Source) -> Ready {
+    stage.end_with(
+        baseline.written_bytes,
+        json!({ "read_bytes": baseline.read_bytes }),
+    );
+    Ready {
+        ground,
+        baseline,
+        manifest: source.manifest,
     }
 }

@@ -4,6 +4,7 @@
 
 mod choose;
 mod layout;
+mod memory;
 mod probe;
 
 use std::{
@@ -21,6 +22,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 pub use self::{
     choose::{Choice, Content, Probe, choose},
     layout::{Layout, LayoutError, Part, Span},
+    memory::{Memory, MemoryError},
     probe::{ProbeError, look},
 };
 use crate::{clock, sys};
@@ -34,6 +36,25 @@ pub struct Wiped(());
 /// The baseline partition holds what was signed, every block of it read.
 #[derive(Debug)]
 pub struct Restored(());
+
+/// What a session can stand on: a restored disk, or memory restored like one.
+///
+/// ```compile_fail
+/// # fn f(memory: initrd_agent::disk::Memory<initrd_agent::disk::Wiped>, account: &initrd_agent::handover::Account) {
+/// // Nothing was restored, so there is nothing to hand over.
+/// initrd_agent::handover::hand_over(&memory, account).unwrap();
+/// # }
+/// ```
+pub trait Ground: sealed::Sealed + Send {}
+impl Ground for Disk<Restored> {}
+impl Ground for Memory<Restored> {}
+
+mod sealed {
+    /// Nobody else can say that something was restored.
+    pub trait Sealed {}
+    impl Sealed for super::Disk<super::Restored> {}
+    impl Sealed for super::Memory<super::Restored> {}
+}
 
 /// A whole disk at one step of its way.
 ///

@@ -17,12 +17,7 @@ use std::{
 use rustix::mount::{MountFlags, mount, mount_bind};
 
 pub use self::account::Account;
-use crate::{
-    baseline::Baseline,
-    disk::{Disk, Restored},
-    paths,
-    wipe::private_dir,
-};
+use crate::{baseline::Baseline, disk::Ground, paths, wipe::private_dir};
 
 /// What could not be prepared. The session volume is discarded at the next boot.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +61,7 @@ pub fn mount_baseline(baseline: &Baseline) -> Result<(), HandoverError> {
 ///
 /// # Errors
 /// [`HandoverError`].
-pub fn hand_over(_disk: &Disk<Restored>, account: &Account) -> Result<(), HandoverError> {
+pub fn hand_over(_ground: &dyn Ground, account: &Account) -> Result<(), HandoverError> {
     exitrd_tree::fill(Path::new("/"), Path::new(paths::EXITRD))?;
     account.write_records(Path::new("/run/userdb"))?;
     account.make_home(

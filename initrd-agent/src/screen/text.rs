@@ -35,6 +35,8 @@ pub enum Prompt {
         /// Path and size of the disk.
         disk: String,
     },
+    /// May changes that cannot reach the site be lost?
+    Lose,
 }
 
 impl Prompt {
@@ -48,6 +50,7 @@ impl Prompt {
             Self::User => "user",
             Self::Password => "password",
             Self::Erase { .. } => "erase",
+            Self::Lose => "lose",
         }
     }
 
@@ -94,6 +97,8 @@ impl Prompt {
             (Self::User, Ja) => "ユーザー名: ".into(),
             (Self::Password, En) => "Password: ".into(),
             (Self::Password, Ja) => "パスワード: ".into(),
+            (Self::Lose, En) => "Type LOSE to switch off without these changes: ".into(),
+            (Self::Lose, Ja) => "変更を失ってもよければ LOSE と入力: ".into(),
             (Self::Erase { disk }, En) => {
                 format!(
                     "Disk {disk} holds data that is not Furoshiki's.\nType ERASE to destroy it all and go on: "
@@ -233,6 +238,10 @@ codes! {
     NoDisk = "RESTORE-NO-DISK":
         ["This PC has no disk to use.", SAFE, "Use another PC and report code RESTORE-NO-DISK."],
         ["この PC には使えるディスクがありません。", SAFE_JA, "別の PC を使い、RESTORE-NO-DISK と伝えてください。"];
+    /// Memory stands in for a disk.
+    MemorySession = "NO-DISK-RAM":
+        ["This PC has no disk to use: this session lives in its memory.", "What is saved goes to the site; nothing can wait on this PC.", "Work as usual; when you switch off, wait until the last save has reached the site."],
+        ["この PC には使えるディスクがないため、セッションはメモリ上で動作します。", "保存内容はサイトに送られます。この PC に残して後で送ることはできません。", "通常どおり使えます。電源を切るときは、最後の保存がサイトに届くまで待ってください。"];
     /// The old session's volume cannot be replaced.
     WipeFailed = "WIPE-FAILED":
         ["This PC could not be wiped.", SAFE, "Use another PC and report code WIPE-FAILED."],
@@ -249,6 +258,10 @@ codes! {
     SaveInOutbox = "SAVE-IN-OUTBOX":
         ["Your last changes did not reach the site.", "They wait sealed on this PC's disk and leave at its next start{saved}.", "Switch this PC on again soon, or tell the operator: code SAVE-IN-OUTBOX."],
         ["最後の変更をサイトに送れませんでした。", "変更は封印されてこの PC に残り、次回の起動時に送られます{saved}。", "この PC をもう一度起動するか、SAVE-IN-OUTBOX と伝えてください。"];
+    /// The site does not take the last save, and no outbox can keep it.
+    SaveNoOutbox = "SAVE-NO-OUTBOX":
+        ["Your last changes did not reach the site.", "They are in this PC's memory only; what was saved before is safe at the site{saved}.", "Leave this PC on: it keeps trying. If it lasts, report code SAVE-NO-OUTBOX."],
+        ["最後の変更をサイトに送れませんでした。", "変更はこの PC のメモリにだけあります。それ以前の保存はサイトにあります{saved}。", "電源を切らずにお待ちください。再送を続けます。続く場合は SAVE-NO-OUTBOX と伝えてください。"];
     /// Another PC saved meanwhile.
     SaveHeadMoved = "SAVE-HEAD-MOVED":
         ["Another PC saved your files meanwhile.", "Both versions are kept: that PC's at the site, this one's sealed on this PC's disk.", "Report code SAVE-HEAD-MOVED to the operator, who can bring the two together."],

@@ -7,7 +7,12 @@ mod notify;
 mod save;
 mod state;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::Duration,
+};
 
 use serde_json::json;
 
@@ -24,7 +29,7 @@ use crate::{
     paths,
     push::{Pushed, SiteGone},
     report,
-    screen::{Code, Notice, Screen, chain},
+    screen::{Code, Notice, Prompt, Screen, chain},
     site::SiteClient,
 };
 
@@ -43,11 +48,12 @@ pub fn run() -> Result<(), StateError> {
     events.emit("session-ready", json!({}));
     let between = Duration::from_secs(u64::from(state.save_minutes) * 60);
     match SiteClient::pinned(Path::new(paths::RUN_SITE_CA)) {
-        Ok(client) => {
+        Ok(client) if state.outbox => {
             let outbox = Outbox::at(Path::new(paths::OUTBOX));
             report::in_session(&outbox, client.site(&state.site));
             delivery::keep_delivering(&outbox, &client, &events, state.user, between);
         }
+        Ok(_) => {}
         Err(error) => {
             tracing::warn!(error = %chain(&error), "what other users left here waits for the next boot");
         }
@@ -86,6 +92,10 @@ pub fn finish() -> Result<(), SaveError> {
     let state = State::load()?;
     let events = Events::default();
     let screen = Screen::open(events.clone(), state.language);
+    if !state.outbox {
+        finish_in_memory(&state, &screen, &events);
+        return Ok(());
+    }
     let gone = SiteGone::UseOutbox {
         outbox: Outbox::at(Path::new(paths::OUTBOX)),
         patience: PATIENCE_AT_END,
@@ -120,6 +130,50 @@ pub fn finish() -> Result<(), SaveError> {
             }
         }
     }
+}
+
+/// Without an outbox the PC stays on until the site has the last save, or a person gives the changes up.
+fn finish_in_memory(state: &State, screen: &Screen, events: &Events) {
+    let mut given_up: Option<Receiver<()>> = None;
+    let mut backoff = clock::Backoff::up_to(Duration::from_secs(10));
+    loop {
+        match save(state, screen, events, SiteGone::GiveUp) {
+            Ok(saved) => {
+                screen.say(&saved.sentence());
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "the last save does not reach the site");
+                let asked = given_up.get_or_insert_with(|| {
+                    screen.message(&Notice {
+                        code: Code::SaveNoOutbox,
+                        ..notice(&error)
+                    });
+                    ask_to_lose(screen.clone())
+                });
+                if asked.try_recv().is_ok() {
+                    events.emit("lost", json!({}));
+                    return;
+                }
+                backoff.wait();
+            }
+        }
+    }
+}
+
+/// Asks until a person types LOSE; on a PC without a console nobody ever does.
+fn ask_to_lose(screen: Screen) -> Receiver<()> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        while let Ok(answer) = screen.ask(Prompt::Lose) {
+            if answer.trim() == "LOSE" {
+                // Nobody listens only when the save went through meanwhile.
+                let _ = sender.send(());
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 fn notice(error: &SaveError) -> Notice {

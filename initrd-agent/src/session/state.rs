@@ -35,6 +35,8 @@ pub struct State {
     pub save_minutes: u16,
     /// Language of the screen.
     pub language: Language,
+    /// Whether a save can wait on this PC for the site.
+    pub outbox: bool,
 }
 
 /// The newest snapshot this session knows to be safe.
