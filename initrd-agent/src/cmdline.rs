@@ -7,6 +7,7 @@
 //! | `furoshiki.pc=NAME` | name of this PC in records; default: from its network card |
 //! | `furoshiki.save-minutes=N` | minutes between two saves, 1 to 1440; default 10 |
 //! | `furoshiki.language=en\|ja` | language of the screen; default `en` (the bare Linux console has no kanji) |
+//! | `furoshiki.keymap=NAME` | layout of the keyboard, one of the initrd's; default: the kernel's own, `us` |
 //! | `furoshiki.disk=/dev/NAME` | look at no other disk; a link such as `/dev/disk/by-id/…` stays the same when disks change places |
 //! | `furoshiki.memory=never\|no-disk\|no-usable-disk` | when a session may live in memory; default `no-disk`: the PC shows none, sticks and cards apart |
 //! | `furoshiki.wipe=discard\|overwrite` | how old blocks go; `overwrite` writes over all of them, which takes as long as it takes; default `discard` |
@@ -30,6 +31,8 @@ pub struct Options {
     pub save_minutes: u16,
     /// Language of the screen.
     pub language: Language,
+    /// Layout of the keyboard, if not the kernel's own.
+    pub keymap: Option<String>,
     /// The only disk to look at.
     pub disk: Option<PathBuf>,
     /// When a session may live in memory.
@@ -88,6 +91,7 @@ pub fn parse(text: &str) -> Result<Options, CmdlineError> {
         pc: None,
         save_minutes: 10,
         language: Language::English,
+        keymap: None,
         disk: None,
         memory: InMemory::NoDisk,
         wipe: Policy::Discard,
@@ -129,6 +133,7 @@ pub fn parse(text: &str) -> Result<Options, CmdlineError> {
                     _ => return Err(wrong("furoshiki.language", value, "en or ja")),
                 }
             }
+            "keymap" => options.keymap = Some(keymap(value)?),
             "disk" => {
                 if !value.starts_with("/dev/") || value.contains("..") {
                     return Err(wrong("furoshiki.disk", value, "a path below /dev"));
@@ -185,6 +190,18 @@ pub(crate) fn site(value: &str) -> Result<String, CmdlineError> {
         return Err(wrong("furoshiki.site", value, "an https:// address"));
     }
     Ok(format!("https://{rest}"))
+}
+
+fn keymap(value: &str) -> Result<String, CmdlineError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if value.is_empty() || !value.chars().all(plain) {
+        return Err(wrong(
+            "furoshiki.keymap",
+            value,
+            "the name of a layout, as in jp106 or us",
+        ));
+    }
+    Ok(value.into())
 }
 
 fn pc_name(value: &str) -> Result<String, CmdlineError> {

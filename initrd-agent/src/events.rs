@@ -76,6 +76,7 @@ impl Stage {
 #[derive(Debug, Clone)]
 pub struct Events {
     port: Arc<Mutex<PathBuf>>,
+    running: Arc<Mutex<Vec<Stage>>>,
 }
 
 impl Default for Events {
@@ -90,7 +91,17 @@ impl Events {
     pub fn to(port: &Path) -> Self {
         Self {
             port: Arc::new(Mutex::new(port.to_owned())),
+            running: Arc::default(),
         }
+    }
+
+    /// The stage that began last among those that have not ended; sign-in, which waits for a person, only when
+    /// nothing else runs.
+    #[must_use]
+    pub fn running(&self) -> Option<Stage> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let busy = running.iter().rev().find(|stage| **stage != Stage::SignIn);
+        busy.or(running.last()).copied()
     }
 
     /// Writes one event; `fields` is an object whose members follow `t_ms` and `event`.
@@ -118,6 +129,9 @@ impl Events {
     #[must_use]
     pub fn begin(&self, stage: Stage) -> Running {
         self.emit("stage", json!({ "stage": stage.name(), "state": "begin" }));
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.push(stage);
+        drop(running);
         Running {
             events: self.clone(),
             stage,
@@ -163,6 +177,14 @@ impl Drop for Running {
     fn drop(&mut self) {
         if self.open {
             self.emit("failed", 0, json!({}));
+        }
+        let mut running = self
+            .events
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = running.iter().rposition(|stage| *stage == self.stage) {
+            running.remove(at);
         }
     }
 }
@@ -226,6 +248,22 @@ mod tests {
         assert_eq!(seen[1]["bytes"], 7);
         assert_eq!(seen[4]["tries_left"], 3);
         assert!(seen.iter().all(|e| e["t_ms"].is_u64()));
+    }
+
+    #[test]
+    fn what_runs_is_the_last_stage_that_is_not_sign_in() {
+        let events = Events::to(Path::new("/nonexistent/port"));
+        assert_eq!(events.running(), None);
+        let wipe = events.begin(Stage::Wipe);
+        let sign_in = events.begin(Stage::SignIn);
+        assert_eq!(events.running(), Some(Stage::Wipe));
+        let restore = events.begin(Stage::Restore);
+        wipe.end(0);
+        assert_eq!(events.running(), Some(Stage::Restore));
+        drop(restore);
+        assert_eq!(events.running(), Some(Stage::SignIn));
+        sign_in.end(0);
+        assert_eq!(events.running(), None);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{
     clock, dm,
     events::{Events, Stage},
     paths, report,
-    screen::{Code, Language, Notice, Screen, chain},
+    screen::{Code, Language, Notice, Screen, Sentence, chain},
     session::read_json,
     wipe::{About, Asked, Before, Moment, Policy, at_power_off},
 };
@@ -162,7 +162,7 @@ fn discard(
         )),
     }
     if let Some(done) = all.iter().skip(1).rfind(|step| step.done) {
-        screen.say(&sentence(done));
+        screen.say(sentence(done));
         stage.end_with(done.bytes, json!({ "steps": &all }));
     }
     let record = plan.about.record(Moment::PowerOff, Before::Ours, all);
@@ -182,20 +182,13 @@ fn forget_step(forgotten: Result<&'static str, String>) -> Step {
     }
 }
 
-fn sentence(step: &Step) -> String {
-    let read = match step.proof {
-        Some(proof) => format!(
-            "{} of {} samples read as they should",
-            proof.good, proof.samples
-        ),
-        None => "nothing was read back".into(),
-    };
-    format!(
-        "Session forgotten: key dropped, {:?} of {} of {} MiB, {read}.",
-        step.asked,
-        step.bytes >> 20,
-        step.of_bytes >> 20
-    )
+fn sentence(step: &Step) -> Sentence {
+    Sentence::Forgotten {
+        how: format!("{:?}", step.asked),
+        mib: step.bytes >> 20,
+        of_mib: step.of_bytes >> 20,
+        samples: step.proof.map(|proof| (proof.good.into(), proof.samples.into())),
+    }
 }
 
 /// Unmounts everything that may hold the disk, deepest first, as long as that helps.

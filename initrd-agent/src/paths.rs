@@ -27,6 +27,8 @@ pub const DISK_JSON: &str = "/run/furoshiki/disk.json";
 pub const RUN_SITE_CA: &str = "/run/furoshiki/site-ca.pem";
 /// Held by whoever captures and pushes: a save and the end of the session exclude each other.
 pub const SAVE_LOCK: &str = "/run/furoshiki/save.lock";
+/// Compiled keymaps of the initrd, `NAME.bmap`.
+pub const KEYMAPS: &str = "/usr/lib/furoshiki/keymaps";
 /// Root that systemd changes to.
 pub const SYSROOT: &str = "/sysroot";
 /// Root of the exitrd; systemd enters it at power-off.

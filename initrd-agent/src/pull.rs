@@ -17,7 +17,7 @@ use crate::{
     capture::BoxError,
     clock,
     events::Running,
-    screen::{Code, Screen},
+    screen::{Code, Label, Screen},
     signin::SignedIn,
     site::{Site, SiteError, code_of},
 };
@@ -133,7 +133,7 @@ fn with_record(site: &Site, reported: &HeadInfo, screen: &Screen) -> Result<Head
     }
     let mut transfer: Transfer =
         site.post_json("ask the site to fetch the snapshot", api::HEAD_FETCH, &())?;
-    let mut progress = screen.progress("relay from the last site", transfer.bytes_total);
+    let mut progress = screen.progress(Label::Relay, transfer.bytes_total);
     let mut backoff = clock::Backoff::up_to(Duration::from_secs(1));
     let mut moved = (transfer.bytes_done, Instant::now());
     loop {

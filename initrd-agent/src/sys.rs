@@ -1,7 +1,7 @@
 //! The system calls no safe crate wraps. All unsafe code of the workspace is in this file.
 #![allow(
     unsafe_code,
-    reason = "ioctls of block devices and add_key(2) have no safe wrapper; each block says why it is sound"
+    reason = "ioctls of block devices and keyboards and add_key(2) have no safe wrapper; each block says why it is sound"
 )]
 
 use std::{ffi::CStr, io, os::fd::AsFd};
@@ -28,6 +28,25 @@ pub fn sector_bytes(device: impl AsFd) -> io::Result<u64> {
     // SAFETY: BLKSSZGET writes one int to the address given, which `Getter` provides.
     let bytes = unsafe { ioctl(device, Getter::<BLKSSZGET, libc::c_int>::new()) }?;
     u64::try_from(bytes).map_err(io::Error::other)
+}
+
+/// `KDSKBENT`: `struct kbentry`, one key of one table. Source: Linux, include/uapi/linux/kd.h.
+const KDSKBENT: Opcode = 0x4b47;
+
+/// What a key gives on every virtual terminal: `table` is the set of modifiers held, `index` the key.
+///
+/// # Errors
+/// `EINVAL`: no such table, key or value; `EPERM`: not root; `ENOTTY`: not a virtual terminal.
+pub fn set_key(terminal: impl AsFd, table: u8, index: u8, value: u16) -> io::Result<()> {
+    let [low, high] = value.to_ne_bytes();
+    // SAFETY: KDSKBENT reads a struct of two u8 and one u16 from the address given; these four bytes are one.
+    unsafe {
+        ioctl(
+            terminal,
+            Setter::<KDSKBENT, [u8; 4]>::new([table, index, low, high]),
+        )
+    }?;
+    Ok(())
 }
 
 /// Size of a block device in bytes.

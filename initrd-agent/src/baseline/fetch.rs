@@ -7,7 +7,10 @@ use std::{
 use site_api::{ReleaseFile, path as api};
 
 use super::{RestoreError, Source, io};
-use crate::site::{Site, persist};
+use crate::{
+    screen::Label,
+    site::{Site, persist},
+};
 
 const MIB: u64 = 1 << 20;
 /// One request: small enough that a broken connection costs little, large enough that requests do not count.
@@ -32,7 +35,7 @@ pub(super) fn whole(source: &Source, target: &File, device: &Path) -> Result<u64
     let head_bytes = usize::try_from(MIB.min(image.bytes)).unwrap_or(0);
     write(&vec![0; head_bytes], 0)?;
     flush()?;
-    let mut progress = source.screen.progress("restore", image.bytes);
+    let mut progress = source.screen.progress(Label::Restore, image.bytes);
     let mut hasher = blake3::Hasher::new();
     let mut head = Vec::new();
     // One piece is on its way while the one before is hashed and written.
@@ -93,7 +96,9 @@ pub(super) fn repair(
     mibs: &[u64],
 ) -> Result<u64, RestoreError> {
     let image = &source.manifest.manifest().image;
-    let mut progress = source.screen.progress("repair", mibs.len() as u64 * MIB);
+    let mut progress = source
+        .screen
+        .progress(Label::Repair, mibs.len() as u64 * MIB);
     let mut written = 0;
     for mib in mibs {
         let place = mib * MIB;

@@ -24,7 +24,7 @@ use self::prove::Proof;
 use crate::{
     disk::{Disk, DiskError, Part, Restored, Wiped},
     dm::{self, MapError, Mapped, Verity},
-    screen::{Code, Notice, Screen},
+    screen::{Code, Label, Notice, Screen},
     site::{Finder, SiteError},
 };
 
@@ -211,7 +211,7 @@ fn prove(source: &Source, device: &Path, read_bytes: &mut u64) -> Result<Proof, 
         salt: image.salt.to_string(),
     };
     let mapped = dm::map_verity(device, &verity)?;
-    let mut progress = source.screen.progress("verify", image.data_bytes);
+    let mut progress = source.screen.progress(Label::Verify, image.data_bytes);
     let proof =
         prove::read_all(mapped, image.data_bytes, &mut progress).map_err(io("read", device))?;
     *read_bytes += image.data_bytes;

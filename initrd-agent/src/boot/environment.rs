@@ -18,7 +18,7 @@ use crate::{
     keyring::{self, SessionKey},
     paths,
     pull::{self, SitePacks},
-    screen::{Code, Notice, Progress, Screen, chain},
+    screen::{Code, Label, Notice, Progress, Screen, Sentence, chain},
     session::{self, HeadState, State},
     signin::SignedIn,
 };
@@ -51,12 +51,12 @@ pub(super) fn pc_name() -> String {
 /// of them.
 pub(super) fn own_parcels(courier: &Courier, user: UserId, screen: &Screen) {
     if courier.is_busy_for(user) {
-        screen.say("Sending what the last session could not send.");
+        screen.say(Sentence::SendingParcels);
     }
     for fate in courier.wait_for(user, PARCEL_PATIENCE) {
         match fate {
             Fate::Arrived => {
-                screen.say("What the last session could not send has reached the site.");
+                screen.say(Sentence::ParcelsArrived);
             }
             Fate::HeadMoved => {
                 let detail = "this PC still holds a version that the site does not have";
@@ -88,10 +88,9 @@ pub(super) fn pull_and_apply(
     let Some(pulled) = pulled else {
         stage.end(0);
         events.begin(Stage::Apply).end(0);
-        screen.say(&format!(
-            "Welcome, {}. Nothing was saved before; this is the plain system.",
-            user.name
-        ));
+        screen.say(Sentence::FirstTime {
+            user: user.name.clone(),
+        });
         return Ok(Environment {
             user,
             head: None,
@@ -99,11 +98,11 @@ pub(super) fn pull_and_apply(
         });
     };
     let info = pulled.info;
-    let when = clock::when(info.saved_ms, clock::now_ms());
-    screen.say(&format!(
-        "Welcome, {}. Last saved {when} on {}.",
-        user.name, info.pc
-    ));
+    screen.say(Sentence::Welcome {
+        user: user.name.clone(),
+        saved: clock::when(info.saved_ms, clock::now_ms()),
+        pc: info.pc.to_string(),
+    });
     let packs = SitePacks::new(&user.site, &pulled.record, stage);
     let tree = SessionTree {
         upper: paths::SESSION_UPPER.into(),
@@ -151,7 +150,9 @@ struct FetchBar(std::sync::Mutex<Progress>);
 
 impl FetchBar {
     fn new(screen: &Screen, total_bytes: u64) -> Self {
-        Self(std::sync::Mutex::new(screen.progress("pull", total_bytes)))
+        Self(std::sync::Mutex::new(
+            screen.progress(Label::Pull, total_bytes),
+        ))
     }
 }
 

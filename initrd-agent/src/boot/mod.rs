@@ -24,7 +24,7 @@ use crate::{
     keyring::KeyringError,
     outbox::OutboxError,
     paths,
-    screen::{AskError, Code, Language, Notice, Screen},
+    screen::{AskError, Code, Language, Notice, Screen, Sentence, chain, keymap},
     session::StateError,
     signin,
     site::{ClientError, Finder, SiteClient},
@@ -122,6 +122,13 @@ pub fn boot() -> Result<(), BootError> {
     let language = options
         .as_ref()
         .map_or(Language::English, |options| options.language);
+    // Before the first prompt: a PIN typed on another layout is a wrong PIN.
+    if let Ok(options) = &options
+        && let Some(name) = &options.keymap
+        && let Err(error) = keymap::load(name)
+    {
+        tracing::warn!(error = %chain(&error), "the keyboard keeps the layout us");
+    }
     let screen = Screen::open(events.clone(), language);
     options
         .and_then(|options| with_options(&options, &screen, &events))
@@ -133,7 +140,8 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
     let client = SiteClient::pinned(Path::new(paths::SITE_CA))?;
     let release_key = ReleaseKey::pinned(Path::new(paths::RELEASE_KEY))?;
     let pc = options.pc.clone().unwrap_or_else(environment::pc_name);
-    screen.say(&format!("Furoshiki on {pc}."));
+    screen.name_place(&pc, &options.baseline.to_string());
+    screen.say(Sentence::ThisPc { pc: pc.clone() });
     let finder = Finder::start(
         client.clone(),
         options.sites.clone(),
@@ -178,7 +186,7 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
         }
     };
     if !worker.is_finished() {
-        screen.say("The system on this PC is still being checked.");
+        screen.say(Sentence::StillChecking);
     }
     let restored = worker.join().map_err(|_| BootError::Worker)?;
     let prepared = session.ok_or(BootError::Worker)?;
@@ -191,5 +199,6 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
     environment.arm(options, pc, &account, &restored.manifest, &prepared)?;
     handover::hand_over(restored.ground.as_ref(), &account)?;
     stage.end(0);
+    screen.report_silence();
     Ok(())
 }

@@ -5,14 +5,23 @@ use std::{
     io::{Read, Write},
     os::unix::fs::OpenOptionsExt,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::OFlags,
-    termios::{LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr},
+    termios::{
+        LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetwinsize,
+        tcsetattr,
+    },
 };
 use zeroize::Zeroizing;
+
+use super::text::Language;
+
+/// Dots after which a new line begins.
+const DOTS: usize = 50;
 
 /// How a console shows things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +38,10 @@ pub(super) struct Console {
     file: Arc<File>,
     kind: Kind,
     before: Option<Termios>,
+    wrote: Instant,
+    longest_silence: Duration,
+    /// What the line of dots under way is about, and how many there are.
+    dots: Option<(String, usize)>,
 }
 
 /// Consoles of the kernel that open, in the kernel's order.
@@ -88,6 +101,9 @@ impl Console {
             file: Arc::new(file),
             kind,
             before,
+            wrote: Instant::now(),
+            longest_silence: Duration::ZERO,
+            dots: None,
         }
     }
 
@@ -106,9 +122,66 @@ impl Console {
         let _ = tcflush(&*self.file, QueueSelector::IFlush);
     }
 
+    /// The language it can show, if `wanted` is asked for: the kernel's own font has no kanji and no kana.
+    pub(super) fn language(&self, wanted: Language) -> Language {
+        match self.kind {
+            Kind::Terminal => Language::English,
+            Kind::Serial => wanted,
+        }
+    }
+
+    /// Columns and rows of a screen; `None` for anything else.
+    pub(super) fn size(&self) -> Option<(usize, usize)> {
+        let size = tcgetwinsize(&*self.file).ok()?;
+        (self.kind == Kind::Terminal).then_some((size.ws_col.into(), size.ws_row.into()))
+    }
+
+    /// How long nothing was shown.
+    pub(super) fn silence(&self) -> Duration {
+        self.wrote.elapsed()
+    }
+
+    /// The longest time so far in which nothing was shown.
+    pub(super) fn longest_silence(&self) -> Duration {
+        self.longest_silence.max(self.silence())
+    }
+
+    /// Silence up to now was a person's turn.
+    pub(super) fn excuse_silence(&mut self) {
+        self.wrote = Instant::now();
+    }
+
+    /// Shows that `doing` goes on: a screen draws `turning` over itself, a log gets one more dot.
+    pub(super) fn beat(&mut self, doing: String, turning: &str) {
+        match self.kind {
+            Kind::Terminal => self.write(&format!("\r\x1b[K{turning} {doing}")),
+            Kind::Serial => {
+                let (text, count) = match self.dots.take() {
+                    Some((before, count)) if before == doing && count < DOTS => {
+                        (".".to_owned(), count + 1)
+                    }
+                    Some(_) => (format!("\n{doing} ."), 1),
+                    None => (format!("{doing} ."), 1),
+                };
+                self.write(&text);
+                self.dots = Some((doing, count));
+            }
+        }
+    }
+
     /// Writes text; `\n` becomes CR LF. A console that takes nothing for two seconds loses the rest.
+    ///
+    /// On a screen, what the kernel's font may not have becomes `?`, not a wrong character.
     pub(super) fn write(&mut self, text: &str) {
-        let text = text.replace("\r\n", "\n").replace('\n', "\r\n");
+        self.longest_silence = self.longest_silence();
+        self.wrote = Instant::now();
+        let mut text = text.replace("\r\n", "\n").replace('\n', "\r\n");
+        if self.kind == Kind::Terminal {
+            text = text.chars().map(in_font).collect();
+        }
+        if self.dots.take().is_some() && !text.starts_with("\r\n") {
+            text.insert_str(0, "\r\n");
+        }
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
             match (&*self.file).write(rest) {
@@ -136,6 +209,14 @@ impl Console {
         let count = (&*self.file).read(&mut bytes).unwrap_or(0);
         bytes.truncate(count);
         bytes
+    }
+}
+
+fn in_font(c: char) -> char {
+    if c.is_ascii() || matches!(c, '█' | '▀' | '▄') {
+        c
+    } else {
+        '?'
     }
 }
 

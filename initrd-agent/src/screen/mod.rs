@@ -2,10 +2,17 @@
 //!
 //! One [`Screen`] writes to every console of the kernel (`/sys/class/tty/console/active`) and reads from any of
 //! them. Threads may write while a prompt is open: the prompt and what was typed so far come back below.
+//!
+//! Each console has its own language: the kernel's screens have no kanji and show English, a serial line shows what
+//! was asked for. While nothing is said and nobody is asked, the screen shows every second or so what goes on.
 
+mod beat;
+mod code_image;
 mod console;
+pub mod keymap;
 mod line;
 mod progress;
+mod sentence;
 mod text;
 
 use std::{
@@ -19,14 +26,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+pub use self::{
+    beat::Underway,
+    progress::Progress,
+    sentence::{Label, Said, Sentence, Step},
+    text::{Code, Language, Notice, Prompt, chain},
+};
 use self::{
     console::{Console, Kind},
     line::{Line, Typed},
     progress::Bar,
-};
-pub use self::{
-    progress::Progress,
-    text::{Code, Language, Notice, Prompt, chain},
 };
 use crate::events::Events;
 
@@ -42,13 +51,18 @@ pub struct Screen {
 struct Shared {
     consoles: Vec<Console>,
     open: Option<Open>,
+    language: Language,
+    /// Steps under way, the newest last, with the number that ends them.
+    steps: Vec<(u64, Step)>,
+    next_step: u64,
+    /// What a helper needs beside an error's code: PC and baseline.
+    place: String,
 }
 
 /// A prompt that waits.
 #[derive(Debug)]
 struct Open {
-    text: String,
-    secret: bool,
+    prompt: Prompt,
     lines: Vec<Line>,
 }
 
@@ -56,7 +70,9 @@ impl Screen {
     /// Takes every console of the kernel. With none at all the screen is blind, and sign-in will say so.
     #[must_use]
     pub fn open(events: Events, language: Language) -> Self {
-        Self::on(console::active(), events, language)
+        let screen = Self::on(console::active(), events, language);
+        beat::start(&screen);
+        screen
     }
 
     /// No console at all: messages go to machines and to the log only.
@@ -70,6 +86,10 @@ impl Screen {
             shared: Arc::new(Mutex::new(Shared {
                 consoles,
                 open: None,
+                language,
+                steps: Vec::new(),
+                next_step: 0,
+                place: String::new(),
             })),
             events,
             language,
@@ -87,15 +107,28 @@ impl Screen {
     }
 
     /// One plain line.
-    pub fn say(&self, line: &str) {
-        self.lock().print(line, |_| true);
+    pub fn say(&self, what: impl Said) {
+        self.lock().print(|language| what.text(language), |_| true);
     }
 
-    /// The four lines of an error, and the same for machines.
+    /// Names this PC and its baseline in the code images of errors from now on.
+    pub fn name_place(&self, pc: &str, baseline: &str) {
+        let baseline: String = baseline.chars().take(BASELINE_DIGITS).collect();
+        self.lock().place = format!("{pc} {baseline}");
+    }
+
+    /// The four lines of an error, and the same for machines. On a screen that has room, an error that is to be
+    /// reported has its code as an image too.
     pub fn message(&self, notice: &Notice) {
-        let lines = notice.lines(self.language);
-        self.lock()
-            .print(&format!("\n{}", lines.join("\n")), |_| true);
+        let mut shared = self.lock();
+        shared.print(
+            |language| format!("\n{}", notice.lines(language).join("\n")),
+            |_| true,
+        );
+        if notice.code.is_to_be_reported() {
+            shared.print_code(notice.code.name());
+        }
+        drop(shared);
         self.events.emit(
             "message",
             json!({ "code": notice.code.name(), "tries_left": notice.tries_left }),
@@ -105,8 +138,8 @@ impl Screen {
 
     /// Something with a length begins.
     #[must_use]
-    pub fn progress(&self, label: &str, total_bytes: u64) -> Progress {
-        Progress::new(self.clone(), Bar::new(label, total_bytes))
+    pub fn progress(&self, label: impl Into<Label>, total_bytes: u64) -> Progress {
+        Progress::new(self.clone(), Bar::new(label.into(), total_bytes))
     }
 
     /// Asks and waits until somebody ends a line on any console.
@@ -116,7 +149,7 @@ impl Screen {
     pub fn ask(&self, prompt: Prompt) -> Result<Zeroizing<String>, AskError> {
         let fds = {
             let mut shared = self.lock();
-            shared.begin(prompt.text(self.language), prompt.is_secret());
+            shared.begin(prompt.clone());
             shared
                 .consoles
                 .iter()
@@ -149,7 +182,8 @@ impl Screen {
 
     /// Tells people to do something with their hands; machines hear it as a prompt.
     pub fn invite(&self, prompt: Prompt) {
-        self.say(&prompt.text(self.language));
+        self.lock()
+            .print(|language| prompt.text(language), |_| true);
         self.events.prompt(prompt.name(), prompt.tries_left());
     }
 
@@ -157,17 +191,20 @@ impl Screen {
         let mut shared = self.lock();
         let prompt_open = shared.open.is_some();
         if bar.due_on_serial(finished) {
-            shared.print(&bar.plain(self.language), |kind| kind == Kind::Serial);
+            shared.print(|language| bar.plain(language), |kind| kind == Kind::Serial);
         }
         if prompt_open {
             // A bar would be drawn over what is being typed.
             if bar.due_beside_prompt(finished) {
-                shared.print(&bar.plain(self.language), |kind| kind == Kind::Terminal);
+                shared.print(
+                    |language| bar.plain(language),
+                    |kind| kind == Kind::Terminal,
+                );
             }
         } else if bar.due_on_terminal(finished) {
             let end = if finished { "\n" } else { "" };
             shared.raw(
-                &format!("\r\x1b[K{}{end}", bar.drawn(self.language)),
+                |language| format!("\r\x1b[K{}{end}", bar.drawn(language)),
                 Kind::Terminal,
             );
         }
@@ -176,7 +213,7 @@ impl Screen {
 
 impl Shared {
     /// Prints whole lines above an open prompt.
-    fn print(&mut self, text: &str, on: impl Fn(Kind) -> bool) {
+    fn print(&mut self, text: impl Fn(Language) -> String, on: impl Fn(Kind) -> bool) {
         let open = self.open.as_ref();
         for (index, console) in self
             .consoles
@@ -194,10 +231,11 @@ impl Shared {
             } else {
                 ""
             };
-            let mut out = format!("{start}{lead}{text}\n");
+            let language = console.language(self.language);
+            let mut out = format!("{start}{lead}{}\n", text(language));
             if let Some(open) = open {
-                out.push_str(&open.text);
-                if !open.secret
+                out.push_str(&open.prompt.text(language));
+                if !open.prompt.is_secret()
                     && let Some(line) = open.lines.get(index)
                 {
                     out.push_str(line.as_str());
@@ -207,23 +245,43 @@ impl Shared {
         }
     }
 
-    fn raw(&mut self, text: &str, on: Kind) {
-        for console in self.consoles.iter_mut().filter(|c| c.kind() == on) {
-            console.write(text);
+    /// The code of an error as an image, where there is room for it and nobody is typing.
+    fn print_code(&mut self, code: &str) {
+        if self.open.is_some() {
+            return;
+        }
+        // Capital letters take a third less room, and no name here needs small ones.
+        let text = format!("FUROSHIKI {code} {}", self.place).to_uppercase();
+        for console in &mut self.consoles {
+            let Some((columns, rows)) = console.size() else {
+                continue;
+            };
+            let room = rows.saturating_sub(LINES_BESIDE_IMAGE);
+            if let Some(lines) = code_image::lines(text.trim_end(), columns, room) {
+                console.write(&format!("{}\n", lines.join("\n")));
+            }
         }
     }
 
-    fn begin(&mut self, text: String, secret: bool) {
+    fn raw(&mut self, text: impl Fn(Language) -> String, on: Kind) {
+        for console in self.consoles.iter_mut().filter(|c| c.kind() == on) {
+            let language = console.language(self.language);
+            console.write(&text(language));
+        }
+    }
+
+    fn begin(&mut self, prompt: Prompt) {
         for console in &mut self.consoles {
             console.forget_typed_ahead();
-            console.write(&format!("\r\n{text}"));
+            let clear = match console.kind() {
+                Kind::Terminal => "\r\x1b[K",
+                Kind::Serial => "",
+            };
+            let text = prompt.text(console.language(self.language));
+            console.write(&format!("{clear}\r\n{text}"));
         }
         let lines = self.consoles.iter().map(|_| Line::default()).collect();
-        self.open = Some(Open {
-            text,
-            secret,
-            lines,
-        });
+        self.open = Some(Open { prompt, lines });
     }
 
     /// Takes what was typed; the answer once a line ended.
@@ -237,7 +295,7 @@ impl Shared {
                 }
                 match line.push(byte) {
                     Typed::Nothing => {}
-                    Typed::Echo(text) if open.secret => drop(text),
+                    Typed::Echo(text) if open.prompt.is_secret() => drop(text),
                     Typed::Echo(text) => console.write(&text),
                     Typed::Done(text) => answer = Some(text),
                 }
@@ -246,6 +304,7 @@ impl Shared {
         if answer.is_some() {
             self.open = None;
             for console in &mut self.consoles {
+                console.excuse_silence();
                 console.write("\n");
             }
         }
@@ -264,8 +323,13 @@ pub enum AskError {
     Wait(#[source] io::Error),
 }
 
+/// Digits of a baseline's id that tell it from the others of an operator.
+const BASELINE_DIGITS: usize = 12;
+/// Rows of a screen that the four lines and what follows them take.
+const LINES_BESIDE_IMAGE: usize = 6;
+
 /// How often a kind of console hears of progress.
-const SERIAL_EVERY: Duration = Duration::from_secs(2);
+const SERIAL_EVERY: Duration = Duration::from_millis(1250);
 const TERMINAL_EVERY: Duration = Duration::from_millis(200);
 const BESIDE_PROMPT_EVERY: Duration = Duration::from_secs(10);
 

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::{BESIDE_PROMPT_EVERY, Language, SERIAL_EVERY, Screen, TERMINAL_EVERY, due};
+use super::{
+    BESIDE_PROMPT_EVERY, Label, Language, SERIAL_EVERY, Said, Screen, TERMINAL_EVERY, due,
+};
 
 /// Progress on the screen. Dropping it draws it a last time.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ impl Drop for Progress {
 /// What a progress shows, and when it showed it last.
 #[derive(Debug)]
 pub(super) struct Bar {
-    label: String,
+    label: Label,
     done: u64,
     total: u64,
     since: Instant,
@@ -47,11 +49,11 @@ pub(super) struct Bar {
 }
 
 impl Bar {
-    pub(super) fn new(label: &str, total: u64) -> Self {
+    pub(super) fn new(label: Label, total: u64) -> Self {
         let now = Instant::now();
         // Nothing is shown in the first moment: what is done at once needs no progress.
         Self {
-            label: label.into(),
+            label,
             done: 0,
             total,
             since: now,
@@ -84,7 +86,7 @@ impl Bar {
             Language::English => {
                 format!(
                     "{} {} % ({} of {}{left})",
-                    self.label,
+                    self.label.text(language),
                     self.percent(),
                     size(self.done),
                     size(self.total)
@@ -93,7 +95,7 @@ impl Bar {
             Language::Japanese => {
                 format!(
                     "{} {} % ({} / {}{left})",
-                    self.label,
+                    self.label.text(language),
                     self.percent(),
                     size(self.done),
                     size(self.total)
@@ -164,7 +166,7 @@ mod tests {
             ),
         ];
         for (done, total, want) in cases {
-            let mut bar = Bar::new("restore", total);
+            let mut bar = Bar::new(Label::Restore, total);
             bar.done = done;
             assert_eq!(bar.drawn(Language::English), want);
         }

@@ -135,6 +135,12 @@ macro_rules! codes {
                 match self { $(Self::$variant => $name),* }
             }
 
+            /// Whether the operator should hear of it; mistakes at sign-in are between a user and the PC.
+            #[must_use]
+            pub fn is_to_be_reported(self) -> bool {
+                !self.name().starts_with("SIGN-IN-")
+            }
+
             /// Lines 1, 3 and 4. `{saved}` becomes the time of the last save.
             const fn texts(self, language: Language) -> [&'static str; 3] {
                 match (self, language) {

@@ -29,7 +29,7 @@ use crate::{
     paths,
     push::{Pushed, SiteGone},
     report,
-    screen::{Code, Notice, Prompt, Screen, chain},
+    screen::{Code, Language, Notice, Prompt, Said, Screen, chain},
     site::SiteClient,
 };
 
@@ -80,7 +80,8 @@ pub fn save_now() -> Result<String, SaveError> {
     let screen = Screen::blind(events.clone(), state.language);
     let saved = save(&state, &screen, &events, SiteGone::GiveUp)
         .inspect_err(|error| screen.message(&notice(error)))?;
-    Ok(saved.sentence())
+    // A user's text console has no kanji.
+    Ok(saved.sentence().text(Language::English))
 }
 
 /// The last save: user processes are gone, the network is still up. What the site does not take goes to the outbox.
@@ -106,7 +107,7 @@ pub fn finish() -> Result<(), SaveError> {
         tries += 1;
         match save(&state, &screen, &events, gone.clone()) {
             Ok(saved) => {
-                screen.say(&saved.sentence());
+                screen.say(saved.sentence());
                 match saved.pushed {
                     Pushed::AtSite => {}
                     Pushed::InOutbox => {

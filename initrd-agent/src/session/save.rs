@@ -27,7 +27,7 @@ use crate::{
     keyring::{self, KeyringError, SessionKey},
     paths,
     push::{Base, Push, PushError, Pushed, SiteGone},
-    screen::{Progress, Screen},
+    screen::{Label, Progress, Screen, Sentence},
     site::{ClientError, SiteClient},
 };
 
@@ -79,25 +79,15 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// `saved 14:02 (snapshot 3, 12 KiB)`.
+    /// What a person reads about it.
     #[must_use]
-    pub fn sentence(&self) -> String {
-        let when = clock::when(self.saved_ms, clock::now_ms());
-        if self.unchanged {
-            return format!(
-                "saved {when} (snapshot {}, nothing changed since)",
-                self.seq
-            );
+    pub fn sentence(&self) -> Sentence {
+        Sentence::Saved {
+            when: clock::when(self.saved_ms, clock::now_ms()),
+            seq: self.seq,
+            bytes: (!self.unchanged).then_some(self.bytes),
+            at_site: matches!(self.pushed, Pushed::AtSite),
         }
-        let place = match self.pushed {
-            Pushed::AtSite => "",
-            Pushed::InOutbox | Pushed::HeadMoved => ", sealed on this PC",
-        };
-        format!(
-            "saved {when} (snapshot {}, {} KiB{place})",
-            self.seq,
-            self.bytes.div_ceil(1024)
-        )
     }
 }
 
@@ -290,7 +280,7 @@ impl capture::Progress for Stages {
                 if let Some(stage) = open.capture.take() {
                     stage.end(open.read_bytes);
                     open.seal = Some(self.events.begin(Stage::Seal));
-                    open.bar = Some(self.screen.progress("save", now.bytes_total));
+                    open.bar = Some(self.screen.progress(Label::Save, now.bytes_total));
                 }
                 if let Some(bar) = &mut open.bar {
                     bar.set(now.bytes);

@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 use self::decide::{Gate, gate, of_pin, of_site};
 use crate::{
     clock,
-    screen::{AskError, Code, Notice, Prompt, Screen},
+    screen::{AskError, Code, Notice, Prompt, Screen, Sentence, Step},
     site::{Finder, Site},
 };
 
@@ -93,6 +93,7 @@ pub fn sign_in(finder: &Finder, screen: &Screen, pc: &str) -> Result<SignedIn, A
 fn readers(screen: &Screen) -> Readers {
     let mut backoff = clock::Backoff::up_to(Duration::from_secs(5));
     let mut tries = 0_u32;
+    let _step = screen.step(Step::Reader);
     loop {
         match Readers::connect() {
             Ok(readers) => return readers,
@@ -125,13 +126,17 @@ fn once(
 ) -> Result<SignedIn, Stop> {
     let mut card = wait_for_card(readers, reader, screen)?;
     let id = card.id();
+    let asking = screen.step(Step::AskSite);
     let site = finder.wait();
     // Asked before the PIN: a card nobody knows needs none.
     challenge(&site, id)?;
 
+    drop(asking);
+    let using = screen.step(Step::UseCard);
     let tries = card
         .tries_left()
         .map_err(|e| Stop::OtherCard(Notice::of(Code::CardFailed, &e)))?;
+    drop(using);
     let last_try = match gate(tries) {
         Gate::Ask => LastTry::Keep,
         Gate::LastTry => {
@@ -152,6 +157,7 @@ fn once(
         let typed = screen.ask(Prompt::Pin {
             tries_left: tries.map(u32::from),
         })?;
+        let _using = screen.step(Step::UseCard);
         let pin = Pin::typed(&typed).map_err(|e| Stop::Again(Notice::of(Code::WrongPin, &e)))?;
         card.unlock(&pin, last_try)
             .map_err(|not| of_pin(&not.error, tries))?
@@ -159,6 +165,7 @@ fn once(
     let name = screen.ask(Prompt::User)?.trim().to_owned();
     let password = screen.ask(Prompt::Password)?;
 
+    let _asking = screen.step(Step::AskSite);
     // A fresh challenge: the first one may have died while somebody typed.
     let asked = challenge(&site, id)?;
     let proof = prove(&mut card, &asked)?;
@@ -191,12 +198,16 @@ fn wait_for_card(
 ) -> Result<Card<card::Locked>, Stop> {
     let failed =
         |code, error: &(dyn std::error::Error + 'static)| Stop::OtherCard(Notice::of(code, error));
+    let waiting = screen.step(Step::Card);
     let found = readers.wait_for_card(CARD_PATIENCE, |missing| {
-        if !matches!(missing, ReaderError::NoCard) {
-            screen.say(&missing.to_string());
+        match missing {
+            ReaderError::NoCard => {}
+            ReaderError::NoReader => screen.say(Sentence::NoReader),
+            other => screen.say(other.to_string()),
         }
         screen.invite(Prompt::InsertCard);
     });
+    drop(waiting);
     let found = match found {
         Ok(found) => found,
         Err(ReaderError::Deadline { .. }) => return Err(Stop::Quiet),
