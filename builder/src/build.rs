@@ -27,6 +27,7 @@ use crate::{
     resolve::{self, ResolveError},
     secure_boot::{SecureBootError, authenticode, keys::Signer, variable::Variable},
     sizes::{self, Share},
+    screen::{self, ScreenError},
     space::{self, SpaceError},
     summary::{Contents, Report, Whole},
     surroundings::{self, SurroundingsError},
@@ -59,6 +60,8 @@ pub enum BuildError {
     Boot(#[from] BootError),
     #[error("make the boot media")]
     Medium(#[from] MediumError),
+    #[error("use the recipe's screen")]
+    Screen(#[from] ScreenError),
     #[error("describe the release")]
     Manifest(#[from] ManifestError),
     #[error("sign the release")]
@@ -266,6 +269,7 @@ pub(crate) fn make(
     let mut cmdline = recipe.main.kernel.cmdline.clone();
     // The image a PC restores is fixed by the file it boots, so by whatever proves that file.
     cmdline.push(format!("furoshiki.baseline={baseline}"));
+    cmdline.extend(screen::words(&recipe.main.screen, &workshop.tools)?);
     let cmdline = cmdline.join(" ");
     let uki = Uki {
         kernel: &out(ReleaseFile::Kernel),

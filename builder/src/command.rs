@@ -49,6 +49,14 @@ pub enum CommandError {
 /// # Errors
 /// [`CommandError`], with the end of what it said. `package` is what to install when it is missing.
 pub fn run(command: &mut Command, package: &'static str) -> Result<String, CommandError> {
+    run_bytes(command, package).map(|said| String::from_utf8_lossy(&said).into_owned())
+}
+
+/// [`run`] for a program whose output is not text.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_bytes(command: &mut Command, package: &'static str) -> Result<Vec<u8>, CommandError> {
     let program = name(command);
     let output = surroundings::clean(command)
         .stdin(Stdio::null())
@@ -63,10 +71,10 @@ pub fn run(command: &mut Command, package: &'static str) -> Result<String, Comma
                 source,
             },
         })?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
-        return Ok(said);
+        return Ok(output.stdout);
     }
+    let said = String::from_utf8_lossy(&output.stdout);
     Err(CommandError::Failed {
         program,
         status: output.status,

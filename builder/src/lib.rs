@@ -8,7 +8,7 @@
 //! workshop and kept.
 //! [`rebuild`] proves that a release is what recipe and lock make; [`contents`] lists what is in it, [`sizes`] says
 //! what takes the room, [`summary`] keeps both with the release, [`diff`] compares two.
-//! Beside them [`release_key`], [`secure_boot`], [`cache`], [`space`], [`progress`], [`command`], [`files`] and
+//! Beside them [`release_key`], [`screen`], [`secure_boot`], [`cache`], [`space`], [`progress`], [`command`], [`files`] and
 //! [`surroundings`].
 #![forbid(unsafe_code)]
 
@@ -47,6 +47,7 @@ pub mod http;
 pub mod mirrors;
 pub mod progress;
 pub mod release_key;
+pub mod screen;
 pub mod secure_boot;
 pub mod sizes;
 pub mod space;

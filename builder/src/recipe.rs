@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::files::{self, FileError};
+use crate::{
+    files::{self, FileError},
+    screen::Screen,
+};
 
 /// Version of the recipe format this program reads.
 pub const FORMAT: u32 = 1;
@@ -83,6 +86,9 @@ pub struct Main {
     pub kernel: Kernel,
     /// The tree every PC returns to.
     pub baseline: Baseline,
+    /// Language, keyboard and time zone; each has a default.
+    #[serde(default)]
+    pub screen: Screen,
     /// The initrd's description, relative to the recipe.
     pub initrd: PathBuf,
     /// The tools' description, relative to the recipe.
@@ -159,6 +165,9 @@ pub struct Initrd {
     pub files: Vec<PathBuf>,
     /// Kernel modules, with what they depend on.
     pub modules: Vec<String>,
+    /// Keyboard layouts a recipe may choose from, as in `jp106`.
+    #[serde(default)]
+    pub keymaps: Vec<String>,
     /// Libraries programs open by name at run time, so no program lists them.
     pub dlopen: Vec<String>,
 }
@@ -207,6 +216,7 @@ impl Recipe {
         let initrd_path = dir.join(&main.initrd);
         let initrd: Initrd = parse(&initrd_path, &files::read_text(&initrd_path)?)?;
         check_initrd(&initrd_path, &initrd)?;
+        check_screen(&path, &main.screen, &initrd)?;
         let tools_path = dir.join(&main.tools);
         let tools: Tools = parse(&tools_path, &files::read_text(&tools_path)?)?;
         for package in &tools.packages {
@@ -322,6 +332,22 @@ fn check_initrd(path: &Path, initrd: &Initrd) -> Result<(), RecipeError> {
         }
     }
     check_removes(path, "remove", &initrd.remove)
+}
+
+/// What comes from a recipe into the signed command line.
+fn check_screen(path: &Path, screen: &Screen, initrd: &Initrd) -> Result<(), RecipeError> {
+    let keymap = screen.keymap.as_ref();
+    if keymap.is_some_and(|keymap| !initrd.keymaps.contains(keymap)) {
+        return Err(invalid(
+            path,
+            "screen.keymap",
+            "choose one of `keymaps` in initrd.toml, or add it there",
+        ));
+    }
+    match &screen.timezone {
+        Some(zone) => check_path(path, "screen.timezone", zone),
+        None => Ok(()),
+    }
 }
 
 fn check_removes(path: &Path, field: &str, removes: &[Remove]) -> Result<(), RecipeError> {
@@ -456,6 +482,24 @@ mod tests {
                 "../etc",
             ),
             ("remove from the root", "usr/share/doc/*", "/etc", "/etc"),
+            (
+                "layout the initrd has not",
+                "[kernel]",
+                "[screen]\nkeymap = \"dvorak\"\n[kernel]",
+                "keymaps",
+            ),
+            (
+                "language nobody speaks here",
+                "[kernel]",
+                "[screen]\nlanguage = \"tlh\"\n[kernel]",
+                "language",
+            ),
+            (
+                "time zone that climbs out",
+                "[kernel]",
+                "[screen]\ntimezone = \"../etc\"\n[kernel]",
+                "screen.timezone",
+            ),
             (
                 "address as archive",
                 "archive = \"debian\"",

@@ -1,11 +1,17 @@
 //! Time: how long since power-on, what time it is, how to wait.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::LazyLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
+use jiff::{Timestamp, tz::TimeZone};
 use rustix::{
     event::poll,
     time::{ClockId, Timespec, clock_gettime},
 };
+
+use crate::cmdline;
 
 /// Milliseconds since power-on, suspend included.
 #[must_use]
@@ -24,38 +30,30 @@ pub fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// `HH:MM` (UTC) of a time in milliseconds since 1970, with the date in front when it is not today.
+/// `HH:MM` of a time in milliseconds since 1970, with the date in front when it is not today; in the time zone of
+/// the kernel command line, which is UTC where it names none.
 #[must_use]
 pub fn when(then_ms: i64, now_ms: i64) -> String {
-    const DAY_MS: i64 = 86_400_000;
-    let day = then_ms.div_euclid(DAY_MS);
-    let minutes = then_ms.rem_euclid(DAY_MS) / 60_000;
-    let clock = format!("{:02}:{:02}", minutes / 60, minutes % 60);
-    if day == now_ms.div_euclid(DAY_MS) {
-        return clock;
-    }
-    let (year, month, day) = civil(day);
-    format!("{year:04}-{month:02}-{day:02} {clock}")
+    static ZONE: LazyLock<TimeZone> = LazyLock::new(|| {
+        let text = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+        cmdline::timezone(&text)
+    });
+    when_in(&ZONE, then_ms, now_ms)
 }
 
-/// Date of a day counted from 1970-01-01.
-///
-/// Source: H. Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
+fn when_in(zone: &TimeZone, then_ms: i64, now_ms: i64) -> String {
+    let local = |ms| {
+        // Out of range: a clock that far off shows a year nobody takes for true.
+        let time = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX);
+        zone.to_datetime(time)
     };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+    let (then, now) = (local(then_ms), local(now_ms));
+    let clock = format!("{:02}:{:02}", then.hour(), then.minute());
+    if then.date() == now.date() {
+        clock
+    } else {
+        format!("{} {clock}", then.date())
+    }
 }
 
 /// Waits, for retries and for hardware that announces nothing.
@@ -108,7 +106,19 @@ mod tests {
             (-60_000, 0, "1969-12-31 23:59"),
         ];
         for (then, now, want) in cases {
-            assert_eq!(when(then, now), want, "{then}");
+            assert_eq!(when_in(&TimeZone::UTC, then, now), want, "{then}");
         }
+    }
+
+    #[test]
+    fn a_time_is_that_of_the_place() {
+        let tokyo = cmdline::timezone("quiet furoshiki.timezone=JST-9");
+        let new_york = cmdline::timezone("furoshiki.timezone=EST5EDT,M3.2.0,M11.1.0");
+        let at = 1_700_000_000_000; // 2023-11-14 22:13 UTC
+        let summer = 1_690_000_000_000; // 2023-07-22 04:26 UTC
+        assert_eq!(when_in(&tokyo, at, at), "07:13");
+        assert_eq!(when_in(&tokyo, at, at - 86_400_000), "2023-11-15 07:13");
+        assert_eq!(when_in(&new_york, at, at), "17:13");
+        assert_eq!(when_in(&new_york, summer, summer), "00:26");
     }
 }

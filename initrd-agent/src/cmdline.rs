@@ -8,12 +8,14 @@
 //! | `furoshiki.save-minutes=N` | minutes between two saves, 1 to 1440; default 10 |
 //! | `furoshiki.language=en\|ja` | language of the screen; default `en` (the bare Linux console has no kanji) |
 //! | `furoshiki.keymap=NAME` | layout of the keyboard, one of the initrd's; default: the kernel's own, `us` |
+//! | `furoshiki.timezone=RULE` | time zone of what is shown, as POSIX writes it in `TZ`, as in `JST-9`; default UTC |
 //! | `furoshiki.disk=/dev/NAME` | look at no other disk; a link such as `/dev/disk/by-id/…` stays the same when disks change places |
 //! | `furoshiki.memory=never\|no-disk\|no-usable-disk` | when a session may live in memory; default `no-disk`: the PC shows none, sticks and cards apart |
 //! | `furoshiki.wipe=discard\|overwrite` | how old blocks go; `overwrite` writes over all of them, which takes as long as it takes; default `discard` |
 
 use std::path::PathBuf;
 
+use jiff::tz::TimeZone;
 use snapshot::id::{BaselineId, ParseIdError};
 
 use crate::{screen::Language, wipe::Policy};
@@ -168,6 +170,17 @@ pub fn parse(text: &str) -> Result<Options, CmdlineError> {
     Ok(options)
 }
 
+/// Time zone of the command line; UTC where it names none, or none that can be read: a wrong hour keeps no PC from
+/// starting.
+#[must_use]
+pub fn timezone(text: &str) -> TimeZone {
+    words(text)
+        .into_iter()
+        .filter_map(|word| TimeZone::posix(word.strip_prefix("furoshiki.timezone=")?).ok())
+        .next_back()
+        .unwrap_or(TimeZone::UTC)
+}
+
 fn wrong(word: &'static str, value: &str, want: &'static str) -> CmdlineError {
     CmdlineError::Value {
         word,
@@ -250,7 +263,9 @@ mod tests {
         let line = format!(
             "console=ttyS0 quiet furoshiki.baseline={ID} furoshiki.site=https://10.0.2.2:8443/ \
              furoshiki.site=\"https://two.example\" furoshiki.pc=pc-1 furoshiki.save-minutes=3 \
-             furoshiki.language=ja furoshiki.disk=/dev/vda furoshiki.wipe=overwrite furoshiki.memory=never furoshiki.later=x\n"
+             furoshiki.language=ja furoshiki.disk=/dev/vda furoshiki.wipe=overwrite furoshiki.memory=never \
+             furoshiki.keymap=jp106 furoshiki.later=x
+"
         );
         let options = parse(&line).unwrap();
         assert_eq!(options.baseline.to_string(), ID);
@@ -261,6 +276,7 @@ mod tests {
         assert_eq!(options.pc.as_deref(), Some("pc-1"));
         assert_eq!(options.save_minutes, 3);
         assert_eq!(options.language, Language::Japanese);
+        assert_eq!(options.keymap.as_deref(), Some("jp106"));
         assert_eq!(options.disk, Some("/dev/vda".into()));
         assert_eq!(options.wipe, Policy::Overwrite);
         assert_eq!(options.memory, InMemory::Never);
@@ -298,6 +314,8 @@ mod tests {
             (
                 format!("{good} furoshiki.wipe=never"),
                 "kernel command line, furoshiki.wipe: \"never\" is not discard or overwrite",
+                format!("{good} furoshiki.keymap=../us"),
+                "kernel command line, furoshiki.keymap: \"../us\" is not the name of a layout, as in jp106 or us",
             ),
             (
                 format!("{good} furoshiki.pc=a/b"),

@@ -187,7 +187,9 @@ fn sentence(step: &Step) -> Sentence {
         how: format!("{:?}", step.asked),
         mib: step.bytes >> 20,
         of_mib: step.of_bytes >> 20,
-        samples: step.proof.map(|proof| (proof.good.into(), proof.samples.into())),
+        samples: step
+            .proof
+            .map(|proof| (proof.good.into(), proof.samples.into())),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod console;
 pub mod disk;
 pub mod events;
 pub mod guest;
+pub mod keyboard;
 pub mod limit;
 pub mod machine;
 pub mod place;

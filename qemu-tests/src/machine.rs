@@ -264,7 +264,8 @@ fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) 
             &hardware.build.memory_mib.unwrap_or(MEMORY_MIB).to_string(),
         ])
         .args(hardware.accel.arguments())
-        .args(["-device", "virtio-rng-pci"])
+        // A screen nobody looks at but `RunningPc::read_code_on_screen`; the keyboard of the board types on it.
+        .args(["-device", "VGA", "-device", "virtio-rng-pci"])
         // User networking: the guest reaches this machine as 10.0.2.2 and nobody reaches the guest.
         .args(["-netdev", "user,id=net0", "-device"])
         .arg(format!(

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +11,9 @@ use serde_json::json;
 
 use crate::accel::Accel;
 use crate::card::{InReader, TestCard};
+use crate::child;
 use crate::events::Event;
+use crate::keyboard;
 use crate::machine::{Build, Firmware, Hardware, Machine};
 use crate::release::Release;
 use crate::session::Session;
@@ -23,6 +26,8 @@ const PROMPT_SECONDS: u64 = 45;
 /// How long a card stays out, as with a hand. One that is back before pcscd looked stays lost to it: at the
 /// end of a connection pcscd notes by itself that the card is gone, and its polling thread then sees no change.
 const OUT_AT_LEAST: Duration = Duration::from_secs(2);
+/// A message to its code on the screen.
+const CODE_SECONDS: u64 = 5;
 /// A prompt answered to the armed session, on a real processor.
 const READY_SECONDS: u64 = 60;
 
@@ -216,6 +221,42 @@ impl<'pc> RunningPc<'pc> {
     /// The PC is off.
     pub fn type_line(&mut self, text: &str) -> Result<()> {
         self.machine.console.type_line(text)
+    }
+
+    /// Types a line on the PC's own keyboard, which has a Japanese layout: presses the keys on which the characters
+    /// are printed.
+    ///
+    /// # Errors
+    /// The PC is off, or a character is on no key.
+    pub fn type_on_japanese_keyboard(&mut self, text: &str) -> Result<()> {
+        keyboard::type_line(&mut self.machine.qmp, text)
+    }
+
+    /// Takes a picture of the screen until a reader of codes finds one in it; gives its text.
+    ///
+    /// # Errors
+    /// There is no code in time; the last picture stays beside the logs.
+    pub fn read_code_on_screen(&mut self) -> Result<String> {
+        let deadline = self.deadline(CODE_SECONDS);
+        let picture = self.pc.logs.join(format!("{}-screen.ppm", self.pc.name));
+        self.reported(|machine| {
+            loop {
+                let filename = picture.display().to_string();
+                machine
+                    .qmp
+                    .command("screendump", &json!({ "filename": filename }))?;
+                let mut zbarimg = Command::new("zbarimg");
+                zbarimg.args(["--quiet", "--raw"]).arg(&picture);
+                // zbarimg(1): exit code 4 means there is no code in the picture.
+                if let Ok(text) = child::output(&mut zbarimg) {
+                    return Ok(text.trim().to_owned());
+                }
+                if deadline.passed() {
+                    bail!("no code on the screen, see {}", picture.display());
+                }
+                wait::pause(deadline)?;
+            }
+        })
     }
 
     /// Waits until the PC asks for `prompt`. Another prompt or a message before it is a failure.

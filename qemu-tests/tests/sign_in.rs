@@ -9,6 +9,10 @@ use qemu_tests::site::TestSite;
 
 const WRONG_PIN: &str = "11112222";
 
+/// No console may be silent for longer while nobody is asked anything, by the PC's own clock. People get a sign of
+/// life every 1.65 s at the latest; an emulated processor that has to wait for a busy host may lose a second.
+const SILENCE_MS: u64 = 3000;
+
 /// Tries left, as the PIN prompt shows them.
 fn ask_pin(pc: &mut RunningPc<'_>) -> Result<Option<u64>> {
     Ok(pc.expect_prompt("pin")?.number("tries_left"))
@@ -34,6 +38,10 @@ fn at_one_pc(
     let urls = [site.guest_url()];
     let mut pc = pc.power_on(&urls)?;
     pc.expect_prompt("insert-card")?;
+    ensure!(
+        pc.console_text().contains("カードを挿入してください。"),
+        "the serial line shows kanji"
+    );
 
     // Wrong PIN: the tries left go down and are shown; the last one is never used by itself.
     pc.insert(&hanako.card)?;
@@ -101,14 +109,35 @@ fn at_one_pc(
     site.kill();
     pc.insert(&hanako.card)?;
     pc.expect_message("SITE-DOWN")?;
+    // Whoever helps reads the code from the screen, with the PC and its baseline.
+    let code = pc.read_code_on_screen()?;
+    let words: Vec<&str> = code.split(' ').collect();
+    ensure!(
+        matches!(words.as_slice(), ["FUROSHIKI", "SITE-DOWN", pc, baseline]
+            if pc.starts_with("PC-") && baseline.len() == 12),
+        "the code on the screen is {code:?}"
+    );
     site.serve()?;
     // It may have been told once more before the site was back.
     pc.expect_prompt_after("pin", &["SITE-DOWN"])?;
-    pc.type_line(&hanako.card.pin)?;
+    // This time at the PC's own keyboard, where ':' and '@' are on other keys than the kernel thinks by itself.
+    pc.type_on_japanese_keyboard(&hanako.card.pin)?;
+    pc.expect_prompt("user")?;
+    pc.type_on_japanese_keyboard(&hanako.name)?;
+    pc.expect_prompt("password")?;
+    pc.type_on_japanese_keyboard(&hanako.password)?;
     let mut session = pc.sign_in(hanako)?;
     ensure!(
         session.run_as_user("id -un")?.trim() == hanako.name,
         "the session is not hanako's"
+    );
+    let mut events = session.events().iter();
+    let silence = events
+        .find(|event| event.event == "screen")
+        .and_then(|event| event.number("longest_silence_ms"));
+    ensure!(
+        silence.is_some_and(|ms| ms <= SILENCE_MS),
+        "a console was silent for {silence:?} ms"
     );
     session.cut_power();
     Ok(())
@@ -120,10 +149,11 @@ fn every_mistake_at_sign_in_ends_in_four_lines_and_the_next_try_works() -> Resul
     let release = Release::built("minimal")?;
     let mut site = TestSite::start(&folder, "site-1")?;
     site.publish(&release)?;
-    let hanako = site.add_user(&folder, "hanako", "48291377", "first-pass-phrase-81")?;
+    let hanako = site.add_user(&folder, "hanako", "48291377", "first:pass@phrase^81_\\[")?;
     let jiro = site.add_user(&folder, "jiro", "90315526", "next-pass-phrase-27")?;
     let (stranger, _) = TestCard::issue(&folder, "stranger", "55667788")?;
     let mut pc = SharedPc::new(&folder, "pc-1", 1, &release)?;
+    pc.build.words = "furoshiki.keymap=jp106 furoshiki.language=ja".into();
     at_one_pc(&mut pc, &mut site, &hanako, &jiro, &stranger)?;
     let log = site.log_text()?;
     for secret in [&hanako.card.pin, &hanako.password, &jiro.password] {

@@ -60,6 +60,10 @@ pub(crate) const RUN: &[Package] = &[
         "ovmf",
         "UEFI firmware for the test that boots the unified kernel image",
     ),
+    (
+        "zbar-tools",
+        "reads the code of an error from a picture of a PC's screen",
+    ),
     ("pcscd", "card tests on this machine, and issuing cards"),
     ("vsmartcard-vpcd", "the reader of those tests"),
     (

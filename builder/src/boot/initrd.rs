@@ -12,7 +12,7 @@ use std::{
 
 use walkdir::WalkDir;
 
-use super::{BootError, cpio::Archive, elf, modules::Kernel};
+use super::{BootError, cpio::Archive, elf, keymaps, modules::Kernel};
 use crate::{
     command::{self, Tree},
     contents::{self, Entry},
@@ -79,6 +79,7 @@ pub fn make_tree(root: &Path, parts: &Parts<'_>, stage: &Stage) -> Result<Made, 
     drop_unused_libraries(root, &recipe.dlopen)?;
     parts.kernel.copy(&recipe.modules, root, parts.tools)?;
     owners.add_tree(KERNEL, root, "usr/lib/modules")?;
+    keymaps::compile(&recipe.keymaps, root, parts.tools)?;
     finish::clamp_times(root, parts.build_timestamp)?;
     let entries = contents::list(root, &owners)?;
     Ok(Made { idle, entries })

@@ -1,14 +1,15 @@
 //! Boot: from unpacked packages to kernel, initrd and unified kernel image.
 //!
 //! [`modules`] chooses drivers, [`elf`] finds the libraries programs need, [`initrd`] makes the part
-//! every release shares, [`site_part`] the part with the agent and the site's keys, [`cpio`] writes
-//! both, [`uki`] joins kernel, initrd and command line into one file firmware starts. [`entries`] and [`pe`] read
+//! every release shares, [`site_part`] the part with the agent and the site's keys, [`keymaps`] compiles
+//! keyboard layouts, [`cpio`] writes both, [`uki`] joins kernel, initrd and command line into one file firmware starts. [`entries`] and [`pe`] read
 //! them again, to compare.
 
 pub mod cpio;
 pub mod elf;
 pub mod entries;
 pub mod initrd;
+pub mod keymaps;
 pub mod modules;
 pub mod pe;
 pub mod site_part;
@@ -41,6 +42,12 @@ pub enum BootError {
         /// What the program said.
         #[source]
         source: CommandError,
+    },
+    /// Not a layout of console-data.
+    #[error("there is no keyboard layout {name}; correct `keymaps` in initrd.toml")]
+    Keymap {
+        /// Which.
+        name: String,
     },
     /// zstd.
     #[error("compress the initrd")]

@@ -24,7 +24,7 @@ use crate::{
     keyring::KeyringError,
     outbox::OutboxError,
     paths,
-    screen::{AskError, Code, Language, Notice, Screen, Sentence, chain, keymap},
+    screen::{AskError, Code, Language, Notice, Screen, Sentence, Step, chain, keymap},
     session::StateError,
     signin,
     site::{ClientError, Finder, SiteClient},
@@ -149,7 +149,9 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
         events.clone(),
     );
 
+    let finding = screen.step(Step::FindDisk);
     let found = prepare::choose_disk(options, &release_key, &finder, screen)?;
+    drop(finding);
     let (sender, prepared) = channel::<Prepared>();
     let worker = prepare::Worker {
         release_key,

@@ -168,7 +168,9 @@ fn once(
     let _asking = screen.step(Step::AskSite);
     // A fresh challenge: the first one may have died while somebody typed.
     let asked = challenge(&site, id)?;
+    let using = screen.step(Step::UseCard);
     let proof = prove(&mut card, &asked)?;
+    drop(using);
     let request = SignInRequest {
         challenge: asked.challenge,
         proof_b64: STANDARD.encode(proof),
@@ -179,6 +181,7 @@ fn once(
     let answer = site.post_json::<SignIn>("sign in", api::SIGN_IN, &request);
     drop((password, Zeroizing::new(request.password)));
     let answer = answer.map_err(|e| Stop::Again(of_site(&e)))?;
+    let _using = screen.step(Step::UseCard);
     let keys = unwrap(card, &answer)?;
     let token = Zeroizing::new(answer.token);
     Ok(SignedIn {
