@@ -179,7 +179,7 @@ impl Console {
         if self.kind == Kind::Terminal {
             text = text.chars().map(in_font).collect();
         }
-        if self.dots.take().is_some() && !text.starts_with("\r\n") {
+        if self.dots.take().is_some() {
             text.insert_str(0, "\r\n");
         }
         let mut rest = text.as_bytes();
