@@ -314,6 +314,8 @@ mod tests {
             (
                 format!("{good} furoshiki.wipe=never"),
                 "kernel command line, furoshiki.wipe: \"never\" is not discard or overwrite",
+            ),
+            (
                 format!("{good} furoshiki.keymap=../us"),
                 "kernel command line, furoshiki.keymap: \"../us\" is not the name of a layout, as in jp106 or us",
             ),
