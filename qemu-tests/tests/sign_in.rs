@@ -114,7 +114,7 @@ fn at_one_pc(
     let words: Vec<&str> = code.split(' ').collect();
     ensure!(
         matches!(words.as_slice(), ["FUROSHIKI", "SITE-DOWN", pc, baseline]
-            if pc.starts_with("PC-") && baseline.len() == 12),
+            if pc.starts_with("PC") && baseline.len() == 12),
         "the code on the screen is {code:?}"
     );
     site.serve()?;
