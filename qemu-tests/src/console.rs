@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -20,6 +22,8 @@ pub struct Console {
     log: PathBuf,
     /// Lines up to the end of the last message that was read.
     read_lines: usize,
+    /// When it showed something, by this machine's clock.
+    shown: Arc<Mutex<Vec<Instant>>>,
 }
 
 impl Console {
@@ -29,15 +33,21 @@ impl Console {
     /// The line cannot be shared with the thread that drains it.
     pub fn new(line: UnixStream, log: &Path) -> Result<Self> {
         let mut drain = line.try_clone().context("share the console line")?;
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let moments = Arc::clone(&shown);
         // Unread output would stop the guest. The thread ends with the machine.
         thread::spawn(move || {
             let mut buffer = [0; 4096];
-            while matches!(drain.read(&mut buffer), Ok(n) if n > 0) {}
+            while matches!(drain.read(&mut buffer), Ok(n) if n > 0) {
+                let mut moments = moments.lock().unwrap_or_else(PoisonError::into_inner);
+                moments.push(Instant::now());
+            }
         });
         Ok(Self {
             line,
             log: log.to_path_buf(),
             read_lines: 0,
+            shown,
         })
     }
 
@@ -64,6 +74,13 @@ impl Console {
         std::fs::read(&self.log)
             .map(|b| String::from_utf8_lossy(&b).into_owned())
             .unwrap_or_default()
+    }
+
+    /// The longest time between `from` and `to` in which it showed nothing, as seen from outside.
+    #[must_use]
+    pub fn longest_silence(&self, from: Instant, to: Instant) -> Duration {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        longest_gap(&shown, from, to)
     }
 
     /// Waits until the four lines of message `code` are on the console: behind an empty line what
@@ -102,6 +119,15 @@ impl Console {
             child::tail(&text, REPORT_LINES)
         )
     }
+}
+
+/// The longest time between `from` and `to` without one of the `moments`, which are in order.
+fn longest_gap(moments: &[Instant], from: Instant, to: Instant) -> Duration {
+    let inside = moments.iter().filter(|moment| (from..to).contains(*moment));
+    let ends = inside.copied().chain([to]);
+    let mut last = from;
+    let gaps = ends.map(|moment| moment.duration_since(std::mem::replace(&mut last, moment)));
+    gaps.max().unwrap_or_default()
 }
 
 /// The first four lines from line `from` on, behind an empty one, with the code in the second; and the line
@@ -166,6 +192,22 @@ mod tests {
         assert!(read("\nMore.\nWhat.\nWhy [SITE-DOWN]\nSafe.\nDo.\n").is_none());
         assert!(read("What.\nWhy [SITE-DOWN]\nSafe.\nDo thi").is_none());
         assert!(read("nothing").is_none());
+    }
+
+    #[test]
+    fn the_longest_silence_counts_both_ends_and_nothing_beyond() {
+        let begin = Instant::now();
+        let at = |ms| begin + Duration::from_millis(ms);
+        let shown = [at(0), at(900), at(1000), at(9000)];
+        for (from, to, ms) in [
+            (500, 1500, 500),
+            (950, 3000, 2000),
+            (0, 950, 900),
+            (5, 5, 0),
+        ] {
+            let gap = longest_gap(&shown, at(from), at(to));
+            assert_eq!(gap, Duration::from_millis(ms), "{from} to {to}");
+        }
     }
 
     #[test]

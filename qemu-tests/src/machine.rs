@@ -21,8 +21,9 @@ use crate::wait::{self, Deadline};
 
 /// QEMU is up and has connected its lines within this, also on a busy machine.
 const QEMU_START: Duration = Duration::from_secs(60);
-/// Memory of a guest in MiB: the exitrd and a 50 MB capture fit, and two guests fit on a small host.
-const MEMORY_MIB: u32 = 1024;
+/// Memory of a guest in MiB: the least a PC may have. The exitrd and a 50 MB capture fit, and two guests fit on a
+/// small host.
+pub const LEAST_MEMORY_MIB: u32 = 1024;
 
 /// How the firmware starts the release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,7 +262,11 @@ fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) 
             "-smp",
             "2",
             "-m",
-            &hardware.build.memory_mib.unwrap_or(MEMORY_MIB).to_string(),
+            &hardware
+                .build
+                .memory_mib
+                .unwrap_or(LEAST_MEMORY_MIB)
+                .to_string(),
         ])
         .args(hardware.accel.arguments())
         // A screen nobody looks at but `RunningPc::read_code_on_screen`; the keyboard of the board types on it.

@@ -131,6 +131,12 @@ impl<'pc> Session<'pc> {
         self.pc.restore_network()
     }
 
+    /// As [`RunningPc::longest_silence`].
+    #[must_use]
+    pub fn longest_silence(&self, until: &Event) -> Duration {
+        self.pc.longest_silence(until)
+    }
+
     /// The events taken so far.
     #[must_use]
     pub fn events(&self) -> &[Event] {

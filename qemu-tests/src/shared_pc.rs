@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -157,6 +157,7 @@ impl SharedPc {
             machine,
             card: None,
             card_may_return: None,
+            typed: Vec::new(),
             emulated,
         })
     }
@@ -189,6 +190,8 @@ pub struct RunningPc<'pc> {
     pub(crate) card: Option<InReader>,
     /// A hand is not quicker than this.
     card_may_return: Option<Deadline>,
+    /// When somebody typed a line.
+    typed: Vec<Instant>,
     pub(crate) emulated: bool,
 }
 
@@ -220,6 +223,7 @@ impl<'pc> RunningPc<'pc> {
     /// # Errors
     /// The PC is off.
     pub fn type_line(&mut self, text: &str) -> Result<()> {
+        self.typed.push(Instant::now());
         self.machine.console.type_line(text)
     }
 
@@ -229,7 +233,9 @@ impl<'pc> RunningPc<'pc> {
     /// # Errors
     /// The PC is off, or a character is on no key.
     pub fn type_on_japanese_keyboard(&mut self, text: &str) -> Result<()> {
-        keyboard::type_line(&mut self.machine.qmp, text)
+        keyboard::type_line(&mut self.machine.qmp, text)?;
+        self.typed.push(Instant::now());
+        Ok(())
     }
 
     /// Takes a picture of the screen until a reader of codes finds one in it; gives its text.
@@ -395,7 +401,7 @@ impl<'pc> RunningPc<'pc> {
                 "password" => &person.password,
                 _ => return self.reported(|_| bail!("nobody knows what to answer to {prompt}")),
             };
-            self.machine.console.type_line(answer)?;
+            self.type_line(answer)?;
             answered.push(prompt);
         }
     }
@@ -449,6 +455,25 @@ impl<'pc> RunningPc<'pc> {
     /// The machine cannot be asked.
     pub fn is_on(&mut self) -> Result<bool> {
         self.machine.is_on()
+    }
+
+    /// The longest time from the agent's first event to `until` in which the serial console showed nothing, as seen
+    /// from outside, while it was nobody's turn to type.
+    #[must_use]
+    pub fn longest_silence(&self, until: &Event) -> Duration {
+        let mut longest = Duration::ZERO;
+        let mut from = self.events().first().map_or(until.seen, |event| event.seen);
+        let is_question =
+            |event: &&Event| event.event == "prompt" && event.text("prompt") != "insert-card";
+        for asked in self.events().iter().filter(is_question) {
+            let to = asked.seen.min(until.seen);
+            if from < to {
+                longest = longest.max(self.machine.console.longest_silence(from, to));
+            }
+            let answered = self.typed.iter().find(|typed| **typed >= asked.seen);
+            from = answered.copied().unwrap_or(until.seen);
+        }
+        longest.max(self.machine.console.longest_silence(from, until.seen))
     }
 
     /// Everything the console showed so far.
