@@ -80,16 +80,13 @@ impl Doing {
         }
         let language = shared.language;
         for console in &mut shared.consoles {
-            let (due, text) = match (console.kind(), console.language(language)) {
-                (kind, language) => (
-                    if kind == Kind::Terminal {
-                        ON_TERMINAL
-                    } else {
-                        ON_SERIAL
-                    },
-                    what.text(language),
-                ),
-            };
+            let (due, text) = (
+                match console.kind() {
+                    Kind::Terminal => ON_TERMINAL,
+                    Kind::Serial => ON_SERIAL,
+                },
+                what.text(console.language(language)),
+            );
             if console.silence() < due {
                 continue;
             }
