@@ -140,7 +140,7 @@ fn finish_in_memory(state: &State, screen: &Screen, events: &Events) {
     loop {
         match save(state, screen, events, SiteGone::GiveUp) {
             Ok(saved) => {
-                screen.say(&saved.sentence());
+                screen.say(saved.sentence());
                 return;
             }
             Err(error) => {
