@@ -16,6 +16,7 @@ use crate::{
     command::Tree,
     fetch::{FetchError, Store},
     files::{self, FileError},
+    hardware::HardwareError,
     image::{ImageError, ImageInfo},
     lock::{Lock, LockError},
     manifest::{self, About, ManifestError},
@@ -62,6 +63,8 @@ pub enum BuildError {
     Medium(#[from] MediumError),
     #[error("use the recipe's screen")]
     Screen(#[from] ScreenError),
+    #[error("take firmware and microcode")]
+    Hardware(#[from] HardwareError),
     #[error("describe the release")]
     Manifest(#[from] ManifestError),
     #[error("sign the release")]
@@ -237,6 +240,7 @@ pub(crate) fn make(
     surroundings::check_clock(build_timestamp)?;
     let workshop = Workshop::open(&recipe, &lock, &cache, store, progress, build_timestamp)?;
     let part = workshop.initrd()?;
+    let microcode = workshop.microcode()?;
     let site_part = SitePart {
         agent: order.site.agent.clone(),
         site_ca: order.site.site_ca.clone(),
@@ -244,9 +248,21 @@ pub(crate) fn make(
         tree: &part.tree,
     };
     let site_part = site_part.pack()?;
-    let mut initrd = files::read(&part.base)?;
+    let mut initrd = microcode.archive;
+    let microcode_bytes = initrd.len();
+    initrd.extend(files::read(&part.base)?);
     initrd.extend_from_slice(&site_part);
-    let initrd_shares = initrd_shares(&recipe, part.inside.weights, initrd.len(), site_part.len())?;
+    let parts = Parts {
+        microcode: microcode_bytes as u64,
+        site: site_part.len() as u64,
+        whole: initrd.len() as u64,
+    };
+    let initrd_shares = initrd_shares(
+        &recipe,
+        part.inside.weights,
+        &microcode.inside.weights,
+        &parts,
+    )?;
     let ImagePart {
         image,
         info,
@@ -279,7 +295,10 @@ pub(crate) fn make(
         name: &recipe.main.name,
     };
     uki::make(&uki, &out(ReleaseFile::Uki), &workshop.tools)?;
-    Contents::new(baseline, inside.entries, part.inside.entries).write(&order.out)?;
+    let mut initrd_entries = part.inside.entries;
+    initrd_entries.extend(microcode.inside.entries);
+    initrd_entries.sort_by(|a, b| a.path.cmp(&b.path));
+    Contents::new(baseline, inside.entries, initrd_entries).write(&order.out)?;
     let image_shares = Whole {
         bytes: info.data_bytes,
         limit: None,
@@ -308,20 +327,36 @@ pub(crate) fn make(
     })
 }
 
+/// Lengths of the initrd's archives, in bytes.
+struct Parts {
+    microcode: u64,
+    site: u64,
+    /// With the shared part.
+    whole: u64,
+}
+
 /// Shares of the initrd, if it is within what the recipe allows.
 fn initrd_shares(
     recipe: &Recipe,
-    mut weights: Vec<Share>,
-    bytes: usize,
-    site_part: usize,
+    shared: Vec<Share>,
+    microcode: &[Share],
+    parts: &Parts,
 ) -> Result<Whole, BuildError> {
-    let (bytes, site_part) = (bytes as u64, site_part as u64);
+    let bytes = parts.whole;
     let limit = u64::from(recipe.main.initrd_budget_mib) << 20;
-    weights = sizes::shares(&weights, bytes.saturating_sub(site_part));
+    let rest = bytes.saturating_sub(parts.site + parts.microcode);
+    let mut weights = sizes::shares(&shared, rest);
+    // Not compressed: what its files take is what it takes.
+    let as_it_is = |share: &Share| Share {
+        bytes: share.files,
+        ..share.clone()
+    };
+    let microcode: Vec<Share> = microcode.iter().map(as_it_is).collect();
+    weights.extend(sizes::shares(&microcode, parts.microcode));
     weights.push(Share {
         package: "(agent, CA and release key)".into(),
-        files: site_part,
-        bytes: site_part,
+        files: parts.site,
+        bytes: parts.site,
     });
     let packages = sizes::shares(&weights, bytes);
     if bytes > limit {

@@ -83,6 +83,13 @@ impl Owners {
         }
     }
 
+    /// Adds what `other` knows; what is known already stays.
+    pub fn extend(&mut self, other: Self) {
+        for (path, package) in other.0 {
+            self.0.entry(path).or_insert(package);
+        }
+    }
+
     /// What dpkg has written down in the tree at `root`.
     ///
     /// # Errors

@@ -8,7 +8,7 @@
 //! workshop and kept.
 //! [`rebuild`] proves that a release is what recipe and lock make; [`contents`] lists what is in it, [`sizes`] says
 //! what takes the room, [`summary`] keeps both with the release, [`diff`] compares two.
-//! Beside them [`release_key`], [`screen`], [`secure_boot`], [`cache`], [`space`], [`progress`], [`command`], [`files`] and
+//! Beside them [`hardware`], [`release_key`], [`screen`], [`secure_boot`], [`cache`], [`space`], [`progress`], [`command`], [`files`] and
 //! [`surroundings`].
 #![forbid(unsafe_code)]
 
@@ -43,6 +43,7 @@ pub mod command;
 pub mod contents;
 pub mod exit;
 pub mod files;
+pub mod hardware;
 pub mod http;
 pub mod mirrors;
 pub mod progress;

@@ -77,11 +77,19 @@ pub enum Set {
     Initrd,
     /// Unpacked beside the image; they make it.
     Tools,
+    /// Firmware and microcode, of which some files are taken.
+    Hardware,
 }
 
 impl Set {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Baseline, Self::Kernel, Self::Initrd, Self::Tools];
+    pub const ALL: [Self; 5] = [
+        Self::Baseline,
+        Self::Kernel,
+        Self::Initrd,
+        Self::Tools,
+        Self::Hardware,
+    ];
 }
 
 /// `recipe.lock`.
@@ -160,12 +168,17 @@ pub fn asked(recipe: &Recipe) -> BTreeMap<Set, Vec<String>> {
         .flat_map(|without| &without.packages);
     let initrd = recipe.initrd.packages.iter().cloned().chain(initrd_only);
     let initrd = initrd.chain(left_out.map(|name| format!("!{name}")));
-    BTreeMap::from([
+    let hardware: Vec<String> = recipe.hardware.packages().map(str::to_owned).collect();
+    let mut asked = BTreeMap::from([
         (Set::Baseline, sorted(recipe.main.baseline.packages.clone())),
         (Set::Kernel, vec![recipe.main.kernel.package.clone()]),
         (Set::Initrd, sorted(initrd.collect())),
         (Set::Tools, sorted(recipe.tools.packages.clone())),
-    ])
+    ]);
+    if !hardware.is_empty() {
+        asked.insert(Set::Hardware, sorted(hardware));
+    }
+    asked
 }
 
 impl Lock {

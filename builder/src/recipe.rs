@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     files::{self, FileError},
+    hardware::{Groups, Hardware, Wanted},
     screen::Screen,
 };
 
@@ -63,6 +64,8 @@ pub struct Recipe {
     pub initrd_dir: PathBuf,
     /// The tools.
     pub tools: Tools,
+    /// Firmware and microcode; nothing where the recipe does not say.
+    pub hardware: Hardware,
 }
 
 /// `recipe.toml`.
@@ -89,6 +92,8 @@ pub struct Main {
     /// Language, keyboard and time zone; each has a default.
     #[serde(default)]
     pub screen: Screen,
+    /// What devices and processors of the PCs need from their makers; `None`: nothing.
+    pub hardware: Option<Wanted>,
     /// The initrd's description, relative to the recipe.
     pub initrd: PathBuf,
     /// The tools' description, relative to the recipe.
@@ -222,6 +227,9 @@ impl Recipe {
         for package in &tools.packages {
             check_package(&tools_path, "packages", package)?;
         }
+        let hardware = main.hardware.as_ref();
+        let hardware = hardware.map(|wanted| read_hardware(dir, &path, wanted));
+        let hardware = hardware.transpose()?.unwrap_or_default();
         let initrd_dir = initrd_path.parent().unwrap_or(dir).to_owned();
         Ok(Self {
             dir: dir.to_owned(),
@@ -229,6 +237,7 @@ impl Recipe {
             initrd,
             initrd_dir,
             tools,
+            hardware,
         })
     }
 
@@ -350,6 +359,34 @@ fn check_screen(path: &Path, screen: &Screen, initrd: &Initrd) -> Result<(), Rec
     }
 }
 
+/// The groups `wanted` names, from the file it names.
+fn read_hardware(dir: &Path, recipe: &Path, wanted: &Wanted) -> Result<Hardware, RecipeError> {
+    let path = dir.join(&wanted.groups);
+    let groups: Groups = parse(&path, &files::read_text(&path)?)?;
+    for (name, group) in &groups.firmware {
+        check_package(&path, &format!("firmware.{name}.package"), &group.package)?;
+        check_reason(&path, &format!("firmware.{name}.reason"), &group.reason)?;
+        for inside in &group.paths {
+            check_path(&path, &format!("firmware.{name}.paths"), inside)?;
+        }
+    }
+    for (name, group) in &groups.microcode {
+        check_package(&path, &format!("microcode.{name}.package"), &group.package)?;
+        check_reason(&path, &format!("microcode.{name}.reason"), &group.reason)?;
+        for inside in group.paths.iter().chain(&group.without) {
+            check_path(&path, &format!("microcode.{name}.paths"), inside)?;
+        }
+    }
+    Hardware::choose(wanted, &groups).map_err(|(key, group)| {
+        let field = format!("{key} {group:?}");
+        invalid(
+            recipe,
+            field,
+            "there is no such group in the file `hardware.groups` names",
+        )
+    })
+}
+
 fn check_removes(path: &Path, field: &str, removes: &[Remove]) -> Result<(), RecipeError> {
     for remove in removes {
         check_reason(path, field, &remove.reason)?;
@@ -431,6 +468,13 @@ mod tests {
         let initrd = "packages = []\nmodules = []\ndlopen = []\nfiles = [\"initrd\"]";
         std::fs::write(dir.path().join("initrd.toml"), initrd).unwrap();
         std::fs::write(dir.path().join("tools.toml"), "packages = []").unwrap();
+        let group = "[firmware.nic]\npackage = \"firmware-nic\"\nreason = \"test\"\npaths = ";
+        for (file, paths) in [
+            ("hardware.toml", "[\"nic\"]"),
+            ("climbs.toml", "[\"../etc\"]"),
+        ] {
+            std::fs::write(dir.path().join(file), format!("{group}{paths}")).unwrap();
+        }
         Recipe::read(dir.path())
     }
 
@@ -499,6 +543,18 @@ mod tests {
                 "[kernel]",
                 "[screen]\ntimezone = \"../etc\"\n[kernel]",
                 "screen.timezone",
+            ),
+            (
+                "group nobody described",
+                "[kernel]",
+                "[hardware]\ngroups = \"hardware.toml\"\nfirmware = [\"tulip\"]\n[kernel]",
+                "hardware.firmware \"tulip\"",
+            ),
+            (
+                "group that climbs out",
+                "[kernel]",
+                "[hardware]\ngroups = \"climbs.toml\"\n[kernel]",
+                "firmware.nic.paths \"../etc\"",
             ),
             (
                 "address as archive",

@@ -185,7 +185,9 @@ impl Apt {
         if set == Set::Baseline {
             install.arg("?essential"); // what mmdebstrap begins with
         }
-        let asked = lock::asked(recipe).remove(&set).unwrap_or_default();
+        let Some(asked) = lock::asked(recipe).remove(&set) else {
+            return Ok(Vec::new());
+        };
         let (left_out, wanted): (Vec<String>, _) =
             asked.into_iter().partition(|name| name.starts_with('!'));
         install.args(&wanted);
@@ -198,6 +200,8 @@ impl Apt {
                 Set::Kernel => {
                     package.name.starts_with("linux-image-") && !wanted.contains(&package.name)
                 }
+                // Files alone: what their scripts would call is not needed.
+                Set::Hardware => wanted.contains(&package.name),
                 Set::Initrd => !left_out.contains(&format!("!{}", package.name)),
                 Set::Baseline | Set::Tools => true,
             };

@@ -7,15 +7,16 @@ use site_api::ReleaseFile;
 
 use crate::{
     boot::{
+        cpio::Archive,
         initrd,
         modules::{self, Kernel},
     },
     build::BuildError,
     cache::{Cache, Key},
     command::Tree,
-    contents::{self, Entry, Owners},
+    contents::{self, Entry, Kind, Owners},
     fetch::Store,
-    files,
+    files, hardware,
     image::{self, ImageInfo, Making},
     lock::{Lock, Package, Set},
     progress::{Amount, Progress},
@@ -36,6 +37,8 @@ const UNPACK_TIMES: u64 = 6;
 const IMAGE_INFO: &str = "image.json";
 /// The shared part of the initrd in the cache.
 const INITRD_BASE: &str = "base.cpio.zst";
+/// The archive of microcode in the cache.
+const MICROCODE: &str = "microcode.cpio";
 
 /// List of the files of a tree in the cache, and their weights.
 const INSIDE: &str = "inside.json.zst";
@@ -53,6 +56,14 @@ pub(crate) struct InitrdPart {
     pub(crate) tree: PathBuf,
     /// Its archive.
     pub(crate) base: PathBuf,
+    pub(crate) inside: Inside,
+}
+
+/// The first archive of the initrd.
+#[derive(Debug)]
+pub(crate) struct MicrocodePart {
+    /// Not compressed; empty where the recipe wants none.
+    pub(crate) archive: Vec<u8>,
     pub(crate) inside: Inside,
 }
 
@@ -119,11 +130,12 @@ impl<'a> Workshop<'a> {
 
     /// The initrd's shared part.
     pub(crate) fn initrd(&self) -> Result<InitrdPart, BuildError> {
-        let mut key = Key::new("initrd", 3);
+        let mut key = Key::new("initrd", 4);
         key.value(&packages(self.lock, Set::Initrd));
         key.value(&packages(self.lock, Set::Kernel));
         key.value(&packages(self.lock, Set::Tools));
         key.value(&self.recipe.initrd);
+        self.hardware_key(&mut key, &self.recipe.hardware.firmware);
         key.value(&self.build_timestamp);
         for folder in self.recipe.initrd_files() {
             key.folder(&folder)?;
@@ -143,9 +155,16 @@ impl<'a> Workshop<'a> {
         let bytes = debs.iter().map(|deb| deb.bytes).sum();
         let what = "make the initrd";
         let stage = self.progress.stage("initrd", what, Amount::Bytes(bytes));
+        let firmware = &self.recipe.hardware.firmware;
+        let firmware_from = match firmware.is_empty() {
+            true => PathBuf::new(),
+            false => self.unpack_hardware()?,
+        };
         let dir = place.begin()?;
         let parts = initrd::Parts {
             recipe: &self.recipe.initrd,
+            firmware,
+            firmware_from: &firmware_from,
             files: self.recipe.initrd_files(),
             debs: &debs,
             kernel: &self.kernel,
@@ -162,14 +181,82 @@ impl<'a> Workshop<'a> {
         result(dir)
     }
 
+    /// Microcode, as the kernel looks for it at the beginning of the initrd.
+    pub(crate) fn microcode(&self) -> Result<MicrocodePart, BuildError> {
+        let groups = &self.recipe.hardware.microcode;
+        if groups.is_empty() {
+            return Ok(MicrocodePart {
+                archive: Vec::new(),
+                inside: Inside {
+                    entries: Vec::new(),
+                    weights: Vec::new(),
+                },
+            });
+        }
+        let mut key = Key::new("microcode", 1);
+        self.hardware_key(&mut key, groups);
+        key.value(&self.build_timestamp);
+        let place = self.cache.place("microcode", &key.end());
+        let result = |dir: &Path| -> Result<MicrocodePart, BuildError> {
+            Ok(MicrocodePart {
+                archive: files::read(&dir.join(MICROCODE))?,
+                inside: inside(dir)?,
+            })
+        };
+        if let Some(dir) = place.found() {
+            return result(dir);
+        }
+        let from = self.unpack_hardware()?;
+        let what = "put microcode together";
+        let stage = self.progress.stage("microcode", what, Amount::Unknown);
+        let dir = place.begin()?;
+        let tree = dir.join("tree");
+        let mut owners = Owners::default();
+        hardware::make_microcode(groups, &from, &tree, &mut owners)?;
+        finish::clamp_times(&tree, self.build_timestamp)?;
+        let mut entries = contents::list(&tree, &owners)?;
+        entries.retain(|entry| entry.kind == Kind::File);
+        let mut archive = Archive::new();
+        archive.tree(&tree)?;
+        files::write(&dir.join(MICROCODE), &archive.end())?;
+        keep_inside(dir, &tree, entries)?;
+        let dir = place.finish()?;
+        stage.end();
+        result(dir)
+    }
+
+    /// Everything files of `groups` are made of.
+    fn hardware_key(&self, key: &mut Key, groups: &[impl Serialize]) {
+        key.value(&groups);
+        if !groups.is_empty() {
+            key.value(&packages(self.lock, Set::Hardware));
+        }
+    }
+
+    /// The packages with firmware and microcode, unpacked.
+    fn unpack_hardware(&self) -> Result<PathBuf, BuildError> {
+        let mut key = Key::new("hardware", 1);
+        key.value(&packages(self.lock, Set::Hardware));
+        unpacked(
+            Set::Hardware,
+            None,
+            &key.end(),
+            self.lock,
+            self.cache,
+            &self.store,
+            self.progress,
+        )
+    }
+
     /// The baseline's image, with its index beside it, and what is known of it.
     pub(crate) fn image(&self) -> Result<ImagePart, BuildError> {
         let baseline = &self.recipe.main.baseline;
-        let mut key = Key::new("baseline", 6);
+        let mut key = Key::new("baseline", 7);
         key.value(&packages(self.lock, Set::Baseline));
         key.value(&packages(self.lock, Set::Kernel));
         key.value(&packages(self.lock, Set::Tools));
         key.value(&(baseline, &self.recipe.main.suite));
+        self.hardware_key(&mut key, &self.recipe.hardware.in_baseline());
         key.value(&self.build_timestamp);
         for folder in self.recipe.baseline_files() {
             key.folder(&folder)?;
@@ -194,13 +281,15 @@ impl<'a> Workshop<'a> {
         }
         let dir = place.begin()?.to_owned();
         let root = dir.join("tree");
-        self.tree(&dir, &root)?;
+        let firmware = self.tree(&dir, &root)?;
         let stage = self
             .progress
             .stage("image", "make the image", Amount::Unknown);
         let count = finish::clamp_times(&root, self.build_timestamp)?;
         let mut owners = Owners::of_installed(&root)?;
         owners.add_tree(initrd::KERNEL, &root, "usr/lib/modules")?;
+        owners.add(initrd::KERNEL, modules::ALIASES);
+        owners.extend(firmware);
         keep_inside(&dir, &root, contents::list(&root, &owners)?)?;
         let making = Making {
             key: &key,
@@ -227,8 +316,8 @@ impl<'a> Workshop<'a> {
         result(dir)
     }
 
-    /// Makes the baseline's tree in `root`.
-    fn tree(&self, dir: &Path, root: &Path) -> Result<(), BuildError> {
+    /// Makes the baseline's tree in `root`. Out: whose the firmware in it is.
+    fn tree(&self, dir: &Path, root: &Path) -> Result<Owners, BuildError> {
         let baseline = &self.recipe.main.baseline;
         let packages: Vec<&Package> = self.lock.packages(Set::Baseline).collect();
         let bytes = packages.iter().map(|package| package.bytes).sum::<u64>();
@@ -257,13 +346,18 @@ impl<'a> Workshop<'a> {
         let idle = prune::prune(&modules, &baseline.remove_modules)?;
         self.note_idle("recipe.toml", &idle);
         modules::depmod(root, &self.kernel.release, &self.tools)?;
+        let mut owners = Owners::default();
+        let firmware = self.recipe.hardware.in_baseline();
+        if !firmware.is_empty() {
+            hardware::copy_firmware(&firmware, &self.unpack_hardware()?, root, &mut owners)?;
+        }
         for folder in self.recipe.baseline_files() {
             finish::lay_over(root, &folder)?;
         }
         install::make_first_boot_files(root)?;
         finish::mark_up_to_date(root, self.build_timestamp)?;
         stage.end();
-        Ok(())
+        Ok(owners)
     }
 
     fn note_idle(&self, file: &str, patterns: &[String]) {
@@ -302,6 +396,7 @@ fn unpacked(
 ) -> Result<PathBuf, BuildError> {
     let (kind, what) = match set {
         Set::Kernel => ("kernel", "unpack the kernel"),
+        Set::Hardware => ("hardware", "unpack firmware and microcode"),
         _ => ("tools", "unpack the tools"),
     };
     let place = cache.place(kind, key);

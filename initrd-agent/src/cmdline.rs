@@ -9,6 +9,7 @@
 //! | `furoshiki.language=en\|ja` | language of the screen; default `en` (the bare Linux console has no kanji) |
 //! | `furoshiki.keymap=NAME` | layout of the keyboard, one of the initrd's; default: the kernel's own, `us` |
 //! | `furoshiki.timezone=RULE` | time zone of what is shown, as POSIX writes it in `TZ`, as in `JST-9`; default UTC |
+//! | `furoshiki.inventory=yes\|no` | show what of this PC has no driver; default `no` |
 //! | `furoshiki.disk=/dev/NAME` | look at no other disk; a link such as `/dev/disk/by-id/…` stays the same when disks change places |
 //! | `furoshiki.memory=never\|no-disk\|no-usable-disk` | when a session may live in memory; default `no-disk`: the PC shows none, sticks and cards apart |
 //! | `furoshiki.wipe=discard\|overwrite` | how old blocks go; `overwrite` writes over all of them, which takes as long as it takes; default `discard` |
@@ -35,6 +36,8 @@ pub struct Options {
     pub language: Language,
     /// Layout of the keyboard, if not the kernel's own.
     pub keymap: Option<String>,
+    /// Show what has no driver.
+    pub inventory: bool,
     /// The only disk to look at.
     pub disk: Option<PathBuf>,
     /// When a session may live in memory.
@@ -94,6 +97,7 @@ pub fn parse(text: &str) -> Result<Options, CmdlineError> {
         save_minutes: 10,
         language: Language::English,
         keymap: None,
+        inventory: false,
         disk: None,
         memory: InMemory::NoDisk,
         wipe: Policy::Discard,
@@ -133,6 +137,13 @@ pub fn parse(text: &str) -> Result<Options, CmdlineError> {
                     "en" => Language::English,
                     "ja" => Language::Japanese,
                     _ => return Err(wrong("furoshiki.language", value, "en or ja")),
+                }
+            }
+            "inventory" => {
+                options.inventory = match value {
+                    "yes" => true,
+                    "no" => false,
+                    _ => return Err(wrong("furoshiki.inventory", value, "yes or no")),
                 }
             }
             "keymap" => options.keymap = Some(keymap(value)?),
@@ -264,7 +275,7 @@ mod tests {
             "console=ttyS0 quiet furoshiki.baseline={ID} furoshiki.site=https://10.0.2.2:8443/ \
              furoshiki.site=\"https://two.example\" furoshiki.pc=pc-1 furoshiki.save-minutes=3 \
              furoshiki.language=ja furoshiki.disk=/dev/vda furoshiki.wipe=overwrite furoshiki.memory=never \
-             furoshiki.keymap=jp106 furoshiki.later=x
+             furoshiki.keymap=jp106 furoshiki.inventory=yes furoshiki.later=x
 "
         );
         let options = parse(&line).unwrap();
@@ -277,6 +288,7 @@ mod tests {
         assert_eq!(options.save_minutes, 3);
         assert_eq!(options.language, Language::Japanese);
         assert_eq!(options.keymap.as_deref(), Some("jp106"));
+        assert!(options.inventory);
         assert_eq!(options.disk, Some("/dev/vda".into()));
         assert_eq!(options.wipe, Policy::Overwrite);
         assert_eq!(options.memory, InMemory::Never);

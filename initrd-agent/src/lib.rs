@@ -7,7 +7,7 @@
 //! - in the session and at its end: [`session`] → [`capture`] → [`push`], and [`outbox`] when no site takes it;
 //!   [`delivery`] empties that at the next boot,
 //! - after the system: [`exitrd`]; what was wiped is told by [`report`],
-//! - at the operator's desk: [`station`].
+//! - at a PC to be looked at: [`inventory`]; at the operator's desk: [`station`].
 //!
 //! Beside them [`screen`] has every sentence a person reads, [`events`] tells machines, [`dm`] and [`keyring`]
 //! speak to the kernel, and [`sys`] has all unsafe code.
@@ -33,6 +33,7 @@ pub mod session;
 
 pub mod exitrd;
 
+pub mod inventory;
 pub mod station;
 
 pub mod clock;

@@ -1,10 +1,13 @@
 //! `furoshiki-agent`: reads its arguments and calls the library.
 
-use std::{ffi::OsString, path::Path};
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use initrd_agent::{boot, exitrd, session};
+use initrd_agent::{boot, exitrd, inventory::Inventory, session};
+
+/// Exit code of `inventory` when the PC lacks something.
+const LACKING: u8 = 3;
 
 /// Restores a shared PC for the user whose card is in the reader, and saves and wipes afterwards.
 #[derive(Debug, Parser)]
@@ -24,6 +27,12 @@ enum Command {
     /// In the running system: save the session.
     #[command(subcommand)]
     Session(SessionCommand),
+    /// What of this PC has no driver or no firmware, and why. Exit code 3: something lacks one.
+    Inventory {
+        /// For programs: docs/formats/inventory.md.
+        #[arg(long)]
+        json: bool,
+    },
     /// At the operator's desk: issue and mend cards.
     #[command(subcommand)]
     Card(initrd_agent::station::Command),
@@ -39,7 +48,7 @@ enum SessionCommand {
     Finish,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if arguments
         .first()
@@ -53,13 +62,25 @@ fn main() -> anyhow::Result<()> {
         .with_ansi(false)
         .init();
     match Arguments::parse_from(arguments).command {
-        Command::Boot => boot::boot().context("boot"),
-        Command::Session(SessionCommand::Run) => session::run().context("session run"),
+        Command::Boot => boot::boot().context("boot")?,
+        Command::Session(SessionCommand::Run) => session::run().context("session run")?,
         Command::Session(SessionCommand::Save) => {
             println!("{}", session::save_now().context("session save")?);
-            Ok(())
         }
-        Command::Session(SessionCommand::Finish) => session::finish().context("session finish"),
-        Command::Card(command) => initrd_agent::station::run(&command).context("card"),
+        Command::Session(SessionCommand::Finish) => session::finish().context("session finish")?,
+        Command::Inventory { json } => return inventory(json).context("inventory"),
+        Command::Card(command) => initrd_agent::station::run(&command).context("card")?,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn inventory(json: bool) -> anyhow::Result<ExitCode> {
+    let inventory = Inventory::take()?;
+    if json {
+        println!("{}", inventory.to_json());
+    } else {
+        println!("{}", inventory.lines().join("\n"));
+    }
+    let lacking = inventory.lacking().next().is_some();
+    Ok(ExitCode::from(if lacking { LACKING } else { 0 }))
 }

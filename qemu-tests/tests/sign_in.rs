@@ -10,6 +10,7 @@ use qemu_tests::release::Release;
 use qemu_tests::session::Session;
 use qemu_tests::shared_pc::{Person, RunningPc, SharedPc};
 use qemu_tests::site::TestSite;
+use serde_json::Value;
 
 const WRONG_PIN: &str = "11112222";
 
@@ -47,6 +48,41 @@ fn never_silent(session: &Session<'_>) -> Result<()> {
         "a console was silent for {told:?} ms"
     );
     ensure!(seen <= SILENCE, "the serial line was silent for {seen:?}");
+    Ok(())
+}
+
+/// The agent says what of the PC has no driver and why: in the initrd by event and on the screen, in the session by
+/// its command.
+fn inventory(session: &mut Session<'_>) -> Result<()> {
+    let mut events = session.events().iter();
+    let told = events.find(|event| event.event == "inventory");
+    let told = told.context("the agent told no inventory in the initrd")?;
+    let lacking = told.fields.get("lacking").context("no list of devices")?;
+    expect_devices(lacking, "in the initrd")?;
+    let agent = "/run/initramfs/usr/lib/furoshiki/furoshiki-agent";
+    let outcome = session.try_run(&format!("{agent} inventory --json"))?;
+    ensure!(outcome.code == 3, "{outcome:?}");
+    let whole: Value = serde_json::from_str(&outcome.stdout).context("read the JSON")?;
+    ensure!(whole.get("place") == Some(&"baseline".into()), "{whole}");
+    expect_devices(
+        whole.get("devices").context("no devices")?,
+        "in the session",
+    )
+}
+
+/// QEMU's `edu`, which no kernel has a driver for, and `intel-hda`, sound, whose driver recipes leave out.
+fn expect_devices(devices: &Value, place: &str) -> Result<()> {
+    let devices = devices.as_array().context("no list of devices")?;
+    for (id, state) in [("1234:11e8", "no-driver"), ("8086:2668", "left-out")] {
+        let is_it = |device: &&Value| device.get("id") == Some(&id.into());
+        let device = devices.iter().find(is_it);
+        let device = device.with_context(|| format!("{place}: no {id} in {devices:?}"))?;
+        ensure!(
+            device.get("state") == Some(&state.into())
+                && device.get("lacking") == Some(&true.into()),
+            "{place}: {device}"
+        );
+    }
     Ok(())
 }
 
@@ -154,6 +190,7 @@ fn at_one_pc(
         "the session is not hanako's"
     );
     never_silent(&session)?;
+    inventory(&mut session)?;
     // All of this with the least memory a PC may have: firmware, kernel and their tables take their share of it.
     let memory = session.run("awk '/^MemTotal:/ { print $2 }' /proc/meminfo")?;
     let kib: u32 = memory.trim().parse().context("read MemTotal")?;
@@ -175,7 +212,10 @@ fn every_mistake_at_sign_in_ends_in_four_lines_and_the_next_try_works() -> Resul
     let jiro = site.add_user(&folder, "jiro", "90315526", "next-pass-phrase-27")?;
     let (stranger, _) = TestCard::issue(&folder, "stranger", "55667788")?;
     let mut pc = SharedPc::new(&folder, "pc-1", 1, &release)?;
-    pc.build.words = "furoshiki.keymap=jp106 furoshiki.language=ja".into();
+    pc.build.words = "furoshiki.keymap=jp106 furoshiki.language=ja furoshiki.inventory=yes".into();
+    pc.build.arguments = ["-device", "edu", "-device", "intel-hda"]
+        .map(str::to_owned)
+        .into();
     at_one_pc(&mut pc, &mut site, &hanako, &jiro, &stranger)?;
     let log = site.log_text()?;
     for secret in [&hanako.card.pin, &hanako.password, &jiro.password] {

@@ -12,11 +12,17 @@ use std::{
 
 use walkdir::WalkDir;
 
-use super::{BootError, cpio::Archive, elf, keymaps, modules::Kernel};
+use super::{
+    BootError,
+    cpio::Archive,
+    elf, keymaps,
+    modules::{self, Kernel},
+};
 use crate::{
     command::{self, Tree},
     contents::{self, Entry},
     files::{self, Doing, FileError},
+    hardware::{self, Firmware},
     progress::Stage,
     recipe::{Initrd, Only},
     tree::{
@@ -35,6 +41,10 @@ const LEVEL: i32 = 9;
 pub struct Parts<'a> {
     /// `initrd.toml`.
     pub recipe: &'a Initrd,
+    /// Firmware of devices a PC needs before its baseline.
+    pub firmware: &'a [Firmware],
+    /// Its packages, unpacked.
+    pub firmware_from: &'a Path,
     /// Folders laid over it, in order.
     pub files: Vec<PathBuf>,
     /// Packages.
@@ -79,6 +89,8 @@ pub fn make_tree(root: &Path, parts: &Parts<'_>, stage: &Stage) -> Result<Made, 
     drop_unused_libraries(root, &recipe.dlopen)?;
     parts.kernel.copy(&recipe.modules, root, parts.tools)?;
     owners.add_tree(KERNEL, root, "usr/lib/modules")?;
+    owners.add(KERNEL, modules::ALIASES);
+    hardware::copy_firmware(parts.firmware, parts.firmware_from, root, &mut owners)?;
     keymaps::compile(&recipe.keymaps, root, parts.tools)?;
     finish::clamp_times(root, parts.build_timestamp)?;
     let entries = contents::list(root, &owners)?;

@@ -17,7 +17,7 @@ pub mod uki;
 
 use std::io;
 
-use crate::{command::CommandError, files::FileError, tree::TreeError};
+use crate::{command::CommandError, files::FileError, hardware::HardwareError, tree::TreeError};
 
 /// Why the boot files could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,9 @@ pub enum BootError {
     /// Its drivers.
     #[error("choose the kernel modules of the initrd")]
     Modules(#[from] modules::ModulesError),
+    /// Its firmware.
+    #[error("put firmware into the initrd")]
+    Hardware(#[from] HardwareError),
     /// A program that makes it.
     #[error("{doing}")]
     Command {

@@ -13,6 +13,12 @@ use crate::{
     files::{self, Doing, FileError},
 };
 
+/// Which modules of the whole kernel package know which devices of PCI and USB, also those that are left out: the
+/// agent tells by it what a PC lacks (docs/formats/inventory.md).
+pub const ALIASES: &str = "usr/lib/furoshiki/modules.alias";
+/// Lines of modules.alias that go there.
+const BUSES: [&str; 2] = ["alias pci:", "alias usb:"];
+
 /// Why modules could not be chosen or put in place.
 #[derive(Debug, thiserror::Error)]
 pub enum ModulesError {
@@ -112,7 +118,23 @@ impl Kernel {
                 fs::copy(entry.path(), &target).doing("copy to", &target)?;
             }
         }
-        Ok(())
+        self.write_aliases(root)
+    }
+
+    /// Writes [`ALIASES`] into the tree at `root`.
+    fn write_aliases(&self, root: &Path) -> Result<(), ModulesError> {
+        let all = files::read_text(&self.modules().join("modules.alias"))?;
+        let is_ours = |line: &&str| BUSES.iter().any(|bus| line.starts_with(bus));
+        let mut text = String::new();
+        for line in all.lines().filter(is_ours) {
+            text.push_str(line);
+            text.push('\n');
+        }
+        let path = root.join(ALIASES);
+        if let Some(dir) = path.parent() {
+            files::make_dir(dir)?;
+        }
+        Ok(files::write(&path, text.as_bytes())?)
     }
 
     /// Copies the modules `names` and what they depend on into the tree at `root`, uncompressed:
@@ -149,6 +171,7 @@ impl Kernel {
         ] {
             fs::copy(from.join(file), to.join(file)).doing("copy to", to.join(file))?;
         }
+        self.write_aliases(root)?;
         if !compressed.is_empty() {
             let mut xz = tools.command("usr/bin/xz");
             xz.arg("--decompress").args(&compressed);

@@ -33,7 +33,10 @@ pub fn prune(root: &Path, removes: &[Remove]) -> Result<Vec<String>, FileError> 
 }
 
 /// Paths below `root` that match `pattern` part by part. Links are never followed below `root`.
-fn find(root: &Path, pattern: &str) -> Result<Vec<PathBuf>, FileError> {
+///
+/// # Errors
+/// [`FileError`].
+pub(crate) fn find(root: &Path, pattern: &str) -> Result<Vec<PathBuf>, FileError> {
     let mut found = vec![root.to_owned()];
     let parts: Vec<&str> = pattern.split('/').collect();
     for part in parts {

@@ -7,6 +7,7 @@
 //! ```
 
 mod environment;
+mod inventory;
 mod prepare;
 
 use std::{fs, path::Path, sync::mpsc::channel};
@@ -142,6 +143,9 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
     let pc = options.pc.clone().unwrap_or_else(environment::pc_name);
     screen.name_place(&pc, &options.baseline.to_string());
     screen.say(Sentence::ThisPc { pc: pc.clone() });
+    if options.inventory {
+        inventory::tell(screen, events);
+    }
     let finder = Finder::start(
         client.clone(),
         options.sites.clone(),
