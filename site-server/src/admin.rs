@@ -5,16 +5,17 @@ use std::path::Path;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use site_api::{
-    Registration,
+    Registration, ReleaseInfo,
     registration::{RegisteredCard, RegistrationError},
 };
 use snapshot::{
-    id::{CardId, SiteId, UserId},
+    id::{CardId, ReleaseId, SiteId, UserId},
     slot::{self, SlotContext},
 };
 
 use crate::{
     auth::{PasswordError, new_phc},
+    boot::{BootChoice, choose},
     config::{ConfigError, Layout, SiteConfig, check_url, read_release_key},
     init::{InitError, check_name},
     store::{KeptWipe, Store, StoreError, UserAddError},
@@ -79,6 +80,9 @@ pub enum AdminError {
     /// No such user.
     #[error("no user has the name {0}; furoshiki-site site info counts them")]
     NoUser(String),
+    /// Nothing to boot.
+    #[error("this site lists no such release; furoshiki-site release list shows them")]
+    NoRelease,
     /// A site cannot be its own peer.
     #[error("site {0} is this site itself; give the id that site info shows at the other site")]
     Itself(SiteId),
@@ -227,6 +231,43 @@ pub fn set_release_key(data: &Path, file: &Path) -> Result<(), AdminError> {
     let mut config = SiteConfig::load(&layout)?;
     config.release_key = Some(hex::encode(read_release_key(file)?));
     Ok(config.save(&layout)?)
+}
+
+/// Sets which release PCs boot from the network, and gives what that is now. A running server uses it at once.
+///
+/// # Errors
+/// [`AdminError::NoRelease`] when the site lists nothing the choice names; nothing changed then.
+pub async fn set_boot(data: &Path, choice: BootChoice) -> Result<Option<ReleaseInfo>, AdminError> {
+    let layout = Layout::new(data);
+    let mut config = SiteConfig::load(&layout)?;
+    let listed = listed(&layout).await?;
+    let booted = choose(&choice, &listed).cloned();
+    if booted.is_none() && !choice.is_default() {
+        return Err(AdminError::NoRelease);
+    }
+    config.boot = choice;
+    config.save(&layout)?;
+    Ok(booted)
+}
+
+/// Releases, the newest build first, and which of them PCs boot from the network. Works while the server runs.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn releases(data: &Path) -> Result<(Vec<ReleaseInfo>, Option<ReleaseId>), AdminError> {
+    let layout = Layout::new(data);
+    let config = SiteConfig::load(&layout)?;
+    let mut listed = listed(&layout).await?;
+    listed.sort_by_key(|info| std::cmp::Reverse((info.build_timestamp, info.published_ms)));
+    let booted = choose(&config.boot, &listed).map(|info| info.release);
+    Ok((listed, booted))
+}
+
+async fn listed(layout: &Layout) -> Result<Vec<ReleaseInfo>, AdminError> {
+    let store = Store::open(layout.clone()).await?;
+    let listed = store.releases().await;
+    store.close().await;
+    Ok(listed?)
 }
 
 /// `site info --json`.

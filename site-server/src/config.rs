@@ -9,6 +9,8 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use snapshot::id::SiteId;
 
+use crate::boot::BootChoice;
+
 /// What went wrong with the data folder.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -159,6 +161,9 @@ pub struct SiteConfig {
     /// Minutes east of UTC for the times the portal shows.
     #[serde(default)]
     pub utc_offset_minutes: i16,
+    /// Which release PCs boot from the network.
+    #[serde(default, skip_serializing_if = "BootChoice::is_default")]
+    pub boot: BootChoice,
 }
 
 impl SiteConfig {
@@ -180,7 +185,7 @@ impl SiteConfig {
     /// # Errors
     /// [`ConfigError::Io`]; the old file is then still there.
     pub fn save(&self, layout: &Layout) -> Result<(), ConfigError> {
-        let text = toml::to_string(self).expect("a flat struct of strings and numbers is TOML");
+        let text = toml::to_string(self).expect("strings, numbers and one table are TOML");
         write_private(&layout.config(), text.as_bytes())
     }
 
@@ -290,12 +295,16 @@ mod tests {
             also_names: vec!["localhost".into()],
             release_key: None,
             utc_offset_minutes: 540,
+            boot: BootChoice {
+                release: None,
+                name: Some("minimal".into()),
+            },
         };
         config.save(&layout).unwrap();
         let back = SiteConfig::load(&layout).unwrap();
         assert_eq!(
-            (back.name, back.utc_offset_minutes),
-            ("東京".to_owned(), 540)
+            (back.name, back.utc_offset_minutes, back.boot),
+            ("東京".to_owned(), 540, config.boot)
         );
         let mode = std::fs::metadata(layout.config())
             .unwrap()

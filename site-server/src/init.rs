@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use snapshot::id::SiteId;
 
 use crate::{
+    boot::BootChoice,
     config::{ConfigError, Layout, SiteConfig, check_url, read_release_key, write_private},
     store::{Store, StoreError, new_token, random},
     tls::{Ca, IssueError, private_folder},
@@ -96,6 +97,7 @@ pub async fn init(told: &Init) -> Result<SiteConfig, InitError> {
         also_names: told.also_names.clone(),
         release_key: release_key.map(hex::encode),
         utc_offset_minutes: 0,
+        boot: BootChoice::default(),
     };
     config.save(&layout)?;
     Ok(config)

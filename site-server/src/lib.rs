@@ -3,21 +3,24 @@
 //! Rooms, in the order a request walks through them: [`serve`] takes the connection and says who is at
 //! the other end ([`tls`]), [`app`] finds the route, `routes` and `portal` parse and map, [`auth`]
 //! checks who asks, [`store`] keeps. Beside them [`replication`] brings user records and heads to
-//! every site, [`relay`] brings snapshots to the one site a user chose or arrived at, and [`init`] and
-//! [`admin`] are what the operator does.
+//! every site, [`relay`] brings snapshots to the one site a user chose or arrived at, and [`init`],
+//! [`admin`] and [`netboot`] are what the operator does. [`boot`] is a listener of its own, for firmware.
 //!
 //! A site cannot open what it stores: this crate never depends on `card`.
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod announce;
 pub mod app;
 pub mod auth;
+pub mod boot;
 mod clock;
 pub mod config;
 pub mod error;
 pub mod init;
 mod linger;
 mod metrics;
+pub mod netboot;
 mod peers;
 mod portal;
 pub mod range;

@@ -1,11 +1,16 @@
 //! `furoshiki-site`: the server of a site, and what its operator does.
 
-use std::{io::BufRead as _, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{
+    io::BufRead as _,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use site_server::{admin, init, serve};
-use snapshot::id::SiteId;
+use site_server::{admin, boot::BootChoice, init, netboot, serve};
+use snapshot::id::{ReleaseId, SiteId};
 use zeroize::Zeroizing;
 
 /// Stores sealed snapshots of users and hands them to shared PCs and other sites.
@@ -47,6 +52,12 @@ enum Command {
         /// Address and port to listen on.
         #[arg(long)]
         listen: SocketAddr,
+        /// Also serve boot files over plain HTTP here, for PCs that boot from the network; port 80 by custom.
+        #[arg(long, value_name = "ADDRESS")]
+        boot_listen: Option<SocketAddr>,
+        /// Tell PCs of the local network where this site is (DNS-SD over multicast DNS).
+        #[arg(long)]
+        announce: bool,
     },
     /// Users of the site.
     #[command(subcommand)]
@@ -57,6 +68,12 @@ enum Command {
     /// What PCs say they wiped.
     #[command(subcommand)]
     Wipes(Wipes),
+    /// Releases of the site.
+    #[command(subcommand)]
+    Release(Release),
+    /// Booting PCs from the network.
+    #[command(subcommand)]
+    Netboot(Netboot),
     /// Sets the public key that releases must be signed with.
     ReleaseKey {
         /// release.pub: 64 hex digits.
@@ -131,6 +148,66 @@ enum Site {
     },
 }
 
+#[derive(Subcommand)]
+enum Release {
+    /// Chooses what PCs boot from the network: a release, or the newest; a running server uses it at once.
+    Boot {
+        /// This release, whatever is published later. Without it: the newest by build timestamp.
+        release: Option<ReleaseId>,
+        /// The newest release of the recipe with this name.
+        #[arg(long, conflicts_with = "release")]
+        name: Option<String>,
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+    },
+    /// Lists releases, the newest build first; a star marks what PCs boot from the network.
+    List {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum Netboot {
+    /// Writes dnsmasq's settings and a TFTP folder with iPXE for one network (see docs/network-boot.md).
+    Setup {
+        /// The site's data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// Network interface the PCs are on.
+        #[arg(long)]
+        interface: String,
+        /// Address of the boot service on that network, as PCs reach it; the port is 80 if none is given.
+        #[arg(long, value_name = "IP[:PORT]", value_parser = boot_address)]
+        boot: SocketAddrV4,
+        /// Where the files are written.
+        #[arg(long)]
+        folder: PathBuf,
+        /// Give out these addresses. Only for a network without another DHCP server.
+        #[arg(long, value_name = "FIRST,LAST", value_parser = address_range)]
+        dhcp_range: Option<(Ipv4Addr, Ipv4Addr)>,
+        /// Folder of iPXE's programs.
+        #[arg(long, default_value = netboot::IPXE_FOLDER)]
+        ipxe: PathBuf,
+        /// Then run dnsmasq until it is stopped; needs root.
+        #[arg(long)]
+        run: bool,
+    },
+}
+
+fn boot_address(text: &str) -> Result<SocketAddrV4, std::net::AddrParseError> {
+    text.parse()
+        .or_else(|_| Ok(SocketAddrV4::new(text.parse()?, 80)))
+}
+
+fn address_range(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
+    let (first, last) = text.split_once(',').ok_or("give FIRST,LAST")?;
+    let address = |text: &str| text.parse().map_err(|error| format!("{text:?}: {error}"));
+    Ok((address(first)?, address(last)?))
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
@@ -176,11 +253,78 @@ fn run(command: Command) -> anyhow::Result<()> {
                 .await?;
                 println!("site {} ({}) at {}", made.site, made.name, made.url);
             }
-            Command::Serve { data, listen } => {
-                serve::serve(&data, listen, |address| {
-                    println!("listening https://{address}")
+            Command::Serve {
+                data,
+                listen,
+                boot_listen,
+                announce,
+            } => {
+                let listen = serve::Listen {
+                    site: listen,
+                    boot: boot_listen,
+                    announce,
+                };
+                serve::serve(&data, listen, |address, boot| {
+                    println!("listening https://{address}");
+                    if let Some(boot) = boot {
+                        println!("boot files http://{boot}/boot/");
+                    }
                 })
                 .await?;
+            }
+            Command::Release(Release::Boot {
+                release,
+                name,
+                data,
+            }) => {
+                let booted = admin::set_boot(&data, BootChoice { release, name }).await?;
+                match booted {
+                    Some(info) => println!("PCs boot {} ({})", info.release, info.name),
+                    None => println!("no release is listed yet; PCs boot the first one published"),
+                }
+            }
+            Command::Release(Release::List { data }) => {
+                let (listed, booted) = admin::releases(&data).await?;
+                for info in listed {
+                    let mark = if booted == Some(info.release) {
+                        '*'
+                    } else {
+                        ' '
+                    };
+                    println!(
+                        "{mark} {} {} {}",
+                        info.release, info.build_timestamp, info.name
+                    );
+                }
+            }
+            Command::Netboot(Netboot::Setup {
+                data,
+                interface,
+                boot,
+                folder,
+                dhcp_range,
+                ipxe,
+                run,
+            }) => {
+                let setup = netboot::Setup {
+                    data,
+                    folder,
+                    interface,
+                    boot,
+                    dhcp_range,
+                    ipxe,
+                };
+                setup.write()?;
+                let settings = setup.settings();
+                if run {
+                    setup.run()?;
+                }
+                println!("wrote {}", settings.display());
+                println!(
+                    "start it: dnsmasq --keep-in-foreground --conf-file={}",
+                    settings.display()
+                );
+                println!("and serve the site with: --boot-listen {boot} --announce");
             }
             Command::User(User::Add { name, data, card }) => {
                 let password = password()?;

@@ -19,10 +19,18 @@ use crate::{
 /// One read of the disk, one piece of the body.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// A file that never changes under its name.
+/// Where the bytes come from.
+pub(crate) enum Content {
+    /// A file, open at its beginning.
+    File(tokio::fs::File),
+    /// Few bytes, made for this answer.
+    Bytes(Bytes),
+}
+
+/// Something that never changes under its tag.
 pub(crate) struct Immutable<'a> {
-    /// Open at its beginning.
-    pub(crate) file: tokio::fs::File,
+    /// The bytes.
+    pub(crate) content: Content,
     /// Its size.
     pub(crate) bytes: u64,
     /// Strong entity tag, without quotes.
@@ -50,18 +58,29 @@ pub(crate) async fn send(
     asked: &HeaderMap,
     sent: Arc<Sent>,
 ) -> ApiResult<Response> {
-    let (mut file, counter) = (what.file, what.counter);
+    let (content, counter) = (what.content, what.counter);
     let (status, headers, start, len) =
         match answer(what.bytes, what.tag, what.kind, what.cache, method, asked)? {
             Answer::Done(response) => return Ok(response),
             Answer::Bytes(status, headers, start, len) => (status, headers, start, len),
         };
-    if start > 0 {
-        file.seek(SeekFrom::Start(start))
-            .await
-            .map_err(ApiError::internal)?;
-    }
-    let body = Body::from_stream(pieces(file, len, counter, sent));
+    let body = match content {
+        Content::File(mut file) => {
+            if start > 0 {
+                file.seek(SeekFrom::Start(start))
+                    .await
+                    .map_err(ApiError::internal)?;
+            }
+            Body::from_stream(pieces(file, len, counter, sent))
+        }
+        Content::Bytes(mut bytes) => {
+            sent.add(counter, len);
+            // `wanted` keeps both within the size, which is that of a buffer in memory.
+            let start = usize::try_from(start).unwrap_or(usize::MAX);
+            let len = usize::try_from(len).unwrap_or(usize::MAX);
+            Body::from(bytes.split_off(start.min(bytes.len())).split_to(len))
+        }
+    };
     Ok((status, headers, body).into_response())
 }
 

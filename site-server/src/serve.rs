@@ -31,7 +31,9 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    announce::{AnnounceError, Announced, announce},
     app::{Site, StartError, router},
+    boot,
     config::{ConfigError, Layout},
     error::chain,
     relay, replication,
@@ -73,26 +75,50 @@ pub enum ServeError {
         /// Why.
         source: std::io::Error,
     },
+    /// DNS-SD.
+    #[error("announce the site to the local network")]
+    Announce(#[from] AnnounceError),
     /// Signals.
     #[error("wait for signals")]
     Signal(#[source] std::io::Error),
 }
 
+/// Where a site is reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Listen {
+    /// The site itself, over HTTPS.
+    pub site: SocketAddr,
+    /// The boot service, over plain HTTP; only where PCs boot from the network.
+    pub boot: Option<SocketAddr>,
+    /// Whether to tell PCs of the local network by DNS-SD where the site is.
+    pub announce: bool,
+}
+
+impl From<SocketAddr> for Listen {
+    fn from(site: SocketAddr) -> Self {
+        Self {
+            site,
+            boot: None,
+            announce: false,
+        }
+    }
+}
+
 /// Serves a data folder until SIGTERM or SIGINT, then finishes what is under way. `ready` is told
-/// the address when connections are taken.
+/// the addresses of the site and of its boot service when connections are taken.
 ///
 /// # Errors
 /// [`ServeError`].
 pub async fn serve(
     data: &Path,
-    address: SocketAddr,
-    ready: impl FnOnce(SocketAddr),
+    listen: Listen,
+    ready: impl FnOnce(SocketAddr, Option<SocketAddr>),
 ) -> Result<(), ServeError> {
     use tokio::signal::unix::{SignalKind, signal};
-    let running = Running::start(Layout::new(data), address).await?;
+    let running = Running::start(Layout::new(data), listen).await?;
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signal)?;
-    ready(running.address);
+    ready(running.address, running.boot);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -106,10 +132,13 @@ pub async fn serve(
 pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where its boot service listens.
+    pub boot: Option<SocketAddr>,
     /// The site it serves.
     pub site: Arc<Site>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    announced: Option<Announced>,
     _lock: std::fs::File,
 }
 
@@ -118,33 +147,60 @@ impl Running {
     ///
     /// # Errors
     /// [`ServeError`].
-    pub async fn start(layout: Layout, address: SocketAddr) -> Result<Self, ServeError> {
+    pub async fn start(layout: Layout, listen: impl Into<Listen>) -> Result<Self, ServeError> {
+        let listen = listen.into();
         let lock = lock(&layout)?;
         let site = Site::open(layout).await?;
         site.store.clear_staging().map_err(StartError::from)?;
         let tls = site.identity.server().map_err(StartError::from)?;
-        let listen = |source| ServeError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let (listener, address) = bind(listen.site).await?;
+        let (boot_listener, boot_address) = match listen.boot {
+            Some(address) => {
+                let (listener, address) = bind(address).await?;
+                tracing::info!(%address, "the boot service listens");
+                (Some(listener), Some(address))
+            }
+            None => (None, None),
+        };
+        let announced = listen
+            .announce
+            .then(|| announce(&site.config))
+            .transpose()?;
         tracing::info!(site = %site.config.site, %address, "listening");
 
         let (stop, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let app = router(site.clone());
+        let tls = TlsAcceptor::from(Arc::new(tls));
         tasks.spawn(accept(
             listener,
-            TlsAcceptor::from(Arc::new(tls)),
-            app,
+            MAX_CONNECTIONS,
             stopping.clone(),
+            move |socket, from, watcher, turn| {
+                let from = RemoteAddress(from.ip());
+                tokio::spawn(connection(
+                    socket,
+                    from,
+                    tls.clone(),
+                    app.clone(),
+                    watcher,
+                    turn,
+                ));
+            },
         ));
+        if let Some(listener) = boot_listener {
+            tasks.spawn(boot::serve(listener, site.clone(), stopping.clone()));
+        }
         tasks.spawn(replication::run(site.clone(), stopping.clone()));
         tasks.spawn(relay::run(site.clone(), stopping.clone()));
         tasks.spawn(upkeep(site.clone(), stopping));
         Ok(Self {
             address,
+            boot: boot_address,
             site,
             stop,
             tasks,
+            announced,
             _lock: lock,
         })
     }
@@ -152,11 +208,19 @@ impl Running {
     /// Stops taking connections, finishes requests under way for at most half a minute, closes the
     /// database.
     pub async fn stop(mut self) {
+        drop(self.announced.take());
         // Nobody listens only when every task has ended already.
         let _ = self.stop.send(true);
         while self.tasks.join_next().await.is_some() {}
         self.site.store.close().await;
     }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let listen = |source| ServeError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    Ok((listener, address))
 }
 
 fn lock(layout: &Layout) -> Result<std::fs::File, ServeError> {
@@ -177,14 +241,16 @@ fn lock(layout: &Layout) -> Result<std::fs::File, ServeError> {
     }
 }
 
-async fn accept(
+/// Takes connections until `stop`, at most `room` at a time, then drains those under way for [`DRAIN`].
+/// `each` starts a task that holds the permit until its connection ends.
+pub(crate) async fn accept(
     listener: TcpListener,
-    tls: TlsAcceptor,
-    app: Router,
+    room: usize,
     mut stop: watch::Receiver<bool>,
+    each: impl Fn(TcpStream, SocketAddr, Watcher, OwnedSemaphorePermit),
 ) {
     let graceful = GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let room = Arc::new(Semaphore::new(room));
     loop {
         let turn = tokio::select! {
             turn = room.clone().acquire_owned() => turn,
@@ -196,16 +262,7 @@ async fn accept(
             _ = stop.changed() => break,
         };
         match accepted {
-            Ok((socket, from)) => {
-                tokio::spawn(connection(
-                    socket,
-                    RemoteAddress(from.ip()),
-                    tls.clone(),
-                    app.clone(),
-                    graceful.watcher(),
-                    turn,
-                ));
-            }
+            Ok((socket, from)) => each(socket, from, graceful.watcher(), turn),
             Err(error) => {
                 // Out of file descriptors, most likely: they come back when connections end.
                 tracing::warn!(%error, "a connection was not taken");

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 use snapshot::id::{BaselineId, CardId, Digest, ObjectId, RecordId, ReleaseId, SiteId, UserId};
 
+pub mod discovery;
 pub mod peer;
 pub mod registration;
 pub mod wipe;

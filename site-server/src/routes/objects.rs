@@ -18,7 +18,7 @@ use super::{
 use crate::{
     app::Site,
     error::{ApiError, ApiResult},
-    send::{Immutable, send},
+    send::{Content, Immutable, send},
     store::{Counter, Origin, Pusher, Put},
 };
 
@@ -106,7 +106,7 @@ pub(crate) fn sealed(
 ) -> Immutable<'_> {
     let cache = "private, max-age=31536000, immutable";
     Immutable {
-        file,
+        content: Content::File(file),
         bytes,
         tag,
         kind: "application/octet-stream",

@@ -21,7 +21,7 @@ use crate::{
     clock::now_ms,
     config::SiteConfig,
     error::{ApiError, ApiResult, chain},
-    send::{Answer, Immutable, answer, runs, send},
+    send::{Answer, Content, Immutable, answer, runs, send},
     store::Counter,
 };
 
@@ -48,30 +48,43 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let file = file(&name)?;
+    let kind = if file == ReleaseFile::Manifest {
+        "application/json"
+    } else {
+        "application/octet-stream"
+    };
+    send_file(&site, release, file, kind, CACHE, &method, &headers).await
+}
+
+/// A file of a listed release, of this `Content-Type` and `Cache-Control`.
+pub(crate) async fn send_file(
+    site: &Site,
+    release: ReleaseId,
+    file: ReleaseFile,
+    kind: &'static str,
+    cache: &'static str,
+    method: &Method,
+    headers: &HeaderMap,
+) -> ApiResult<Response> {
     let none = || ApiError::not_found("This site lists no such release.");
     site.store.release(release).await?.ok_or_else(none)?;
     if file == ReleaseFile::Baseline {
-        return image(&site, release, &method, &headers).await;
+        return image(site, release, method, headers).await;
     }
     let (opened, bytes) = site
         .store
         .open_release_file(release, file)
         .await?
         .ok_or_else(none)?;
-    let tag = format!("{release}-{name}");
     let what = Immutable {
-        file: opened,
+        content: Content::File(opened),
         bytes,
-        tag: &tag,
-        kind: if file == ReleaseFile::Manifest {
-            "application/json"
-        } else {
-            "application/octet-stream"
-        },
-        cache: CACHE,
+        tag: &format!("{release}-{}", file.name()),
+        kind,
+        cache,
         counter: Counter::ReleaseBytesSent,
     };
-    send(what, &method, &headers, site.store.sent()).await
+    send(what, method, headers, site.store.sent()).await
 }
 
 /// The image, put together from its chunks.
@@ -201,7 +214,10 @@ fn lacking(name: &str) -> ApiError {
 }
 
 /// The manifest, signed by the release key of this site, and its signature.
-async fn verified(site: &Site, release: ReleaseId) -> ApiResult<(BaselineManifest, [u8; 64])> {
+pub(crate) async fn verified(
+    site: &Site,
+    release: ReleaseId,
+) -> ApiResult<(BaselineManifest, [u8; 64])> {
     // Read again each time: the operator may have set it while the server runs.
     let key = SiteConfig::load(&site.layout)
         .and_then(|config| config.release_key())

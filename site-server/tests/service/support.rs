@@ -224,6 +224,18 @@ pub(crate) struct TestSite {
     pub(crate) app: Router,
 }
 
+/// Sends a request to a router.
+pub(crate) async fn answer_of(app: Router, request: Request<Body>) -> Answer {
+    let response = app.oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, 1 << 30).await.unwrap();
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body,
+    }
+}
+
 impl TestSite {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -233,14 +245,7 @@ impl TestSite {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.app.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = to_bytes(body, 1 << 30).await.unwrap();
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body,
-        }
+        answer_of(self.app.clone(), request).await
     }
 
     pub(crate) async fn call(

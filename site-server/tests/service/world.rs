@@ -89,7 +89,7 @@ impl World {
 
 impl Served {
     pub(crate) async fn start(&mut self) {
-        let address = ([127, 0, 0, 1], self.port).into();
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], self.port));
         let running = Running::start(self.layout.clone(), address).await.unwrap();
         self.port = running.address.port();
         self.running = Some(running);
