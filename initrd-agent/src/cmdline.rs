@@ -3,7 +3,7 @@
 //! | Word | Meaning |
 //! |---|---|
 //! | `furoshiki.baseline=HEX64` | the one baseline this PC may be restored to; pinned in the signed UKI |
-//! | `furoshiki.site=https://…` | a site to ask; repeat for more, asked in this order |
+//! | `furoshiki.site=https://…` | a site to ask; repeat for more, asked in this order; without one the PC looks for a site itself ([`crate::site::Source`]) |
 //! | `furoshiki.pc=NAME` | name of this PC in records; default: from its network card |
 //! | `furoshiki.save-minutes=N` | minutes between two saves, 1 to 1440; default 10 |
 //! | `furoshiki.language=en\|ja` | language of the screen; default `en` (the bare Linux console has no kanji) |
@@ -17,6 +17,7 @@
 use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
+use site_api::discovery::site_url;
 use snapshot::id::{BaselineId, ParseIdError};
 
 use crate::{screen::Language, wipe::Policy};
@@ -205,15 +206,7 @@ fn wrong(word: &'static str, value: &str, want: &'static str) -> CmdlineError {
 /// # Errors
 /// [`CmdlineError::Value`].
 pub(crate) fn site(value: &str) -> Result<String, CmdlineError> {
-    let rest = value
-        .strip_prefix("https://")
-        .unwrap_or_default()
-        .trim_end_matches('/');
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]/".contains(c);
-    if rest.is_empty() || !rest.chars().all(plain) {
-        return Err(wrong("furoshiki.site", value, "an https:// address"));
-    }
-    Ok(format!("https://{rest}"))
+    site_url(value).ok_or_else(|| wrong("furoshiki.site", value, "an https:// address"))
 }
 
 fn keymap(value: &str) -> Result<String, CmdlineError> {

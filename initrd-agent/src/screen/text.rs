@@ -208,6 +208,10 @@ codes! {
     SiteClock = "SITE-CLOCK":
         ["The site's certificate is not valid at the time this PC's clock shows.", SAFE, "Set the clock of this PC (firmware setup); if it is right, report code SITE-CLOCK."],
         ["この PC の時計ではサイトの証明書が有効期間外です。", SAFE_JA, "PC の時計を合わせてください。正しい場合は SITE-CLOCK と伝えてください。"];
+    /// Nobody named a site.
+    SiteUnknown = "SITE-UNKNOWN":
+        ["This PC does not know where its site is.", SAFE, "Check the network cable; if it stays so, report code SITE-UNKNOWN."],
+        ["このパソコンは接続先のサイトを知りません。", SAFE_JA, "ネットワークケーブルを確認し、続く場合は SITE-UNKNOWN と伝えてください。"];
     /// Whoever answers is not a site of this operator.
     SiteForeign = "SITE-FOREIGN":
         ["What answers is not a site of this operator.", SAFE, "Do not type anything; report code SITE-FOREIGN."],

@@ -6,17 +6,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Site, SiteClient, SiteError, medium};
+use serde_json::json;
+
+use super::{Site, SiteClient, SiteError, Source, source::Sources};
 use crate::{
     clock,
     events::{Events, Stage},
-    screen::{Code, Notice, Screen},
+    screen::{Code, Notice, Screen, chain},
 };
 
 /// A network needs this long to come up before silence is worth a message.
 const GRACE: Duration = Duration::from_secs(20);
 /// Time between two messages about the same thing.
 const AGAIN: Duration = Duration::from_secs(120);
+/// Time between two looks at the sources while none names a site.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Why a site is not known.
+const NOBODY: &str =
+    "no furoshiki.site= word, no DHCP option 224 and no announcement on the local network";
 
 /// A search under way on its own thread. Clones wait for the same site.
 #[derive(Debug, Clone)]
@@ -25,7 +32,7 @@ pub struct Finder {
 }
 
 impl Finder {
-    /// Starts looking for a site and never stops before one answers.
+    /// Starts looking for a site and never stops before one answers. `bases` are asked before all other sources.
     #[must_use]
     pub fn start(client: SiteClient, bases: Vec<String>, screen: Screen, events: Events) -> Self {
         let finder = Self {
@@ -34,8 +41,13 @@ impl Finder {
         let slot = Arc::clone(&finder.found);
         thread::spawn(move || {
             let stage = events.begin(Stage::FindSite);
-            let site = find(&client, &bases, &screen);
+            let (site, source) = find(&client, &mut Sources::new(bases), &screen);
             stage.end(0);
+            screen.say(&format!("Site {}, named by {}.", site.name(), source.who()));
+            events.emit(
+                "site",
+                json!({ "source": source.name(), "url": site.base() }),
+            );
             *slot.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(site);
             slot.1.notify_all();
         });
@@ -71,40 +83,44 @@ impl Finder {
     }
 }
 
-/// Asks every site in order, again and again, until one answers; tells the user why it takes long.
-///
-/// With no `bases`, the sites the boot medium names, looked for anew each time.
-#[must_use]
-pub fn find(client: &SiteClient, bases: &[String], screen: &Screen) -> Site {
+/// Asks every site of every source in order, again and again, until one answers; tells the user why it takes long.
+fn find(client: &SiteClient, sources: &mut Sources, screen: &Screen) -> (Site, Source) {
     let since = Instant::now();
     let mut backoff = clock::Backoff::up_to(Duration::from_secs(5));
     let mut told: Option<(Code, Instant)> = None;
-    let mut tell = |notice: Notice| {
+    loop {
+        let known = sources.look();
+        let mut notice: Option<Notice> = None;
+        for (source, url) in &known {
+            match client.meet(url) {
+                Ok(site) => return (site, *source),
+                Err(error) => {
+                    let code = code_of(&error);
+                    tracing::info!(url, source = source.name(), error = %chain(&error), "no site");
+                    // One message for all: silence of one says less than a certificate that is wrong.
+                    if notice.as_ref().is_none_or(|before| {
+                        before.code == Code::SiteDown && code != Code::SiteDown
+                    }) {
+                        notice = Some(Notice::of(code, &error));
+                    }
+                }
+            }
+        }
+        let notice = notice.unwrap_or_else(|| Notice::new(Code::SiteUnknown, NOBODY));
         let code = notice.code;
-        let early = code == Code::SiteDown && since.elapsed() < GRACE;
+        let silent = matches!(code, Code::SiteDown | Code::SiteUnknown);
+        let early = silent && since.elapsed() < GRACE;
         let lately = told.is_some_and(|(before, at)| before == code && at.elapsed() < AGAIN);
         if !early && !lately {
             screen.message(&notice);
             told = Some((code, Instant::now()));
         }
-    };
-    loop {
-        let on_medium = if bases.is_empty() {
-            medium::urls()
+        if known.is_empty() {
+            // A source answers when the network is up, and nothing tells when that is.
+            clock::pause(LOOK_AGAIN);
         } else {
-            Vec::new()
-        };
-        if bases.is_empty() && on_medium.is_empty() {
-            let detail = "neither the command line nor a boot medium names a site";
-            tell(Notice::new(Code::SiteDown, detail));
+            backoff.wait();
         }
-        for base in bases.iter().chain(&on_medium) {
-            match client.meet(base) {
-                Ok(site) => return site,
-                Err(error) => tell(Notice::of(code_of(&error), &error)),
-            }
-        }
-        backoff.wait();
     }
 }
 

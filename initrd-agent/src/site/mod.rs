@@ -1,8 +1,11 @@
 //! A site over HTTPS, trusted by the pinned CA only. What it answers is still checked by whoever asked.
 
+mod dns_sd;
 mod error;
 mod find;
+mod lease;
 pub mod medium;
+mod source;
 
 use std::{error::Error as StdError, fs, io, io::Read, path::Path, time::Duration};
 
@@ -16,7 +19,8 @@ use site_api::{Problem, SiteInfo};
 use zeroize::Zeroizing;
 
 pub use error::{ClientError, SiteError};
-pub use find::{Finder, code_of, find, persist};
+pub use find::{Finder, code_of, persist};
+pub use source::Source;
 
 /// Longest JSON answer, in bytes: leave to deliver may name 65 553 objects, 4.4 MB.
 const MAX_JSON_BYTES: u64 = 8 << 20;
