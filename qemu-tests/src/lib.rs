@@ -18,6 +18,7 @@ pub mod disk;
 pub mod events;
 pub mod guest;
 pub mod keyboard;
+pub mod lab;
 pub mod limit;
 pub mod machine;
 pub mod place;

@@ -15,6 +15,7 @@ use crate::child::{self, Running};
 use crate::console::Console;
 use crate::events::Events;
 use crate::guest::GuestAgent;
+use crate::lab::{self, Wire};
 use crate::qmp::Qmp;
 use crate::release::Release;
 use crate::wait::{self, Deadline};
@@ -34,6 +35,19 @@ pub enum Firmware {
     Uefi,
     /// A boot medium. Legacy BIOS adds no words to its command line.
     Medium(Medium, Platform),
+    /// Nothing but the network it is plugged into.
+    Network(NetworkBoot),
+}
+
+/// How the firmware boots from the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetworkBoot {
+    /// SeaBIOS with the network card's option ROM, PXE.
+    Bios,
+    /// OVMF, PXE over IPv4.
+    UefiPxe,
+    /// OVMF, HTTP over IPv4.
+    UefiHttp,
 }
 
 /// What the PC boots from.
@@ -100,6 +114,8 @@ pub struct Hardware<'a> {
     pub tools: Option<&'a Path>,
     /// Last byte of its network address.
     pub address: u8,
+    /// Where its network card is plugged in; otherwise QEMU's own network.
+    pub wire: Option<&'a Wire>,
     /// How it starts.
     pub firmware: Firmware,
     /// The release it starts.
@@ -245,7 +261,10 @@ pub fn free_port() -> Result<u16> {
 }
 
 fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) -> Result<Command> {
-    let mut command = Command::new("qemu-system-x86_64");
+    let mut command = match hardware.wire {
+        Some(wire) => lab::inside(&wire.namespace, "qemu-system-x86_64"),
+        None => Command::new("qemu-system-x86_64"),
+    };
     command
         .args([
             "-name",
@@ -271,11 +290,23 @@ fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) 
         .args(hardware.accel.arguments())
         // A screen nobody looks at but `RunningPc::read_code_on_screen`; the keyboard of the board types on it.
         .args(["-device", "VGA", "-device", "virtio-rng-pci"])
-        // User networking: the guest reaches this machine as 10.0.2.2 and nobody reaches the guest.
-        .args(["-netdev", "user,id=net0", "-device"])
+        .arg("-netdev")
+        .arg(match hardware.wire {
+            Some(wire) => format!("tap,id=net0,ifname={},script=no,downscript=no", wire.tap),
+            // User networking: the guest reaches this machine as 10.0.2.2 and nobody reaches the guest.
+            None => "user,id=net0".to_owned(),
+        })
+        .arg("-device")
         .arg(format!(
-            "virtio-net-pci,netdev=net0,id=nic0,mac=52:54:00:66:75:{:02x}",
-            hardware.address
+            "virtio-net-pci,netdev=net0,id=nic0,mac={}{}",
+            card_address(hardware.address),
+            match hardware.firmware {
+                // The firmware's own driver and network code, not that of the option ROM.
+                Firmware::Network(NetworkBoot::UefiPxe | NetworkBoot::UefiHttp) =>
+                    ",bootindex=0,romfile=",
+                Firmware::Network(NetworkBoot::Bios) => ",bootindex=0",
+                Firmware::Direct | Firmware::Uefi => "",
+            }
         ))
         .arg("-smbios")
         .arg(format!(
@@ -354,6 +385,27 @@ fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) 
                 uefi(&mut command, hardware)?;
             }
             boot_from(&mut command, hardware.release, medium)?;
+        }
+        Firmware::Network(how) => {
+            if how == NetworkBoot::Bios {
+                // What SeaBIOS and iPXE say belongs to the evidence: their screen on the first serial port.
+                let port = sockets.join("sercon-port");
+                fs::write(&port, 0x3f8_u16.to_le_bytes())
+                    .with_context(|| format!("write {}", port.display()))?;
+                command
+                    .arg("-fw_cfg")
+                    .arg(format!("name=etc/sercon-port,file={}", text(&port)?));
+            } else {
+                uefi(&mut command, hardware)?;
+            }
+            if how == NetworkBoot::UefiHttp {
+                // OVMF tries PXE first, which the lab answers too.
+                for option in ["IPv4PXESupport", "IPv6PXESupport"] {
+                    command
+                        .arg("-fw_cfg")
+                        .arg(format!("name=opt/org.tianocore/{option},string=n"));
+                }
+            }
         }
     }
     Ok(command)
@@ -445,6 +497,12 @@ fn boot_from(command: &mut Command, release: &Release, medium: Medium) -> Result
     Ok(())
 }
 
+/// The hardware address of a PC's network card.
+#[must_use]
+pub fn card_address(address: u8) -> String {
+    format!("52:54:00:66:75:{address:02x}")
+}
+
 /// Firmware of the Debian package `ovmf`; its names differ between releases.
 fn ovmf(part: &str) -> Result<PathBuf> {
     [format!("OVMF_{part}_4M.fd"), format!("OVMF_{part}.fd")]
@@ -488,6 +546,7 @@ mod tests {
             build: &Build::default(),
             tools: None,
             address: 9,
+            wire: None,
             firmware: Firmware::Direct,
             release: &release,
             extra_cmdline: "",

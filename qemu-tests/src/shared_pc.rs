@@ -14,6 +14,7 @@ use crate::card::{InReader, TestCard};
 use crate::child;
 use crate::events::Event;
 use crate::keyboard;
+use crate::lab::Wire;
 use crate::machine::{Build, Firmware, Hardware, Machine};
 use crate::release::Release;
 use crate::session::Session;
@@ -54,6 +55,7 @@ pub struct SharedPc {
     release: Release,
     accel: Accel,
     address: u8,
+    wire: Option<Wire>,
     boots: u32,
 }
 
@@ -88,6 +90,7 @@ impl SharedPc {
             release: release.clone(),
             accel: Accel::probe(release)?,
             address,
+            wire: None,
             boots: 0,
         })
     }
@@ -95,6 +98,11 @@ impl SharedPc {
     /// Gives it a read-only disk with tools.
     pub fn attach_tools(&mut self, disk: &Path) {
         self.tools = Some(disk.to_path_buf());
+    }
+
+    /// Plugs it into a network of its own.
+    pub fn plug_into(&mut self, wire: Wire) {
+        self.wire = Some(wire);
     }
 
     /// The raw disk image.
@@ -143,6 +151,7 @@ impl SharedPc {
             build: &self.build,
             tools: self.tools.as_deref(),
             address: self.address,
+            wire: self.wire.as_ref(),
             firmware,
             release: &self.release,
             extra_cmdline: &format!("{} {}", sites.join(" "), self.build.words),
@@ -350,10 +359,18 @@ impl<'pc> RunningPc<'pc> {
     /// # Errors
     /// It did not come in time, with the end of the console.
     pub fn expect_event(&mut self, kind: &str) -> Result<Event> {
+        self.expect_event_within(kind, PROMPT_SECONDS)
+    }
+
+    /// [`Self::expect_event`] with another number of seconds, on a real processor.
+    ///
+    /// # Errors
+    /// As [`Self::expect_event`].
+    pub fn expect_event_within(&mut self, kind: &str, seconds: u64) -> Result<Event> {
         if let Some(event) = self.events().iter().find(|event| event.event == kind) {
             return Ok(event.clone());
         }
-        let deadline = self.deadline(PROMPT_SECONDS);
+        let deadline = self.deadline(seconds);
         self.reported(|machine| {
             machine.events.until(
                 kind,

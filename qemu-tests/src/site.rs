@@ -13,6 +13,7 @@ use walkdir::WalkDir;
 
 use crate::card::TestCard;
 use crate::child::{self, Running};
+use crate::lab::{self, Lab};
 use crate::machine::free_port;
 use crate::place;
 use crate::release::Release;
@@ -21,6 +22,9 @@ use crate::wait::{self, Deadline};
 
 /// A site listens within this, also on a busy machine.
 const LISTEN: Duration = Duration::from_secs(60);
+
+/// Port of a site in a lab, which nobody else uses there.
+const LAB_PORT: u16 = 8443;
 
 /// A site on a port of 127.0.0.1. Guests reach it at 10.0.2.2.
 #[derive(Debug)]
@@ -34,6 +38,7 @@ pub struct TestSite {
     port: u16,
     log: PathBuf,
     starts: u32,
+    lab: Option<String>,
     server: Option<Running>,
 }
 
@@ -43,22 +48,41 @@ impl TestSite {
     /// # Errors
     /// It cannot be made or does not listen in time.
     pub fn start(folder: &Path, name: &str) -> Result<Self> {
+        let port = free_port()?;
+        Self::make(
+            folder,
+            name,
+            port,
+            &format!("https://127.0.0.1:{port}"),
+            None,
+        )
+    }
+
+    /// Makes a site in a lab, with its boot service and announced to its PCs, and serves it there. Its address is a
+    /// name.
+    ///
+    /// # Errors
+    /// It cannot be made or does not listen in time.
+    pub fn start_in(lab: &Lab, folder: &Path, name: &str) -> Result<Self> {
+        let url = format!("https://{}:{LAB_PORT}", lab::SITE_NAME);
+        Self::make(folder, name, LAB_PORT, &url, Some(lab.name().to_owned()))
+    }
+
+    fn make(folder: &Path, name: &str, port: u16, url: &str, lab: Option<String>) -> Result<Self> {
         let data = folder.join(name);
         place::fresh(&data)?;
-        let port = free_port()?;
         let mut init = Command::new(place::program("furoshiki-site")?);
-        init.arg("init")
-            .arg("--data")
-            .arg(&data)
-            .args(["--name", name]);
-        init.args([
-            "--url",
-            &format!("https://127.0.0.1:{port}"),
-            "--also-name",
-            "10.0.2.2",
-            "--ca",
-        ]);
-        init.arg(place::authority());
+        init.arg("init").arg("--data").arg(&data);
+        init.args(["--name", name, "--url", url]);
+        let guests = if lab.is_some() {
+            ["127.0.0.1", lab::SITE]
+        } else {
+            ["127.0.0.1", "10.0.2.2"]
+        };
+        for address in guests {
+            init.args(["--also-name", address]);
+        }
+        init.arg("--ca").arg(place::authority());
         init.arg("--release-key").arg(place::release_key());
         child::output(&mut init)?;
         let mut info = Command::new(place::program("furoshiki-site")?);
@@ -76,6 +100,7 @@ impl TestSite {
             port,
             log: folder.join(format!("{name}.site.log")),
             starts: 0,
+            lab,
             server: None,
         };
         site.serve()?;
@@ -90,13 +115,15 @@ impl TestSite {
         self.starts += 1;
         self.log
             .set_file_name(format!("{}.site-{}.log", self.name, self.starts));
-        let mut command = Command::new(place::program("furoshiki-site")?);
-        command
-            .arg("serve")
-            .arg("--data")
-            .arg(&self.data)
-            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
-            .stdout(Stdio::piped());
+        let mut command = self.command("furoshiki-site")?;
+        command.arg("serve").arg("--data").arg(&self.data);
+        if self.lab.is_some() {
+            command.args(["--listen", &format!("0.0.0.0:{}", self.port)]);
+            command.args(["--boot-listen", &format!("{}:80", lab::SITE), "--announce"]);
+        } else {
+            command.args(["--listen", &format!("127.0.0.1:{}", self.port)]);
+        }
+        command.stdout(Stdio::piped());
         let mut server = Running::start(&mut command, &self.log)?;
         let said = server
             .child
@@ -118,6 +145,15 @@ impl TestSite {
         }
         self.server = Some(server);
         Ok(())
+    }
+
+    /// A program of ours on the site's machine.
+    fn command(&self, program: &str) -> Result<Command> {
+        let program = place::program(program)?;
+        Ok(match &self.lab {
+            Some(lab) => lab::inside(lab, program),
+            None => Command::new(program),
+        })
     }
 
     /// Kills the server, as a power cut would.
@@ -190,7 +226,7 @@ impl TestSite {
     /// # Errors
     /// The builder cannot publish.
     pub fn publish(&self, release: &Release) -> Result<()> {
-        let mut command = Command::new(place::program("furoshiki-builder")?);
+        let mut command = self.command("furoshiki-builder")?;
         command
             .arg("publish")
             .arg(&release.folder)

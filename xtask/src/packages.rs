@@ -64,6 +64,13 @@ pub(crate) const RUN: &[Package] = &[
         "zbar-tools",
         "reads the code of an error from a picture of a PC's screen",
     ),
+    (
+        "iproute2",
+        "the network namespace of PCs that boot from the network",
+    ),
+    ("dnsmasq-base", "DHCP, proxy DHCP and TFTP of that network"),
+    ("ipxe", "what PXE starts there"),
+    ("ipxe-qemu", "the option ROM of a BIOS PC's network card"),
     ("pcscd", "card tests on this machine, and issuing cards"),
     ("vsmartcard-vpcd", "the reader of those tests"),
     (

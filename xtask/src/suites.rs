@@ -96,7 +96,7 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
         Some(Room::Boot) => {
             setup::install(For::Everything)?;
             run.part(reproducible::check(RECIPE));
-            run.prepared(&["sign_in", "altered", "uki"])?;
+            run.prepared(&["sign_in", "altered", "uki", "media", "netboot"])?;
         }
         Some(Room::Session) => {
             setup::install(For::Everything)?;

@@ -74,6 +74,7 @@ fn to_their_prompt(bench: &Bench, theirs: &Release, pc: &SharedPc, run: u32) -> 
         build: &pc.build,
         tools: None,
         address: 1,
+        wire: None,
         firmware: Firmware::Direct,
         release: theirs,
         extra_cmdline: "",
