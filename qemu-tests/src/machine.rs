@@ -305,7 +305,7 @@ fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) 
                 Firmware::Network(NetworkBoot::UefiPxe | NetworkBoot::UefiHttp) =>
                     ",bootindex=0,romfile=",
                 Firmware::Network(NetworkBoot::Bios) => ",bootindex=0",
-                Firmware::Direct | Firmware::Uefi => "",
+                Firmware::Direct | Firmware::Uefi | Firmware::Medium(..) => "",
             }
         ))
         .arg("-smbios")
