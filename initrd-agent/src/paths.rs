@@ -35,6 +35,8 @@ pub const SYSROOT: &str = "/sysroot";
 pub const EXITRD: &str = "/run/initramfs";
 /// The agent inside the initrd and inside the exitrd.
 pub const AGENT: &str = "/usr/lib/furoshiki/furoshiki-agent";
+/// Name servers for the C library, in the initrd and in the exitrd. See resolv.conf(5).
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Files the exitrd needs, one absolute path a line.
 pub const EXITRD_LIST: &str = "/usr/lib/furoshiki/exitrd.list";
 /// Pinned CA of the operator's sites.

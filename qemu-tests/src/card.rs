@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::child::{self, Running};
+use crate::lab::{self, Wire};
 use crate::place;
 use crate::wait::{self, Deadline};
 
@@ -61,18 +62,22 @@ impl TestCard {
         ))
     }
 
-    /// Puts the card into the reader of the machine that listens at `port`.
+    /// Puts the card into the reader of the machine that listens at `port` of this network.
     ///
     /// # Errors
     /// The card cannot be started or does not reach the reader.
-    pub fn insert(&self, port: u16) -> Result<InReader> {
+    pub fn insert(&self, port: u16, network: Option<&Wire>) -> Result<InReader> {
         let control = tempfile::Builder::new()
             .prefix("furoshiki-card-")
             .tempdir()
             .context("make a folder for a socket")?;
         let socket = control.path().join("control");
         let log = self.state.with_extension("log");
-        let mut command = Command::new(place::virtual_card()?);
+        let program = place::virtual_card()?;
+        let mut command = match network {
+            Some(wire) => lab::inside(&wire.namespace, program),
+            None => Command::new(program),
+        };
         command
             .arg("--state")
             .arg(&self.state)

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
@@ -12,15 +13,21 @@ use tempfile::TempDir;
 use crate::child::{self, Running};
 use crate::place;
 use crate::site::TestSite;
+use crate::wait::{self, Deadline};
 
 /// Address of the site on the network.
 pub const SITE: &str = "10.77.0.1";
 /// A name of the site that only the network's own DNS server knows.
 pub const SITE_NAME: &str = "site.furoshiki.test";
+/// Addresses for PCs, as `netboot setup --dhcp-range` takes them.
+pub const ADDRESSES: &str = "10.77.0.100,10.77.0.199";
 /// Address of the network's DHCP and DNS server.
 const SERVER: &str = "10.77.0.2";
 /// The bridge PCs are plugged into.
 const BRIDGE: &str = "pcs";
+
+/// dnsmasq has started within this, also on a busy machine.
+const START: Duration = Duration::from_secs(30);
 
 /// Where a PC's network card is plugged in.
 #[derive(Debug, Clone)]
@@ -37,7 +44,7 @@ pub struct Lab {
     name: String,
     logs: PathBuf,
     taps: u32,
-    servers: Vec<Running>,
+    servers: Vec<(Running, &'static str)>,
     files: TempDir,
 }
 
@@ -142,9 +149,9 @@ impl Lab {
     pub fn ordinary_server(&mut self, site_url: &str, named: &[&str]) -> Result<()> {
         let settings = self.files.path().join("ordinary.conf");
         let mut text = format!(
-            "interface=lan\nbind-interfaces\nexcept-interface=lo\nno-resolv\nno-hosts\n\
+            "pid-file=\ninterface=lan\nbind-interfaces\nexcept-interface=lo\nno-resolv\nno-hosts\n\
              address=/{SITE_NAME}/{SITE}\n\
-             dhcp-range=10.77.0.100,10.77.0.199,255.255.255.0,1h\n\
+             dhcp-range={ADDRESSES},255.255.255.0,1h\n\
              dhcp-leasefile={}\nlog-dhcp\nlog-facility=-\n\
              dhcp-option=tag:named,224,\"{site_url}\"\n",
             self.files.path().join("ordinary.leases").display()
@@ -156,11 +163,8 @@ impl Lab {
         let mut server = inside(&self.server(), "dnsmasq");
         server
             .arg("--keep-in-foreground")
-            .arg("--conf-file")
-            .arg(&settings);
-        let log = self.logs.join("dhcp.log");
-        self.servers.push(Running::start(&mut server, &log)?);
-        Ok(())
+            .arg(format!("--conf-file={}", settings.display()));
+        self.run(&mut server, "dhcp.log")
     }
 
     /// Runs `furoshiki-site netboot setup … --run` for the site.
@@ -174,8 +178,25 @@ impl Lab {
         setup.args(["--boot", SITE]).args(more);
         setup.arg("--data").arg(&site.data);
         setup.arg("--folder").arg(&folder);
-        let log = self.logs.join("netboot.log");
-        self.servers.push(Running::start(&mut setup, &log)?);
+        self.run(&mut setup, "netboot.log")
+    }
+
+    /// Starts a dnsmasq and waits until it says so.
+    fn run(&mut self, command: &mut Command, log: &'static str) -> Result<()> {
+        let path = self.logs.join(log);
+        let mut server = Running::start(command, &path)?;
+        let deadline = Deadline::after(START);
+        while !fs::read_to_string(&path)
+            .unwrap_or_default()
+            .contains(": started, ")
+        {
+            server.still_runs(&path)?;
+            if deadline.passed() {
+                bail!("{} did not start\n{}", server.what(), child::tail_of(&path));
+            }
+            wait::pause(deadline)?;
+        }
+        self.servers.push((server, log));
         Ok(())
     }
 
@@ -184,12 +205,7 @@ impl Lab {
     /// # Errors
     /// One has, with what it said.
     pub fn still_runs(&mut self) -> Result<()> {
-        for server in &mut self.servers {
-            let log = if server.what().contains("netboot") {
-                "netboot.log"
-            } else {
-                "dhcp.log"
-            };
+        for (server, log) in &mut self.servers {
             server.still_runs(&self.logs.join(log))?;
         }
         Ok(())
@@ -216,8 +232,13 @@ pub fn inside(namespace: &str, program: impl AsRef<std::ffi::OsStr>) -> Command 
 }
 
 fn ip_command() -> Command {
-    let mut command = Command::new("ip");
-    // sbin is not on everybody's path.
+    administration("ip")
+}
+
+/// A program of the system administrator: sbin is not on everybody's path.
+#[must_use]
+pub fn administration(program: &str) -> Command {
+    let mut command = Command::new(program);
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
     command

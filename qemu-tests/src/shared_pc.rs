@@ -216,7 +216,8 @@ impl<'pc> RunningPc<'pc> {
                 wait::pause(moment)?;
             }
         }
-        self.card = Some(card.insert(self.machine.card_port)?);
+        let wire = self.pc.wire.as_ref();
+        self.card = Some(card.insert(self.machine.card_port, wire)?);
         Ok(())
     }
 

@@ -58,13 +58,13 @@ impl TestSite {
         )
     }
 
-    /// Makes a site in a lab, with its boot service and announced to its PCs, and serves it there. Its address is a
-    /// name.
+    /// Makes a site in a lab, with its boot service and announced to its PCs, and serves it there. It calls itself by
+    /// `host`, a name or an address.
     ///
     /// # Errors
     /// It cannot be made or does not listen in time.
-    pub fn start_in(lab: &Lab, folder: &Path, name: &str) -> Result<Self> {
-        let url = format!("https://{}:{LAB_PORT}", lab::SITE_NAME);
+    pub fn start_in(lab: &Lab, folder: &Path, name: &str, host: &str) -> Result<Self> {
+        let url = format!("https://{host}:{LAB_PORT}");
         Self::make(folder, name, LAB_PORT, &url, Some(lab.name().to_owned()))
     }
 

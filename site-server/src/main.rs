@@ -1,7 +1,7 @@
 //! `furoshiki-site`: the server of a site, and what its operator does.
 
 use std::{
-    io::BufRead as _,
+    io::{self, BufRead as _, Write as _},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     path::PathBuf,
     process::ExitCode,
@@ -265,10 +265,12 @@ fn run(command: Command) -> anyhow::Result<()> {
                     announce,
                 };
                 serve::serve(&data, listen, |address, boot| {
-                    println!("listening https://{address}");
+                    let mut said = format!("listening https://{address}\n");
                     if let Some(boot) = boot {
-                        println!("boot files http://{boot}/boot/");
+                        said.push_str(&format!("boot files http://{boot}/boot/\n"));
                     }
+                    // Whoever started this may have stopped listening; the site goes on.
+                    let _ = io::stdout().write_all(said.as_bytes());
                 })
                 .await?;
             }

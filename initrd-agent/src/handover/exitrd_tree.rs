@@ -14,7 +14,8 @@ use rustix::mount::{MountFlags, mount};
 use super::{HandoverError, at};
 use crate::paths;
 
-/// Mounts the tree and copies every file of [`paths::EXITRD_LIST`] to the same path below it.
+/// Mounts the tree and copies every file of [`paths::EXITRD_LIST`] to the same path below it, and the name servers
+/// in use: a site may be known by its name only, and its record of the wipe is sent from there.
 pub(super) fn fill(from: &Path, to: &Path) -> Result<(), HandoverError> {
     fs::create_dir_all(to).map_err(at("make folder", to))?;
     mount(
@@ -59,9 +60,23 @@ fn copy_listed(from: &Path, to: &Path) -> Result<(), HandoverError> {
         // Through links: the copy must not depend on where a link of the initrd points.
         fs::copy(from.join(&path), &target).map_err(at("copy to the exitrd", &path))?;
     }
+    copy_name_servers(from, to)?;
     let shutdown = to.join("shutdown");
     match symlink(below(Path::new(paths::AGENT)), &shutdown) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(at("link", shutdown)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// There are none where DHCP named none.
+fn copy_name_servers(from: &Path, to: &Path) -> Result<(), HandoverError> {
+    let path = below(Path::new(paths::RESOLV_CONF));
+    let target = to.join(&path);
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent).map_err(at("make folder", parent))?;
+    }
+    match fs::copy(from.join(&path), &target) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(at("copy to the exitrd", path)(e)),
         _ => Ok(()),
     }
 }
@@ -94,6 +109,14 @@ mod tests {
             "/usr/lib/furoshiki/furoshiki-agent\n/lib64/ld.so\n\n# why\n/../../usr/lib64/ld.so\n",
         );
         copy_listed(from.path(), to.path()).unwrap();
+        assert!(!to.path().join("etc/resolv.conf").exists());
+        put("etc/resolv.conf", "nameserver 10.0.0.2\n");
+        let to = tempfile::tempdir().unwrap();
+        copy_listed(from.path(), to.path()).unwrap();
+        assert_eq!(
+            fs::read_to_string(to.path().join("etc/resolv.conf")).unwrap(),
+            "nameserver 10.0.0.2\n"
+        );
         assert_eq!(
             fs::read_to_string(to.path().join("shutdown")).unwrap(),
             "agent"

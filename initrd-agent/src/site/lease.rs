@@ -15,8 +15,9 @@ use std::{
 
 use site_api::discovery::{DHCP_OPTION, MAX_URLS, site_url};
 
+use crate::paths;
+
 const LEASES: &str = "/run/systemd/netif/leases";
-const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Files that are read; a PC has one for each network card with a lease.
 const MAX_LEASES: usize = 16;
 /// Longest lease file, in bytes.
@@ -34,7 +35,7 @@ pub(super) struct Leases {
 
 impl Default for Leases {
     fn default() -> Self {
-        Self::below(LEASES.as_ref(), RESOLV_CONF.as_ref())
+        Self::below(LEASES.as_ref(), paths::RESOLV_CONF.as_ref())
     }
 }
 

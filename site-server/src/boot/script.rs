@@ -13,6 +13,8 @@ pub(super) struct NotForIpxe(&'static str);
 ///
 /// Names in it are relative to the script's own address, so it is the same by whatever name a PC reached the site.
 /// BIOS loads kernel and initrd; UEFI starts the unified kernel image, which the firmware checks under Secure Boot.
+/// iPXE always hands over load options, beginning with the image's name, and without Secure Boot the stub takes them
+/// instead of its own command line (systemd/systemd#35608): so they have the same words.
 /// Source: <https://ipxe.org/scripting>, <https://ipxe.org/cfg/platform>.
 pub(super) fn ipxe(release: ReleaseId, cmdline: &str) -> Result<String, NotForIpxe> {
     // Expansions, line ends and command separators of iPXE's parser.
@@ -29,7 +31,7 @@ pub(super) fn ipxe(release: ReleaseId, cmdline: &str) -> Result<String, NotForIp
          initrd {release}/initrd.img\n\
          boot\n\
          :uefi\n\
-         chain {release}/furoshiki.efi\n"
+         chain {release}/furoshiki.efi {cmdline}\n"
     ))
 }
 
@@ -46,6 +48,8 @@ mod tests {
             "\nkernel {release}/vmlinuz initrd=initrd.img quiet furoshiki.baseline=00\ninitrd {release}/initrd.img\n"
         );
         assert!(text.contains(&kernel), "{text}");
+        let uki = format!("\nchain {release}/furoshiki.efi quiet furoshiki.baseline=00\n");
+        assert!(text.ends_with(&uki), "{text}");
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub(super) fn settings(wanted: &Wanted<'_>) -> String {
         "# Written by furoshiki-site netboot setup; written again by the next one.\n\
          # No names are served, only addresses and files.\n\
          port=0\n\
+         # It runs in the foreground; another dnsmasq of this machine keeps its own file.\n\
+         pid-file=\n\
          interface={interface}\n\
          bind-dynamic\n\
          log-dhcp\n\

@@ -4,6 +4,7 @@
 mod dnsmasq;
 
 use std::{
+    ffi::OsString,
     fs, io,
     net::{Ipv4Addr, SocketAddrV4},
     path::{Path, PathBuf},
@@ -116,13 +117,15 @@ impl Setup {
     /// [`SetupError::Run`].
     pub fn run(&self) -> Result<(), SetupError> {
         use std::os::unix::process::CommandExt as _;
+        // dnsmasq takes the value of this option only behind an equals sign.
+        let mut settings = OsString::from("--conf-file=");
+        settings.push(self.settings());
         // The same process, so that a signal to this command ends dnsmasq.
         Err(SetupError::Run(
             Command::new("dnsmasq")
                 .env("PATH", search_path())
                 .arg("--keep-in-foreground")
-                .arg("--conf-file")
-                .arg(self.settings())
+                .arg(settings)
                 .exec(),
         ))
     }

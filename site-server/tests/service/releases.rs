@@ -520,7 +520,7 @@ async fn firmware_gets_boot_files_of_a_listed_release_and_nothing_else() {
     let end = get("/boot/boot.ipxe", &[("range", "bytes=-4")]).await;
     assert_eq!(
         (end.status, &*end.body),
-        (StatusCode::PARTIAL_CONTENT, &b"efi\n"[..])
+        (StatusCode::PARTIAL_CONTENT, &b"yS0\n"[..])
     );
 
     // A transfer that broke off goes on, unless the release changed meanwhile.
