@@ -105,6 +105,20 @@ impl Console {
         }
     }
 
+    /// Waits until the console shows `text`.
+    ///
+    /// # Errors
+    /// It does not come.
+    pub fn expect_text(&self, text: &str, deadline: Deadline) -> Result<()> {
+        while !self.text().contains(text) {
+            if deadline.passed() {
+                bail!("the console does not show {text:?}");
+            }
+            wait::pause(deadline)?;
+        }
+        Ok(())
+    }
+
     /// The end of the console and where the rest is, for a failure report.
     #[must_use]
     pub fn report(&self) -> String {

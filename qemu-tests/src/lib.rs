@@ -26,6 +26,7 @@ pub mod portal;
 pub mod qmp;
 pub mod random;
 pub mod release;
+pub mod secure_boot;
 pub mod session;
 pub mod shared_pc;
 pub mod site;

@@ -118,6 +118,8 @@ pub struct Hardware<'a> {
     pub wire: Option<&'a Wire>,
     /// How it starts.
     pub firmware: Firmware,
+    /// UEFI variables with the operator's keys: the firmware checks signatures. `None`: it does not.
+    pub variables: Option<&'a Path>,
     /// The release it starts.
     pub release: &'a Release,
     /// Kernel arguments beyond the release's own.
@@ -451,16 +453,26 @@ fn uefi(command: &mut Command, hardware: &Hardware<'_>) -> Result<()> {
         hardware.accel.kernel_words()
     )
     .replace(',', ",,");
+    let (code, variables) = match hardware.variables {
+        None => (ovmf("CODE")?, empty_variables()?),
+        Some(variables) => {
+            // OVMF that checks signatures keeps its variables from the system in System Management Mode.
+            command
+                .args(["-machine", "smm=on", "-global"])
+                .arg("driver=cfi.pflash01,property=secure,value=on");
+            (secure_ovmf()?, variables.to_owned())
+        }
+    };
     command
         .arg("-drive")
         .arg(format!(
             "if=pflash,unit=0,format=raw,readonly=on,file={}",
-            text(&ovmf("CODE")?)?
+            text(&code)?
         ))
         .arg("-drive")
         .arg(format!(
             "if=pflash,unit=1,format=raw,snapshot=on,file={}",
-            text(&ovmf("VARS")?)?
+            text(&variables)?
         ))
         .arg("-smbios")
         .arg(format!(
@@ -501,6 +513,23 @@ fn boot_from(command: &mut Command, release: &Release, medium: Medium) -> Result
 #[must_use]
 pub fn card_address(address: u8) -> String {
     format!("52:54:00:66:75:{address:02x}")
+}
+
+/// OVMF that checks signatures.
+fn secure_ovmf() -> Result<PathBuf> {
+    let path = Path::new("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd");
+    if !path.exists() {
+        bail!("no {}: install the Debian package ovmf", path.display());
+    }
+    Ok(path.to_owned())
+}
+
+/// OVMF's variables before anybody enrolled keys.
+///
+/// # Errors
+/// The Debian package `ovmf` is not installed.
+pub fn empty_variables() -> Result<PathBuf> {
+    ovmf("VARS")
 }
 
 /// Firmware of the Debian package `ovmf`; its names differ between releases.
@@ -548,6 +577,7 @@ mod tests {
             address: 9,
             wire: None,
             firmware: Firmware::Direct,
+            variables: None,
             release: &release,
             extra_cmdline: "",
             accel: Accel::Tcg,

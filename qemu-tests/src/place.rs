@@ -57,6 +57,12 @@ pub fn release_key() -> PathBuf {
     target().join("keys/release.pub")
 }
 
+/// The folder of the Secure Boot keys the release is signed with.
+#[must_use]
+pub fn secure_boot_keys() -> PathBuf {
+    target().join("keys/secure-boot")
+}
+
 /// A fresh folder for the evidence of one test.
 ///
 /// # Errors

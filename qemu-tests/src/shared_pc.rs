@@ -15,8 +15,9 @@ use crate::child;
 use crate::events::Event;
 use crate::keyboard;
 use crate::lab::Wire;
-use crate::machine::{Build, Firmware, Hardware, Machine};
+use crate::machine::{self, Build, Firmware, Hardware, Machine};
 use crate::release::Release;
+use crate::secure_boot;
 use crate::session::Session;
 use crate::wait::{self, Deadline};
 
@@ -50,6 +51,7 @@ pub struct SharedPc {
     logs: PathBuf,
     disk: PathBuf,
     tools: Option<PathBuf>,
+    variables: Option<PathBuf>,
     /// What differs from the usual PC; may change between two power-ons.
     pub build: Build,
     release: Release,
@@ -86,6 +88,7 @@ impl SharedPc {
             logs: folder.to_path_buf(),
             disk,
             tools: None,
+            variables: None,
             build: Build::default(),
             release: release.clone(),
             accel: Accel::probe(release)?,
@@ -98,6 +101,17 @@ impl SharedPc {
     /// Gives it a read-only disk with tools.
     pub fn attach_tools(&mut self, disk: &Path) {
         self.tools = Some(disk.to_path_buf());
+    }
+
+    /// Enrols the Secure Boot keys of the folder `keys`: its UEFI firmware checks signatures from now on.
+    ///
+    /// # Errors
+    /// The keys or OVMF's variables are missing.
+    pub fn enrol(&mut self, keys: &Path) -> Result<()> {
+        let variables = self.logs.join(format!("{}.variables", self.name));
+        secure_boot::enrol(&machine::empty_variables()?, keys, &variables)?;
+        self.variables = Some(variables);
+        Ok(())
     }
 
     /// Plugs it into a network of its own.
@@ -153,6 +167,7 @@ impl SharedPc {
             address: self.address,
             wire: self.wire.as_ref(),
             firmware,
+            variables: self.variables.as_deref(),
             release: &self.release,
             extra_cmdline: &format!("{} {}", sites.join(" "), self.build.words),
             accel: self.accel,
@@ -321,6 +336,15 @@ impl<'pc> RunningPc<'pc> {
             )?;
             machine.console.four_lines(code, deadline)
         })
+    }
+
+    /// Waits until the console shows `text`, whoever writes it.
+    ///
+    /// # Errors
+    /// It did not come in time, with the end of the console.
+    pub fn expect_text(&mut self, text: &str) -> Result<()> {
+        let deadline = self.deadline(PROMPT_SECONDS);
+        self.reported(|machine| machine.console.expect_text(text, deadline))
     }
 
     /// Waits until a stage begins.

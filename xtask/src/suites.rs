@@ -96,7 +96,14 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
         Some(Room::Boot) => {
             setup::install(For::Everything)?;
             run.part(reproducible::check(RECIPE));
-            run.prepared(&["sign_in", "altered", "uki", "media", "netboot"])?;
+            run.prepared(&[
+                "sign_in",
+                "altered",
+                "uki",
+                "media",
+                "netboot",
+                "secure_boot",
+            ])?;
         }
         Some(Room::Session) => {
             setup::install(For::Everything)?;

@@ -76,6 +76,7 @@ fn to_their_prompt(bench: &Bench, theirs: &Release, pc: &SharedPc, run: u32) -> 
         address: 1,
         wire: None,
         firmware: Firmware::Direct,
+        variables: None,
         release: theirs,
         extra_cmdline: "",
         accel: bench.accel,
