@@ -211,7 +211,7 @@ codes! {
     /// Nobody named a site.
     SiteUnknown = "SITE-UNKNOWN":
         ["This PC does not know where its site is.", SAFE, "Check the network cable; if it stays so, report code SITE-UNKNOWN."],
-        ["このパソコンは接続先のサイトを知りません。", SAFE_JA, "ネットワークケーブルを確認し、続く場合は SITE-UNKNOWN と伝えてください。"];
+        ["この PC は接続先のサイトを知りません。", SAFE_JA, "ネットワークケーブルを確かめ、続く場合は SITE-UNKNOWN と伝えてください。"];
     /// Whoever answers is not a site of this operator.
     SiteForeign = "SITE-FOREIGN":
         ["What answers is not a site of this operator.", SAFE, "Do not type anything; report code SITE-FOREIGN."],

@@ -8,7 +8,10 @@ use std::{
 
 use serde_json::json;
 
-use super::{Site, SiteClient, SiteError, Source, source::Sources};
+use super::{
+    Site, SiteClient, SiteError, Source,
+    source::{Found, Sources},
+};
 use crate::{
     clock,
     events::{Events, Stage},
@@ -43,7 +46,10 @@ impl Finder {
             let stage = events.begin(Stage::FindSite);
             let (site, source) = find(&client, &mut Sources::new(bases), &screen);
             stage.end(0);
-            screen.say(&format!("Site {}, named by {}.", site.name(), source.who()));
+            screen.say(Found {
+                site: site.name().to_owned(),
+                by: source,
+            });
             events.emit(
                 "site",
                 json!({ "source": source.name(), "url": site.base() }),

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::{dns_sd::Browser, lease::Leases, medium};
+use crate::screen::{Language, Said};
 
 /// Multicast DNS is asked at the latest after this time, also without a lease (IPv6 only, fixed addresses).
 const BROWSE_AFTER: Duration = Duration::from_secs(5);
@@ -34,15 +35,28 @@ impl Source {
             Self::DnsSd => "dns-sd",
         }
     }
+}
 
-    /// Who named it, for people.
-    #[must_use]
-    pub const fn who(self) -> &'static str {
-        match self {
-            Self::CommandLine => "this PC's boot settings",
-            Self::Medium => "the medium this PC started from",
-            Self::Dhcp => "the network's DHCP server",
-            Self::DnsSd => "its own announcement",
+/// The news that a site was found.
+pub(super) struct Found {
+    /// Name of the site.
+    pub(super) site: String,
+    /// Who named it.
+    pub(super) by: Source,
+}
+
+impl Said for Found {
+    fn text(&self, language: Language) -> String {
+        let site = &self.site;
+        let (en, ja) = match self.by {
+            Source::CommandLine => ("this PC's boot settings", "この PC の起動設定"),
+            Source::Medium => ("the medium this PC started from", "起動メディア"),
+            Source::Dhcp => ("the network's DHCP server", "ネットワークの DHCP サーバー"),
+            Source::DnsSd => ("its own announcement", "サイト自身の告知"),
+        };
+        match language {
+            Language::English => format!("Site {site}, named by {en}."),
+            Language::Japanese => format!("サイト {site} (情報源: {ja})"),
         }
     }
 }
