@@ -83,7 +83,8 @@ fn record(name: &str, vendor: &[u8; 16], data: &[u8]) -> Result<Vec<u8>> {
 
 fn number(flash: &[u8], at: usize) -> Result<u16> {
     let bytes = flash
-        .get(at..at + 2)
+        .get(at..)
+        .and_then(|rest| rest.first_chunk())
         .context("the variables are too short")?;
-    Ok(u16::from_le_bytes([bytes[0], bytes[1]]))
+    Ok(u16::from_le_bytes(*bytes))
 }

@@ -315,6 +315,26 @@ impl TestSite {
         Ok(())
     }
 
+    /// Changes a byte of the manifest of every release.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn alter_manifest(&self) -> Result<()> {
+        let mut altered = 0;
+        for entry in WalkDir::new(self.data.join("releases")) {
+            let entry = entry.context("walk the releases")?;
+            if entry.file_name() == "manifest.json" {
+                let bytes = entry.metadata().context("look at a manifest")?.len();
+                crate::disk::flip(entry.path(), bytes / 2)?;
+                altered += 1;
+            }
+        }
+        if altered == 0 {
+            bail!("site {} stores no release", self.name);
+        }
+        Ok(())
+    }
+
     /// Everything its server said, over all starts.
     ///
     /// # Errors

@@ -73,6 +73,14 @@ fn altered_bytes_are_found_said_and_repaired_or_refused() -> Result<()> {
     running.expect_message("RESTORE-ALTERED-BASELINE")?;
     running.expect_message("RESTORE-REFUSED")?;
     running.cut_power();
+
+    // At the site, the manifest: a new PC restores nothing.
+    site.alter_manifest()?;
+    let mut new = SharedPc::new(&folder, "pc-2", 2, &release)?;
+    let mut running = new.power_on(&urls)?;
+    running.expect_message("RESTORE-REFUSED")?;
+    running.cut_power();
     site.kill();
+    new.scrap()?;
     pc.scrap()
 }
