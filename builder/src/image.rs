@@ -1,4 +1,4 @@
-//! Image: from the finished tree to erofs with a dm-verity hash tree behind it.
+//! Image: from the finished tree to a file system with a dm-verity hash tree behind it.
 //!
 //! erofs is read-only by design and needs no free space; verity lets a PC check each block when it
 //! reads it, so an old copy on disk is either right or noticed.
@@ -15,6 +15,7 @@ use snapshot::{
 
 use crate::{
     command::{self, CommandError, Tree},
+    ext4,
     files::{Doing, FileError},
     tree::finish::Count,
 };
@@ -75,6 +76,16 @@ pub struct Making<'a> {
     pub tools: &'a Tree,
 }
 
+impl Making<'_> {
+    fn derive(&self, context: &str) -> [u8; 32] {
+        blake3::derive_key(context, self.key.as_bytes())
+    }
+
+    fn uuid(&self) -> String {
+        uuid_of(&self.derive("furoshiki baseline image uuid v1"))
+    }
+}
+
 /// Writes the tree at `root` as an image to the new file `out`. Out: data length, root hash and salt.
 ///
 /// # Errors
@@ -84,14 +95,11 @@ pub fn make(
     out: &Path,
     making: &Making<'_>,
 ) -> Result<(u64, RootHash, VeritySalt), ImageError> {
-    let derive = |context| blake3::derive_key(context, making.key.as_bytes());
-    let uuid = uuid_of(&derive("furoshiki baseline image uuid v1"));
-    let salt = VeritySalt::new(derive("furoshiki baseline image salt v1"));
     let mut mkfs = making.tools.command("usr/bin/mkfs.erofs");
     mkfs.arg("--quiet")
         // Files keep their times; only the file system's own is fixed.
         .args(["--mkfs-time", &format!("-T{}", making.build_timestamp)])
-        .arg(format!("-U{uuid}"))
+        .arg(format!("-U{}", making.uuid()))
         // Not compressed, and each file in blocks of its own: then a changed file leaves the blocks of all others
         // as they were, and what a PC lacks travels compressed against what it has (ADR 24).
         .arg("-Enoinline_data")
@@ -101,6 +109,29 @@ pub fn make(
         doing: "make the file system",
         source,
     })?;
+    add_hash_tree(out, making)
+}
+
+/// Writes the tree of the erofs image at `erofs` as ext4 to the new file `out`, for PCs that rewrite it at every boot.
+/// `scratch` is a folder that does not exist. Out: data length, root hash and salt.
+///
+/// # Errors
+/// [`ImageError`]; `out` is left half made.
+pub fn make_for_rewriting(
+    erofs: &Path,
+    out: &Path,
+    scratch: &Path,
+    making: &Making<'_>,
+) -> Result<(u64, RootHash, VeritySalt), ImageError> {
+    ext4::make(erofs, out, scratch, &making.uuid(), making)?;
+    add_hash_tree(out, making)
+}
+
+fn add_hash_tree(
+    out: &Path,
+    making: &Making<'_>,
+) -> Result<(u64, RootHash, VeritySalt), ImageError> {
+    let salt = VeritySalt::new(making.derive("furoshiki baseline image salt v1"));
     let data_bytes = pad_to_blocks(out)?;
     let mut verity = making.tools.command("usr/sbin/veritysetup");
     verity

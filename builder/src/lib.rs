@@ -2,7 +2,7 @@
 //!
 //! Rooms, in the order data walks through them: [`recipe`] says what is wanted, [`lock`] which exact
 //! packages that means ([`resolve`] chooses them), [`fetch`] gets and checks them, [`tree`] installs or
-//! unpacks them, [`image`] makes the verified file system, [`boot`] kernel and initrd, [`medium`] what
+//! unpacks them, [`image`] makes the verified file system, of [`ext4`] where PCs rewrite it, [`boot`] kernel and initrd, [`medium`] what
 //! discs and sticks hold, [`manifest`] describes and signs all, [`publish`] puts it on sites, [`stick`]
 //! on sticks. [`build`](mod@build) walks through them; what recipe and lock alone decide is made in its
 //! workshop and kept.
@@ -21,6 +21,7 @@ pub mod fetch;
 
 pub mod tree;
 
+pub mod ext4;
 pub mod image;
 
 pub mod boot;

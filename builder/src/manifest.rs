@@ -80,6 +80,7 @@ pub fn json(out: &Path, about: &About<'_>) -> Result<Vec<u8>, ManifestError> {
         architecture: about.recipe.architecture.clone(),
         kernel_release: about.image.kernel_release.clone(),
         cmdline: about.cmdline.to_owned(),
+        restore: about.recipe.restore.mode,
         image: Image {
             file: image.file,
             bytes: image.bytes,

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use snapshot::baseline::Restore;
 
 use crate::{
     files::{self, FileError},
@@ -94,6 +95,9 @@ pub struct Main {
     pub screen: Screen,
     /// What devices and processors of the PCs need from their makers; `None`: nothing.
     pub hardware: Option<Wanted>,
+    /// How PCs return to it; `verified` if the recipe does not say.
+    #[serde(default)]
+    pub restore: RestoreChoice,
     /// The initrd's description, relative to the recipe.
     pub initrd: PathBuf,
     /// The tools' description, relative to the recipe.
@@ -138,6 +142,26 @@ pub struct Baseline {
     /// Kernel modules no PC uses, below `/usr/lib/modules/VERSION`.
     #[serde(default)]
     pub remove_modules: Vec<Remove>,
+}
+
+/// How PCs return to the baseline.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreChoice {
+    /// `verified` or `rewrite`.
+    pub mode: Restore,
+}
+
+/// `recipe.toml` of a variant: another recipe, but for how PCs return to it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Variant {
+    /// Always [`FORMAT`].
+    format: u32,
+    /// Folder of the other recipe, relative to this one. Name, packages, files and lock are its own.
+    variant_of: PathBuf,
+    /// What differs.
+    restore: RestoreChoice,
 }
 
 /// Paths that are taken out again, and why.
@@ -216,6 +240,17 @@ impl Recipe {
     /// [`RecipeError`]: which file, which line or key, and the rule.
     pub fn read(dir: &Path) -> Result<Self, RecipeError> {
         let path = dir.join("recipe.toml");
+        let text = files::read_text(&path)?;
+        if let Some(variant) = variant(&path, &text)? {
+            let mut recipe = Self::read_whole(&dir.join(&variant.variant_of))?;
+            recipe.main.restore = variant.restore;
+            return Ok(recipe);
+        }
+        Self::read_whole(dir)
+    }
+
+    fn read_whole(dir: &Path) -> Result<Self, RecipeError> {
+        let path = dir.join("recipe.toml");
         let main: Main = parse(&path, &files::read_text(&path)?)?;
         check_main(&path, &main)?;
         let initrd_path = dir.join(&main.initrd);
@@ -259,6 +294,25 @@ impl Recipe {
     }
 }
 
+/// A recipe that names another one; a variant of a variant is none.
+fn variant(path: &Path, text: &str) -> Result<Option<Variant>, RecipeError> {
+    let table: toml::Table = parse(path, text)?;
+    if !table.contains_key("variant_of") {
+        return Ok(None);
+    }
+    let variant: Variant = parse(path, text)?;
+    check_format(path, variant.format)?;
+    Ok(Some(variant))
+}
+
+fn check_format(path: &Path, format: u32) -> Result<(), RecipeError> {
+    if format == FORMAT {
+        return Ok(());
+    }
+    let rule = "this program reads format 1; use a newer program";
+    Err(invalid(path, "format", rule))
+}
+
 fn parse<T: for<'a> Deserialize<'a>>(path: &Path, text: &str) -> Result<T, RecipeError> {
     toml::from_str(text).map_err(|source| RecipeError::Toml {
         path: path.to_owned(),
@@ -275,13 +329,7 @@ fn invalid(path: &Path, field: impl Into<String>, rule: &'static str) -> RecipeE
 }
 
 fn check_main(path: &Path, main: &Main) -> Result<(), RecipeError> {
-    if main.format != FORMAT {
-        return Err(invalid(
-            path,
-            "format",
-            "this program reads format 1; use a newer program",
-        ));
-    }
+    check_format(path, main.format)?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     if main.name.is_empty() || main.name.starts_with('.') || !main.name.chars().all(plain) {
         return Err(invalid(
@@ -481,6 +529,35 @@ mod tests {
     #[test]
     fn a_good_recipe_is_read() {
         assert_eq!(read(GOOD).unwrap().main.name, "minimal");
+    }
+
+    #[test]
+    fn a_variant_is_another_recipe_restored_in_another_way() {
+        let whole = tempfile::tempdir().unwrap();
+        std::fs::create_dir(whole.path().join("plain")).unwrap();
+        std::fs::create_dir(whole.path().join("variant")).unwrap();
+        let write = |path: &str, text: &str| std::fs::write(whole.path().join(path), text).unwrap();
+        write("plain/recipe.toml", GOOD);
+        let initrd = "packages = []\nmodules = []\ndlopen = []\nfiles = []";
+        write("plain/initrd.toml", initrd);
+        write("plain/tools.toml", "packages = []");
+        let variant = "format = 1\nvariant_of = \"../plain\"\n[restore]\nmode = \"rewrite\"";
+        write("variant/recipe.toml", variant);
+        let recipe = Recipe::read(&whole.path().join("variant")).unwrap();
+        assert_eq!(recipe.main.restore.mode, Restore::Rewrite);
+        assert_eq!(recipe.main.name, "minimal");
+        assert!(recipe.dir.ends_with("plain"));
+        let plain = Recipe::read(&whole.path().join("plain")).unwrap();
+        assert_eq!(plain.main.restore.mode, Restore::Verified);
+        for (from, to) in [
+            ("rewrite", "copy"),
+            ("[restore]", "name = \"other\"\n[restore]"),
+            ("format = 1", "format = 2"),
+            ("../plain", "../variant"),
+        ] {
+            write("variant/recipe.toml", &variant.replace(from, to));
+            assert!(Recipe::read(&whole.path().join("variant")).is_err(), "{to}");
+        }
     }
 
     #[test]

@@ -4,6 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use site_api::ReleaseFile;
+use snapshot::{
+    baseline::Restore,
+    id::{RootHash, VeritySalt},
+};
 
 use crate::{
     boot::{
@@ -250,6 +254,15 @@ impl<'a> Workshop<'a> {
 
     /// The baseline's image, with its index beside it, and what is known of it.
     pub(crate) fn image(&self) -> Result<ImagePart, BuildError> {
+        let (key, verified) = self.verified_image()?;
+        match self.recipe.main.restore.mode {
+            Restore::Verified => Ok(verified),
+            Restore::Rewrite => self.image_to_rewrite(&key, &verified),
+        }
+    }
+
+    /// The image that runs where it is.
+    fn verified_image(&self) -> Result<(blake3::Hash, ImagePart), BuildError> {
         let baseline = &self.recipe.main.baseline;
         let mut key = Key::new("baseline", 7);
         key.value(&packages(self.lock, Set::Baseline));
@@ -263,21 +276,8 @@ impl<'a> Workshop<'a> {
         }
         let key = key.end();
         let place = self.cache.place("baseline", &key);
-        let result = |dir: &Path| -> Result<ImagePart, BuildError> {
-            let path = dir.join(IMAGE_INFO);
-            let json = files::read(&path)?;
-            let info = serde_json::from_slice(&json).map_err(|source| BuildError::Cache {
-                path: path.display().to_string(),
-                source,
-            })?;
-            Ok(ImagePart {
-                image: dir.join(ReleaseFile::Baseline.name()),
-                info,
-                inside: inside(dir)?,
-            })
-        };
         if let Some(dir) = place.found() {
-            return result(dir);
+            return Ok((key, image_part(dir)?));
         }
         let dir = place.begin()?.to_owned();
         let root = dir.join("tree");
@@ -291,13 +291,60 @@ impl<'a> Workshop<'a> {
         owners.add(initrd::KERNEL, modules::ALIASES);
         owners.extend(firmware);
         keep_inside(&dir, &root, contents::list(&root, &owners)?)?;
-        let making = Making {
-            key: &key,
+        let image = dir.join(ReleaseFile::Baseline.name());
+        let made = image::make(&root, &image, &self.making(&key))?;
+        self.keep_image(&dir, &image, made, count)?;
+        // The image has all of it; what made it would only fill the disk.
+        files::remove_dir(&root)?;
+        let dir = place.finish()?;
+        stage.end();
+        Ok((key, image_part(dir)?))
+    }
+
+    /// The same tree in an image that PCs write to their session volume.
+    fn image_to_rewrite(
+        &self,
+        key: &blake3::Hash,
+        verified: &ImagePart,
+    ) -> Result<ImagePart, BuildError> {
+        let mut rewrite = Key::new("rewrite", 1);
+        rewrite.value(&key.to_hex().as_str());
+        let key = rewrite.end();
+        let place = self.cache.place("rewrite", &key);
+        if let Some(dir) = place.found() {
+            return image_part(dir);
+        }
+        let bytes = verified.info.data_bytes * 3;
+        space::check(self.cache.dir(), "the image that PCs rewrite", bytes)?;
+        let what = "make the image that PCs rewrite";
+        let stage = self.progress.stage("image", what, Amount::Unknown);
+        let dir = place.begin()?.to_owned();
+        let image = dir.join(ReleaseFile::Baseline.name());
+        let (erofs, scratch) = (&verified.image, dir.join("tree"));
+        let made = image::make_for_rewriting(erofs, &image, &scratch, &self.making(&key))?;
+        files::copy(&verified.image.with_file_name(INSIDE), &dir.join(INSIDE))?;
+        self.keep_image(&dir, &image, made, verified.info.count)?;
+        let dir = place.finish()?;
+        stage.end();
+        image_part(dir)
+    }
+
+    fn making<'m>(&'m self, key: &'m blake3::Hash) -> Making<'m> {
+        Making {
+            key,
             build_timestamp: self.build_timestamp,
             tools: &self.tools,
-        };
-        let image = dir.join(ReleaseFile::Baseline.name());
-        let (data_bytes, root_hash, salt) = image::make(&root, &image, &making)?;
+        }
+    }
+
+    /// Writes index and description of a finished image beside it.
+    fn keep_image(
+        &self,
+        dir: &Path,
+        image: &Path,
+        (data_bytes, root_hash, salt): (u64, RootHash, VeritySalt),
+        count: finish::Count,
+    ) -> Result<(), BuildError> {
         let info = ImageInfo {
             data_bytes,
             root_hash,
@@ -307,13 +354,8 @@ impl<'a> Workshop<'a> {
         };
         let json = serde_json::to_vec_pretty(&info).expect("plain values become JSON");
         files::write(&dir.join(IMAGE_INFO), &json)?;
-        let index = image::index(&image, info.data_bytes)?;
-        files::write(&dir.join(ReleaseFile::Index.name()), &index)?;
-        // The image has all of it; what made it would only fill the disk.
-        files::remove_dir(&root)?;
-        let dir = place.finish()?;
-        stage.end();
-        result(dir)
+        let index = image::index(image, info.data_bytes)?;
+        Ok(files::write(&dir.join(ReleaseFile::Index.name()), &index)?)
     }
 
     /// Makes the baseline's tree in `root`. Out: whose the firmware in it is.
@@ -366,6 +408,21 @@ impl<'a> Workshop<'a> {
             self.progress.note(&text);
         }
     }
+}
+
+/// A finished image in the cache.
+fn image_part(dir: &Path) -> Result<ImagePart, BuildError> {
+    let path = dir.join(IMAGE_INFO);
+    let json = files::read(&path)?;
+    let info = serde_json::from_slice(&json).map_err(|source| BuildError::Cache {
+        path: path.display().to_string(),
+        source,
+    })?;
+    Ok(ImagePart {
+        image: dir.join(ReleaseFile::Baseline.name()),
+        info,
+        inside: inside(dir)?,
+    })
 }
 
 /// Writes down what is in a tree, and what weighs how much, beside what is made of it.

@@ -34,7 +34,7 @@ fn recipe(dir: &Path, main: impl Fn(String) -> String) -> String {
     .unwrap();
     let recipe = dir.join("recipe");
     fs::create_dir_all(recipe.join("../common")).unwrap();
-    for file in ["initrd.toml", "tools.toml"] {
+    for file in ["hardware.toml", "initrd.toml", "tools.toml"] {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../image-recipes/common");
         fs::create_dir_all(dir.join("common")).unwrap();
         fs::copy(from.join(file), dir.join("common").join(file)).unwrap();

@@ -25,6 +25,8 @@ pub enum Stage {
     Wipe,
     /// The baseline is as signed.
     Restore,
+    /// The baseline is written to the session's volume.
+    Rewrite,
     /// Card, PIN, name, password.
     SignIn,
     /// Sealed packs arrive.
@@ -57,6 +59,7 @@ impl Stage {
             Self::FindSite => "find-site",
             Self::Wipe => "wipe",
             Self::Restore => "restore",
+            Self::Rewrite => "rewrite",
             Self::SignIn => "sign-in",
             Self::Pull => "pull",
             Self::Apply => "apply",

@@ -2,7 +2,7 @@
 //!
 //! Rooms in the order data walks through them:
 //!
-//! - at power-on: [`cmdline`] → [`site`] → [`disk`] → [`wipe`] → [`baseline`] → [`signin`] → [`pull`] →
+//! - at power-on: [`cmdline`] → [`site`] → [`disk`] → [`wipe`] → [`baseline`] (→ [`rewrite`]) → [`signin`] → [`pull`] →
 //!   [`apply`] → [`handover`]; [`boot`] leads through them,
 //! - in the session and at its end: [`session`] → [`capture`] → [`push`], and [`outbox`] when no site takes it;
 //!   [`delivery`] empties that at the next boot,
@@ -18,6 +18,7 @@ pub mod cmdline;
 pub mod disk;
 pub mod handover;
 pub mod pull;
+pub mod rewrite;
 pub mod signin;
 pub mod site;
 pub mod wipe;

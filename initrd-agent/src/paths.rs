@@ -9,12 +9,16 @@ pub const RUN: &str = "/run/furoshiki";
 pub const SESSION: &str = "/run/furoshiki/session";
 /// Changes to the baseline, upper layer of the root overlay.
 pub const SESSION_UPPER: &str = "/run/furoshiki/session/upper";
+/// The root itself, where the baseline is rewritten at every boot.
+pub const SESSION_ROOT: &str = "/run/furoshiki/session/root";
 /// Scratch folder overlayfs asks for, on the same file system as the upper layer.
 pub const SESSION_WORK: &str = "/run/furoshiki/session/work";
 /// Home folders, bound to `/home`.
 pub const SESSION_HOME: &str = "/run/furoshiki/session/home";
 /// Small files the agent keeps about the session, for instance the stat table.
 pub const SESSION_STATE: &str = "/run/furoshiki/session/state";
+/// Mount point of the image of a baseline that is rewritten; [`BASELINE`] is its folder with the tree.
+pub const IMAGE: &str = "/run/furoshiki/image";
 /// Mount point of the verified baseline.
 pub const BASELINE: &str = "/run/furoshiki/baseline";
 /// Mount point of the outbox partition.

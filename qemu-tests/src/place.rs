@@ -25,6 +25,14 @@ pub fn program(name: &str) -> Result<PathBuf> {
     built(target().join("debug").join(name))
 }
 
+/// A program for guests that only `cargo xtask bench` builds, an example of the agent.
+///
+/// # Errors
+/// It was not built.
+pub fn example(name: &str) -> Result<PathBuf> {
+    built(target().join("debug/examples").join(name))
+}
+
 /// The software card.
 ///
 /// # Errors

@@ -43,6 +43,8 @@ pub struct BaselineManifest {
     pub kernel_release: String,
     /// Kernel command line in the UKI.
     pub cmdline: String,
+    /// How a PC gets from the image to the system that runs.
+    pub restore: Restore,
     /// The image with its verity tree.
     pub image: Image,
     /// What is started from the ESP, a medium or the network.
@@ -51,6 +53,18 @@ pub struct BaselineManifest {
     pub lock_blake3: Digest,
     /// What is in the tree.
     pub files: Files,
+}
+
+/// How a PC gets from the image to the system that runs. A snapshot is the same in both ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restore {
+    /// The image is erofs and runs where it is, each block checked when it is read, below an overlay.
+    #[default]
+    Verified,
+    /// The image is ext4 with the tree in its folder `root`, and at every boot all of it is written to the session's
+    /// volume (patent part 10).
+    Rewrite,
 }
 
 /// The file system image followed by its hash tree.
@@ -325,6 +339,7 @@ mod tests {
             architecture: "amd64".into(),
             kernel_release: "6.12.0-amd64".into(),
             cmdline: "console=ttyS0".into(),
+            restore: Restore::Verified,
             image: Image {
                 file: "baseline.img".into(),
                 bytes: 12288,

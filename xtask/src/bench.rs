@@ -21,6 +21,10 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     } else {
         setup::install(For::Everything)?;
         image::release("minimal")?;
+        if arguments.iter().any(|word| word == "restore") {
+            image::release("minimal-rewrite")?;
+            build::bench_guest()?;
+        }
     }
     let mut bench = Command::new(paths::program("furoshiki-bench"));
     child::step("bench", bench.args(arguments))

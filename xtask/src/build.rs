@@ -15,6 +15,23 @@ pub(crate) fn programs() -> Result<()> {
     )
 }
 
+/// What measures the agent's writing in a guest.
+///
+/// # Errors
+/// The compiler's.
+pub(crate) fn bench_guest() -> Result<()> {
+    let example = [
+        "--package",
+        "initrd-agent",
+        "--example",
+        "rewrite_beside_dd",
+    ];
+    child::step(
+        "compile what measures in a guest",
+        child::cargo(&["build", "--locked"]).args(example),
+    )
+}
+
 /// The software card, a workspace of its own.
 ///
 /// # Errors

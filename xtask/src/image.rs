@@ -42,8 +42,8 @@ pub(crate) fn release(recipe: &str) -> Result<PathBuf> {
     }
     let folder = paths::target().join("images").join(recipe);
     let inputs = inputs_of(&[
-        &source,
-        &paths::root().join("image-recipes/common"),
+        // A variant is made of another recipe's folder.
+        &paths::root().join("image-recipes"),
         &paths::program("furoshiki-agent"),
         &paths::program("furoshiki-builder"),
         &authority.join("ca.pem"),

@@ -96,7 +96,7 @@ pub fn verify(order: &Order, work: &Path, progress: &Progress) -> Result<Report,
     let description = baseline::verify(&released, &signature, &public)?;
 
     let recipe = Recipe::read(&order.recipe)?;
-    let lock_path = lock_path(order);
+    let lock_path = lock_path(order, &recipe);
     let lock = Lock::read(&lock_path, &recipe)?;
     if lock.digest() != description.lock_blake3 {
         return Err(RebuildError::OtherLock {
@@ -155,12 +155,12 @@ pub fn verify(order: &Order, work: &Path, progress: &Progress) -> Result<Report,
 }
 
 /// The lock that was named, or the one kept with the release, or the recipe's.
-fn lock_path(order: &Order) -> PathBuf {
+fn lock_path(order: &Order, recipe: &Recipe) -> PathBuf {
     let kept = order.out.join(build::LOCK_FILE);
     match &order.lock {
         Some(named) => named.clone(),
         None if kept.exists() => kept,
-        None => order.recipe.join(build::LOCK_FILE),
+        None => recipe.dir.join(build::LOCK_FILE),
     }
 }
 

@@ -6,6 +6,7 @@
 //! On the way the state for the next capture is written: it then reads only what changed.
 
 mod error;
+mod make_room;
 mod plan;
 mod write;
 
@@ -57,7 +58,7 @@ pub trait PackSource: Sync {
 
 /// What to apply, and where.
 pub struct ApplyRequest<'a> {
-    /// Two empty directories; the overlay is not mounted.
+    /// Two empty directories, the overlay not mounted; or an empty home beside a fresh copy of the baseline.
     pub tree: &'a SessionTree,
     /// The user's keys.
     pub keys: &'a SnapshotKeys,
@@ -108,6 +109,9 @@ pub fn apply(
         roots: &roots,
         plan: &plan,
     };
+    if roots.baseline().is_some() {
+        make_room::make_room(&roots, &manifest.entries)?;
+    }
     writer.directories()?;
     let mut rows = Vec::new();
     let meter = Meter {
@@ -145,6 +149,10 @@ pub fn apply(
 
 fn check_empty(roots: &Roots) -> Result<(), ApplyError> {
     for root in [&b""[..], b"home"] {
+        // A copy of the baseline is as full as that.
+        if root.is_empty() && roots.baseline().is_some() {
+            continue;
+        }
         let names = roots
             .open_dir(root)
             .and_then(rustix::fs::Dir::new)

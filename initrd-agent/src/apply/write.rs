@@ -20,7 +20,7 @@ use super::{
 use crate::capture::{
     Place,
     state::Row,
-    tree::{Roots, is_root, look, proc_path, side, stat},
+    tree::{Roots, Side, is_root, look, proc_path, stat},
     xattr::{self, Holder},
 };
 
@@ -53,7 +53,11 @@ impl Writer<'_> {
                 }
             } else if directory {
                 let (parent, name) = self.roots.open_parent(&entry.path).map_err(fail(entry))?;
-                mkdirat(parent, name, UNFINISHED_DIRECTORY).map_err(fail(entry))?;
+                match mkdirat(parent, name, UNFINISHED_DIRECTORY) {
+                    // The baseline's own, in a copy of it.
+                    Err(Errno::EXIST) if self.roots.baseline().is_some() => {}
+                    made => made.map_err(fail(entry))?,
+                }
             }
         }
         Ok(())
@@ -73,7 +77,10 @@ impl Writer<'_> {
                 continue;
             }
             let file = self.create(entry).map_err(fail(entry))?;
-            rows.extend(finish_file(&file, entry, data, number).map_err(fail(entry))?);
+            rows.extend(
+                self.finish_file(&file, entry, data, number)
+                    .map_err(fail(entry))?,
+            );
             made += 1;
         }
         Ok(made)
@@ -114,7 +121,8 @@ impl Writer<'_> {
         // The last frame's writer finishes the file; what the others wrote is there by then.
         if left.fetch_sub(1, Ordering::AcqRel) == 1 {
             return Ok(Some((
-                finish_file(&file, entry, data, number).map_err(fail(entry))?,
+                self.finish_file(&file, entry, data, number)
+                    .map_err(fail(entry))?,
                 true,
             )));
         }
@@ -160,8 +168,11 @@ impl Writer<'_> {
             EntryKind::Symlink { target } => {
                 let (parent, name) = self.roots.open_parent(path)?;
                 symlinkat(target.as_slice(), &parent, name)?;
-                return finish_node(parent.as_fd(), name, path, &entry.meta, None);
+                let meaning = self.roots.meaning(path);
+                return finish_node(parent.as_fd(), name, meaning, &entry.meta, None);
             }
+            // What it hides in an overlay is gone from a copy of the baseline.
+            EntryKind::Whiteout if self.roots.baseline().is_some() => return Ok(()),
             EntryKind::Whiteout => return node(FileType::CharacterDevice, makedev(0, 0)).map(drop),
             EntryKind::Fifo => node(FileType::Fifo, 0)?,
             EntryKind::CharDevice { major, minor } => {
@@ -177,7 +188,7 @@ impl Writer<'_> {
         finish_node(
             parent.as_fd(),
             name,
-            path,
+            self.roots.meaning(path),
             &entry.meta,
             Some(mode(&entry.meta)),
         )
@@ -196,7 +207,12 @@ impl Writer<'_> {
                 continue;
             };
             let directory = self.roots.open_dir(&entry.path).map_err(fail(entry))?;
-            finish(&directory, entry, opaque).map_err(fail(entry))?;
+            if self.roots.baseline().is_some() {
+                xattr::keep_only(Holder::Open(directory.as_fd()), &entry.meta.xattrs)
+                    .map_err(fail(entry))?;
+            }
+            let meaning = self.roots.meaning(&entry.path);
+            finish(&directory, entry, meaning, opaque).map_err(fail(entry))?;
         }
         Ok(())
     }
@@ -204,6 +220,29 @@ impl Writer<'_> {
     fn create(&self, entry: &Entry) -> Result<OwnedFd, Errno> {
         self.roots
             .open_at(&entry.path, OFlags::WRONLY | OFlags::CREATE, UNFINISHED)
+    }
+
+    fn finish_file(
+        &self,
+        file: &OwnedFd,
+        entry: &Entry,
+        data: &FileData,
+        number: u32,
+    ) -> Result<Option<Row>, Errno> {
+        if ends_with_a_hole(data) {
+            ftruncate(file, data.size)?;
+        }
+        finish(file, entry, self.roots.meaning(&entry.path), false)?;
+        // A torn file is read again by the next capture.
+        if data.torn {
+            return Ok(None);
+        }
+        let seen = stat(&look(file.as_fd(), b"")?);
+        Ok(Some(Row {
+            entry: number,
+            inode: seen.inode,
+            ctime: seen.ctime,
+        }))
     }
 
     fn frames_left(&self, number: u32) -> Option<&std::sync::atomic::AtomicU32> {
@@ -222,50 +261,21 @@ fn joined(segments: &[Segment]) -> impl Iterator<Item = Segment> + '_ {
     })
 }
 
-fn finish_file(
-    file: &OwnedFd,
-    entry: &Entry,
-    data: &FileData,
-    number: u32,
-) -> Result<Option<Row>, Errno> {
-    if ends_with_a_hole(data) {
-        ftruncate(file, data.size)?;
-    }
-    finish(file, entry, false)?;
-    // A torn file is read again by the next capture.
-    if data.torn {
-        return Ok(None);
-    }
-    let seen = stat(&look(file.as_fd(), b"")?);
-    Ok(Some(Row {
-        entry: number,
-        inode: seen.inode,
-        ctime: seen.ctime,
-    }))
-}
-
 /// Owner first, because a change of owner clears set-id bits and capabilities; time last, because
 /// everything else may change it.
-fn finish(file: &OwnedFd, entry: &Entry, opaque: bool) -> Result<(), Errno> {
+fn finish(file: &OwnedFd, entry: &Entry, meaning: Side, opaque: bool) -> Result<(), Errno> {
     let meta = &entry.meta;
-    if (meta.uid, meta.gid) != (0, 0) || is_root(&entry.path) {
+    // A directory may be the baseline's own, with an owner and a mode.
+    let directory = matches!(entry.kind, EntryKind::Directory { .. });
+    if (meta.uid, meta.gid) != (0, 0) || directory {
         fchown(
             file,
             Some(Uid::from_raw(meta.uid)),
             Some(Gid::from_raw(meta.gid)),
         )?;
     }
-    xattr::write(
-        Holder::Open(file.as_fd()),
-        side(&entry.path),
-        &meta.xattrs,
-        opaque,
-    )?;
-    let made_with = match entry.kind {
-        EntryKind::Directory { .. } => UNFINISHED_DIRECTORY,
-        _ => UNFINISHED,
-    };
-    if mode(meta) != made_with || is_root(&entry.path) {
+    xattr::write(Holder::Open(file.as_fd()), meaning, &meta.xattrs, opaque)?;
+    if mode(meta) != UNFINISHED || directory {
         fchmod(file, mode(meta))?;
     }
     futimens(file, &times(meta))
@@ -274,7 +284,7 @@ fn finish(file: &OwnedFd, entry: &Entry, opaque: bool) -> Result<(), Errno> {
 fn finish_node(
     parent: BorrowedFd<'_>,
     name: &[u8],
-    path: &[u8],
+    meaning: Side,
     meta: &Meta,
     mode: Option<Mode>,
 ) -> Result<(), Errno> {
@@ -288,7 +298,7 @@ fn finish_node(
     )?;
     xattr::write(
         Holder::Path(&proc_path(parent, name)),
-        side(path),
+        meaning,
         &meta.xattrs,
         false,
     )?;

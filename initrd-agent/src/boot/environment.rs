@@ -8,7 +8,7 @@ use super::{BootError, prepare::Prepared};
 use crate::{
     apply::{self, ApplyError, ApplyRequest},
     baseline::SignedManifest,
-    capture::{self, Phase, Progressed, SessionTree},
+    capture::{self, Phase, Progressed},
     clock,
     cmdline::Options,
     delivery::{Courier, Fate},
@@ -18,6 +18,7 @@ use crate::{
     keyring::{self, SessionKey},
     paths,
     pull::{self, SitePacks},
+    rewrite,
     screen::{Code, Label, Notice, Progress, Screen, Sentence, chain},
     session::{self, HeadState, State},
     signin::SignedIn,
@@ -71,10 +72,10 @@ pub(super) fn own_parcels(courier: &Courier, user: UserId, screen: &Screen) {
 /// Fetches the newest snapshot and puts it on the session volume.
 ///
 /// # Errors
-/// What to tell the user. The session volume may be half written: [`empty`] it.
+/// What to tell the user. The session volume may be half written: [`Fresh::renew`](super::prepare::Fresh::renew) it.
 pub(super) fn pull_and_apply(
     user: SignedIn,
-    baseline_name: &str,
+    prepared: &Prepared,
     screen: &Screen,
     events: &Events,
 ) -> Result<Environment, Notice> {
@@ -104,15 +105,12 @@ pub(super) fn pull_and_apply(
         pc: info.pc.to_string(),
     });
     let packs = SitePacks::new(&user.site, &pulled.record, stage);
-    let tree = SessionTree {
-        upper: paths::SESSION_UPPER.into(),
-        home: paths::SESSION_HOME.into(),
-    };
+    let tree = rewrite::tree(prepared.fresh.restore());
     let request = ApplyRequest {
         tree: &tree,
         keys: &user.keys,
         record: &pulled.record,
-        baseline_name,
+        baseline_name: &prepared.baseline_name,
     };
     let stage = events.begin(Stage::Apply);
     let bar = FetchBar::new(screen, pulled.record.total_bytes());
@@ -198,6 +196,7 @@ impl Environment {
             site: self.user.site.base().into(),
             baseline: manifest.manifest().baseline,
             baseline_name: manifest.manifest().name.clone(),
+            restore: manifest.manifest().restore,
             build_timestamp: manifest.manifest().build_timestamp,
             pc,
             save_minutes: options.save_minutes,

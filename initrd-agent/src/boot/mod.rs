@@ -25,6 +25,7 @@ use crate::{
     keyring::KeyringError,
     outbox::OutboxError,
     paths,
+    rewrite::RewriteError,
     screen::{AskError, Code, Language, Notice, Screen, Sentence, Step, chain, keymap},
     session::StateError,
     signin,
@@ -74,6 +75,9 @@ pub enum BootError {
     /// Restoring.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// Rewriting.
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
     /// Nobody can type.
     #[error(transparent)]
     Ask(#[from] AskError),
@@ -105,7 +109,7 @@ impl BootError {
             Self::Probe(_) | Self::NoDisk(_) | Self::Memory(_) | Self::NotErased => Code::NoDisk,
             Self::Wipe(_) | Self::Volume(_) | Self::Empty(_) => Code::WipeFailed,
             Self::Restore(error) => error.code(),
-            Self::Disk(_) | Self::Outbox(_) | Self::Worker => Code::RestoreWrite,
+            Self::Disk(_) | Self::Outbox(_) | Self::Rewrite(_) | Self::Worker => Code::RestoreWrite,
             Self::Keyring(_) | Self::State(_) | Self::Handover(_) => Code::HandoverFailed,
         }
     }
@@ -179,14 +183,14 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
             None => prepared.recv().map_err(|_| BootError::Worker)?,
         };
         environment::own_parcels(&prepared.courier, user.user, screen);
-        match environment::pull_and_apply(user, &prepared.baseline_name, screen, events) {
+        match environment::pull_and_apply(user, &prepared, screen, events) {
             Ok(environment) => {
                 session = Some(prepared);
                 break environment;
             }
             Err(notice) => {
                 screen.message(&notice);
-                environment::empty().map_err(BootError::Empty)?;
+                prepared.fresh.renew(screen)?;
                 session = Some(prepared);
             }
         }
@@ -198,12 +202,12 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
     let prepared = session.ok_or(BootError::Worker)?;
 
     let stage = events.begin(Stage::Handover);
-    handover::mount_baseline(&restored.baseline)?;
+    let restore = restored.manifest.manifest().restore;
     let passwd =
         fs::read_to_string(Path::new(paths::BASELINE).join("etc/passwd")).unwrap_or_default();
     let account = Account::of(&environment.user.name, &passwd);
     environment.arm(options, pc, &account, &restored.manifest, &prepared)?;
-    handover::hand_over(restored.ground.as_ref(), &account)?;
+    handover::hand_over(restored.ground.as_ref(), restore, &account)?;
     stage.end(0);
     screen.report_silence();
     Ok(())

@@ -10,21 +10,23 @@ use std::{
 };
 
 use serde_json::json;
-use snapshot::id::BaselineId;
+use snapshot::{baseline::Restore, id::BaselineId};
 
-use super::BootError;
+use super::{BootError, environment};
 use crate::{
-    baseline::{Baseline, ReleaseKey, SignedManifest, Source},
+    baseline::{Baseline, ReleaseKey, RestoreError, SignedManifest, Source},
     clock,
     cmdline::{InMemory, Options},
     delivery::Courier,
     disk::{self, Choice, Claimed, Disk, Ground, Layout, Memory, Part, Wiped},
     events::{Events, Running, Stage},
+    handover,
     outbox::Outbox,
     paths, report,
+    rewrite::Rewrite,
     screen::{Code, Notice, Prompt, Screen, chain},
     site::{Finder, SiteClient},
-    wipe::{self, About, Before, Moment, Outcome, Policy, SessionVolume},
+    wipe::{self, About, BareVolume, Before, Moment, Outcome, Policy},
 };
 
 /// Time for a disk to appear after power-on.
@@ -156,12 +158,38 @@ pub(super) struct Prepared {
     pub(super) outbox_partition: Option<PathBuf>,
     /// A snapshot on another baseline is not for this PC.
     pub(super) baseline_name: String,
+    /// What the user's files go onto.
+    pub(super) fresh: Fresh,
+}
+
+/// What a user's files go onto, as nobody has touched it.
+pub(super) enum Fresh {
+    /// The empty upper of an overlay.
+    Empty,
+    /// The rewritten baseline.
+    Rewritten(Rewrite),
+}
+
+impl Fresh {
+    pub(super) const fn restore(&self) -> Restore {
+        match self {
+            Self::Empty => Restore::Verified,
+            Self::Rewritten(_) => Restore::Rewrite,
+        }
+    }
+
+    /// Takes away what a try that failed has left.
+    pub(super) fn renew(&self, screen: &Screen) -> Result<(), BootError> {
+        match self {
+            Self::Empty => environment::empty().map_err(BootError::Empty),
+            Self::Rewritten(rewrite) => Ok(rewrite.again(screen)?),
+        }
+    }
 }
 
 /// What handover needs.
 pub(super) struct Ready {
     pub(super) ground: Box<dyn Ground>,
-    pub(super) baseline: Baseline,
     pub(super) manifest: SignedManifest,
 }
 
@@ -202,7 +230,7 @@ impl Worker {
         let stage = self.events.begin(Stage::Wipe);
         let (disk, wiped) = disk.wipe(plan.layout, plan.before, self.policy, &self.screen)?;
         let session_partition = disk.partition(Part::Session)?;
-        let volume = SessionVolume::make(&session_partition)?;
+        let volume = BareVolume::map(&session_partition)?;
         let outbox_partition = disk.partition(Part::Outbox)?;
         let outbox = Outbox::mount(&outbox_partition, wiped.fresh, paths::OUTBOX.as_ref())?;
         let (courier, about) = self.wiped(stage, wiped, &volume, Some(&outbox));
@@ -217,17 +245,18 @@ impl Worker {
                 SignedManifest::fetch(&self.finder, &self.screen, &self.release_key, self.pinned)?
             }
         };
-        // Nobody listens only when the agent is about to end.
-        let _ = prepared.send(Prepared {
+        let start = |fresh, baseline_name| Prepared {
             courier,
             about,
             session_partition,
             outbox_partition: Some(outbox_partition),
-            baseline_name: manifest.manifest().name.clone(),
-        });
-        let source = self.source(manifest);
-        let (disk, baseline) = disk.restore(&source)?;
-        Ok(ready(stage, Box::new(disk), baseline, source))
+            baseline_name,
+            fresh,
+        };
+        self.restore(stage, manifest, &volume, prepared, start, |source| {
+            let (disk, baseline) = disk.restore(source)?;
+            Ok((Box::new(disk), baseline))
+        })
     }
 
     fn in_memory(
@@ -239,29 +268,70 @@ impl Worker {
         let stage = self.events.begin(Stage::Wipe);
         let session = memory.session().to_owned();
         let wiped = wipe::in_memory(&session)?;
-        let volume = SessionVolume::make(&session)?;
+        let volume = BareVolume::map(&session)?;
         let (courier, about) = self.wiped(stage, wiped, &volume, None);
-        // Nobody listens only when the agent is about to end.
-        let _ = prepared.send(Prepared {
+        let stage = self.events.begin(Stage::Restore);
+        let start = |fresh, baseline_name| Prepared {
             courier,
             about,
             session_partition: session,
             outbox_partition: None,
-            baseline_name: manifest.manifest().name.clone(),
-        });
-
-        let stage = self.events.begin(Stage::Restore);
-        let source = self.source(manifest);
-        let (memory, baseline) = memory.restore(&source)?;
-        Ok(ready(stage, Box::new(memory), baseline, source))
+            baseline_name,
+            fresh,
+        };
+        self.restore(stage, manifest, &volume, prepared, start, |source| {
+            let (memory, baseline) = memory.restore(source)?;
+            Ok((Box::new(memory), baseline))
+        })
     }
 
-    fn source(self, manifest: SignedManifest) -> Source {
-        Source {
+    /// Restores; the user's files may come as soon as there is something for them to go onto.
+    fn restore(
+        self,
+        stage: Running,
+        manifest: SignedManifest,
+        volume: &BareVolume,
+        prepared: &Sender<Prepared>,
+        start: impl FnOnce(Fresh, String) -> Prepared,
+        restore: impl FnOnce(&Source) -> Result<(Box<dyn Ground>, Baseline), RestoreError>,
+    ) -> Result<Ready, BootError> {
+        let mode = manifest.manifest().restore;
+        let name = manifest.manifest().name.clone();
+        let data_bytes = manifest.manifest().image.data_bytes;
+        let source = Source {
             manifest,
             finder: self.finder,
-            screen: self.screen,
+            screen: self.screen.clone(),
+        };
+        let mut start = Some(start);
+        let mut go = |fresh| {
+            if let Some(start) = start.take() {
+                // Nobody listens only when the agent is about to end.
+                let _ = prepared.send(start(fresh, name.clone()));
+            }
+        };
+        if mode == Restore::Verified {
+            volume.make()?;
+            go(Fresh::Empty);
         }
+        let (ground, baseline) = restore(&source)?;
+        stage.end_with(
+            baseline.written_bytes,
+            json!({ "read_bytes": baseline.read_bytes }),
+        );
+        // Names are looked up in it, and a copy of it is compared with it.
+        handover::mount_baseline(&baseline, mode)?;
+        if mode == Restore::Rewrite {
+            let stage = self.events.begin(Stage::Rewrite);
+            let rewrite = Rewrite::new(&baseline, data_bytes, volume)?;
+            rewrite.run(&self.screen)?;
+            stage.end(rewrite.bytes());
+            go(Fresh::Rewritten(rewrite));
+        }
+        Ok(Ready {
+            ground,
+            manifest: source.manifest,
+        })
     }
 
     /// The session volume is there: what waits in the outbox may leave, the site hears of the wipe.
@@ -269,7 +339,7 @@ impl Worker {
         &self,
         stage: Running,
         wiped: Outcome,
-        volume: &SessionVolume,
+        volume: &BareVolume,
         outbox: Option<&Outbox>,
     ) -> (Courier, About) {
         let bytes = wiped.bytes();
@@ -301,17 +371,5 @@ impl Worker {
             },
         );
         (courier, about)
-    }
-}
-
-fn ready(stage: Running, ground: Box<dyn Ground>, baseline: Baseline, source: Source) -> Ready {
-    stage.end_with(
-        baseline.written_bytes,
-        json!({ "read_bytes": baseline.read_bytes }),
-    );
-    Ready {
-        ground,
-        baseline,
-        manifest: source.manifest,
     }
 }

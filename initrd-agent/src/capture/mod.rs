@@ -6,6 +6,7 @@
 //! snapshots before the caller advances the head to that record.
 
 mod assemble;
+mod copy;
 mod error;
 mod exclude;
 mod progress;

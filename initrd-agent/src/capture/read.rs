@@ -14,7 +14,7 @@ use snapshot::{
 use super::{
     error::{CaptureError, Place},
     store::{Filler, Piece},
-    tree::{Roots, look, meta, side, stat},
+    tree::{Roots, look, meta, stat},
     walk::Found,
     xattr::{self, Holder},
 };
@@ -83,7 +83,7 @@ impl<'a, 'f, 'k> FileReader<'a, 'f, 'k> {
             let xattrs = if found.stat == Some(stat(&before)) {
                 found.entry.meta.xattrs.clone()
             } else {
-                xattr::read(Holder::Open(file.as_fd()), side(path))
+                xattr::read(Holder::Open(file.as_fd()), self.roots.meaning(path))
                     .map_err(fail)?
                     .xattrs
             };

@@ -1,4 +1,4 @@
-//! The two directories a user's tree lives in, and the only way to open something in them.
+//! The directories a user's tree lives in, and the only way to open something in them.
 
 use std::path::PathBuf;
 
@@ -18,10 +18,12 @@ use snapshot::{
 /// in [`home`](Self::home), everything else in [`upper`](Self::upper).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionTree {
-    /// The upper directory of the root's overlay.
+    /// The upper directory of the root's overlay; with [`baseline`](Self::baseline), the root itself.
     pub upper: PathBuf,
     /// The plain directory that is `/home`.
     pub home: PathBuf,
+    /// Where the baseline is mounted read-only, when the root is no overlay but a copy of it, block by block.
+    pub baseline: Option<PathBuf>,
 }
 
 /// Name of the plain part in the tree.
@@ -36,10 +38,11 @@ pub(crate) enum Side {
     Home,
 }
 
-/// The two directories, open.
+/// The directories, open.
 pub(crate) struct Roots {
     upper: OwnedFd,
     home: OwnedFd,
+    baseline: Option<OwnedFd>,
 }
 
 /// Nothing in a path leads out of the directory, over a link, or into another file system.
@@ -57,7 +60,21 @@ impl Roots {
         Ok(Self {
             upper: open(&tree.upper)?,
             home: open(&tree.home)?,
+            baseline: tree.baseline.as_ref().map(open).transpose()?,
         })
+    }
+
+    /// The baseline, when the root is a copy of it and no overlay.
+    pub(crate) fn baseline(&self) -> Option<BorrowedFd<'_>> {
+        self.baseline.as_ref().map(OwnedFd::as_fd)
+    }
+
+    /// What whiteouts and `trusted.overlay.*` at a path mean: in a copy of the baseline, themselves.
+    pub(crate) fn meaning(&self, path: &[u8]) -> Side {
+        match self.baseline {
+            Some(_) => Side::Home,
+            None => side(path),
+        }
     }
 
     /// The directory a path lies in, and the path from there.
@@ -72,13 +89,7 @@ impl Roots {
     /// Opens what lies at `path`, never over a symlink.
     pub(crate) fn open_at(&self, path: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         let (root, path) = self.locate(path);
-        openat2(
-            root,
-            path,
-            flags | OFlags::CLOEXEC | OFlags::NOFOLLOW,
-            mode,
-            BENEATH,
-        )
+        open_beneath(root, path, flags, mode)
     }
 
     /// Opens a directory for reading and changing it.
@@ -100,6 +111,17 @@ impl Roots {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok((openat2(root, parent, flags, Mode::empty(), BENEATH)?, name))
     }
+}
+
+/// Opens what lies at `path` below `root`, never over a symlink.
+pub(crate) fn open_beneath(
+    root: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlags,
+    mode: Mode,
+) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    openat2(root, path, flags, mode, BENEATH)
 }
 
 /// On which side a path lies.
@@ -134,7 +156,8 @@ pub(crate) fn proc_path(directory: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
 /// What the file system says about `name` in a directory, or about the directory when it is empty.
 pub(crate) fn look(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Statx, Errno> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
-    rustix::fs::statx(directory, name, flags, StatxFlags::BASIC_STATS)
+    let what = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    rustix::fs::statx(directory, name, flags, what)
 }
 
 /// What decides whether a file must be read.

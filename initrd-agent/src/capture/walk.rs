@@ -1,6 +1,6 @@
 //! Looking at every entry of the tree without reading any file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rustix::{
     fd::{AsFd as _, BorrowedFd},
@@ -14,10 +14,11 @@ use snapshot::{
 
 use super::{
     Exclusions, Phase, Progress, Progressed,
+    copy::CopyOfBaseline,
     error::{CaptureError, Place},
     report::Report,
     state::Seen,
-    tree::{HOME, Roots, Side, is_root, look, meta, proc_path, side, stat},
+    tree::{HOME, Roots, Side, is_root, look, meta, proc_path, stat},
     xattr::{self, Holder},
 };
 
@@ -32,6 +33,8 @@ pub(super) struct Found {
     pub(super) read: bool,
     /// Device and inode, when it has more than one name.
     linked: Option<(u32, u32, u64)>,
+    /// A directory just as the baseline has it: kept only where something beneath it is.
+    unchanged: bool,
 }
 
 pub(super) struct Walk<'a> {
@@ -43,6 +46,8 @@ pub(super) struct Walk<'a> {
 
 struct Walker<'a> {
     walk: &'a Walk<'a>,
+    /// When the root is a copy of the baseline: what tells changes from it.
+    copy: Option<CopyOfBaseline<'a>>,
     found: Vec<Found>,
     report: &'a mut Report,
     read_bytes: u64,
@@ -53,6 +58,7 @@ impl Walk<'_> {
     pub(super) fn run(&self, report: &mut Report) -> Result<Vec<Found>, CaptureError> {
         let mut walker = Walker {
             walk: self,
+            copy: CopyOfBaseline::of(self.roots, self.seen),
             found: Vec::new(),
             report,
             read_bytes: 0,
@@ -61,10 +67,58 @@ impl Walk<'_> {
         while let Some(path) = todo.pop() {
             walker.directory(path, &mut todo)?;
         }
-        let mut found = walker.found;
+        let (mut found, copy) = (walker.found, walker.copy);
         found.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
+        if let Some(copy) = copy {
+            let gone = copy.still_gone(&found).into_iter().map(whiteout);
+            found.extend(gone.collect::<Vec<_>>());
+            found.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
+            drop_unchanged(&mut found);
+        }
         link(&mut found);
         Ok(found)
+    }
+}
+
+/// Drops directories of the baseline in which nothing changed.
+fn drop_unchanged(found: &mut Vec<Found>) {
+    let mut below: Option<Vec<u8>> = None;
+    let mut keep: Vec<bool> = found
+        .iter()
+        .rev()
+        .map(|one| {
+            let path = &one.entry.path;
+            // Sorted: what lies in a directory comes after it, and the last one kept tells of all between.
+            let holds = below.as_ref().is_some_and(|kept| is_beneath(kept, path));
+            let keep = !one.unchanged || holds || path.is_empty();
+            if keep {
+                below = Some(path.clone());
+            }
+            keep
+        })
+        .collect();
+    keep.reverse();
+    let mut keep = keep.into_iter();
+    found.retain(|_| keep.next().unwrap_or(true));
+}
+
+fn is_beneath(path: &[u8], directory: &[u8]) -> bool {
+    path.strip_prefix(directory)
+        .is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+fn whiteout(path: Vec<u8>) -> Found {
+    let entry = Entry {
+        path,
+        kind: EntryKind::Whiteout,
+        meta: Meta::default(),
+    };
+    Found {
+        entry,
+        stat: None,
+        read: false,
+        linked: None,
+        unchanged: false,
     }
 }
 
@@ -109,7 +163,8 @@ impl Walker<'_> {
             Err(source) => return Err(fail(source)),
         };
         let statx = look(directory.as_fd(), b"").map_err(fail)?;
-        let attributes = xattr::read(Holder::Open(directory.as_fd()), side(&path)).map_err(fail)?;
+        let meaning = self.walk.roots.meaning(&path);
+        let attributes = xattr::read(Holder::Open(directory.as_fd()), meaning).map_err(fail)?;
         if attributes.redirected {
             return Err(CaptureError::Redirected {
                 place: Place::new(&path),
@@ -119,9 +174,11 @@ impl Walker<'_> {
             xattrs: attributes.xattrs,
             ..meta(&statx)
         };
-        let kind = EntryKind::Directory {
-            opaque: attributes.opaque,
+        let (opaque, unchanged) = match &mut self.copy {
+            Some(copy) => copy.directory(&path, &statx).map_err(fail)?,
+            None => (attributes.opaque, false),
         };
+        let kind = EntryKind::Directory { opaque };
         self.push(Found {
             entry: Entry {
                 path: path.clone(),
@@ -131,7 +188,9 @@ impl Walker<'_> {
             stat: None,
             read: false,
             linked: None,
+            unchanged,
         });
+        let mut here = HashSet::new();
         let names =
             Dir::new(directory.try_clone().map_err(|_| fail(Errno::MFILE))?).map_err(fail)?;
         for name in names {
@@ -149,11 +208,23 @@ impl Walker<'_> {
             if below == HOME {
                 continue;
             }
+            if self.copy.is_some() {
+                here.insert(name.to_vec());
+            }
             if below.len() > MAX_PATH_BYTES || name.len() > MAX_NAME_BYTES {
                 self.report.too_long.push(Place::new(&below));
                 continue;
             }
             self.entry(directory.as_fd(), name, below, kind, todo)?;
+        }
+        let gone = match &self.copy {
+            Some(copy) => copy.gone(&path, &here).map_err(fail)?,
+            None => Vec::new(),
+        };
+        for path in gone {
+            if !self.walk.exclusions.matches(&path) {
+                self.push(whiteout(path));
+            }
         }
         Ok(())
     }
@@ -184,6 +255,11 @@ impl Walker<'_> {
             }
             statx => statx.map_err(|source| fail(&path, source))?,
         };
+        if let Some(copy) = &self.copy
+            && copy.has(&path, &statx).map_err(|e| fail(&path, e))?
+        {
+            return Ok(());
+        }
         let kind = match FileType::from_raw_mode(u32::from(statx.stx_mode)) {
             FileType::Directory => {
                 todo.push(path);
@@ -201,7 +277,7 @@ impl Walker<'_> {
                 }
             }
             FileType::Fifo => EntryKind::Fifo,
-            FileType::CharacterDevice => character_device(side(&path), &statx),
+            FileType::CharacterDevice => character_device(self.walk.roots.meaning(&path), &statx),
             FileType::BlockDevice => EntryKind::BlockDevice {
                 major: statx.stx_rdev_major,
                 minor: statx.stx_rdev_minor,
@@ -209,17 +285,7 @@ impl Walker<'_> {
             FileType::Unknown => return Err(fail(&path, Errno::INVAL)),
         };
         if kind == EntryKind::Whiteout {
-            let entry = Entry {
-                path,
-                kind,
-                meta: Meta::default(),
-            };
-            self.push(Found {
-                entry,
-                stat: None,
-                read: false,
-                linked: None,
-            });
+            self.push(whiteout(path));
             return Ok(());
         }
         let is_file = matches!(kind, EntryKind::File(_));
@@ -264,6 +330,7 @@ impl Walker<'_> {
             stat: is_file.then_some(now),
             read,
             linked,
+            unchanged: false,
         });
         Ok(())
     }
@@ -275,7 +342,8 @@ impl Walker<'_> {
         path: &[u8],
     ) -> Result<Option<Vec<snapshot::manifest::Xattr>>, CaptureError> {
         let place = || Place::new(path);
-        match xattr::read(Holder::Path(&proc_path(directory, name)), side(path)) {
+        let meaning = self.walk.roots.meaning(path);
+        match xattr::read(Holder::Path(&proc_path(directory, name)), meaning) {
             Ok(attributes) if attributes.redirected => {
                 Err(CaptureError::Redirected { place: place() })
             }

@@ -6,7 +6,10 @@
 
 use rustix::{
     fd::BorrowedFd,
-    fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, lgetxattr, llistxattr, lsetxattr},
+    fs::{
+        XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, lgetxattr, llistxattr,
+        lremovexattr, lsetxattr,
+    },
     io::Errno,
 };
 use snapshot::manifest::Xattr;
@@ -50,6 +53,13 @@ impl Holder<'_> {
         match self {
             Self::Open(file) => fgetxattr(file, name, buffer),
             Self::Path(path) => lgetxattr(path, name, buffer),
+        }
+    }
+
+    fn remove(self, name: &[u8]) -> Result<(), Errno> {
+        match self {
+            Self::Open(file) => fremovexattr(file, name),
+            Self::Path(path) => lremovexattr(path, name),
         }
     }
 
@@ -118,6 +128,20 @@ pub(crate) fn write(
     } else {
         Ok(())
     }
+}
+
+/// Removes the attributes that `keep` does not name.
+pub(crate) fn keep_only(holder: Holder<'_>, keep: &[Xattr]) -> Result<(), Errno> {
+    let names = match grow(|buffer| holder.list(buffer)) {
+        Err(Errno::OPNOTSUPP) => return Ok(()),
+        names => names?,
+    };
+    for name in names.split(|&byte| byte == 0) {
+        if !name.is_empty() && !keep.iter().any(|xattr| xattr.name == name) {
+            holder.remove(name)?;
+        }
+    }
+    Ok(())
 }
 
 /// Calls `fill` with more and more room until its answer fits.

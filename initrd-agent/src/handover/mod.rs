@@ -1,7 +1,7 @@
 //! Restored baseline + session volume → the system gets the PC.
 //!
-//! The root is an overlay of the verified baseline and the session's upper folder; `/home` is a plain folder of
-//! the session volume. Nothing is written into the root for the agent's sake: accounts and units go to `/run`.
+//! The root is an overlay of the verified baseline and the session's upper folder, or the copy of the baseline that
+//! was written to the session volume; `/home` is a plain folder of that volume. Nothing is written into the root for the agent's sake: accounts and units go to `/run`.
 
 mod account;
 mod exitrd_tree;
@@ -14,7 +14,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::mount::{MountFlags, mount, mount_bind};
+use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
+use snapshot::baseline::Restore;
 
 pub use self::account::Account;
 use crate::{baseline::Baseline, disk::Ground, paths, wipe::private_dir};
@@ -45,23 +46,33 @@ const OVERLAY_OPTIONS: &str = "redirect_dir=off,metacopy=off,index=off,xino=auto
 ///
 /// # Errors
 /// [`HandoverError`].
-pub fn mount_baseline(baseline: &Baseline) -> Result<(), HandoverError> {
+pub fn mount_baseline(baseline: &Baseline, restore: Restore) -> Result<(), HandoverError> {
     private_dir(Path::new(paths::BASELINE)).map_err(at("make folder", paths::BASELINE))?;
-    mount(
-        baseline.mapped.node(),
-        paths::BASELINE,
-        "erofs",
-        MountFlags::RDONLY | MountFlags::NOATIME,
-        None,
-    )
-    .map_err(|e| at("mount the baseline at", paths::BASELINE)(e.into()))
+    let (place, file_system) = match restore {
+        Restore::Verified => (paths::BASELINE, "erofs"),
+        Restore::Rewrite => (paths::IMAGE, "ext4"),
+    };
+    private_dir(Path::new(place)).map_err(at("make folder", place))?;
+    let flags = MountFlags::RDONLY | MountFlags::NOATIME;
+    mount(baseline.mapped.node(), place, file_system, flags, None)
+        .map_err(|e| at("mount the baseline at", place)(e.into()))?;
+    if restore == Restore::Rewrite {
+        let tree = Path::new(place).join("root");
+        mount_bind(&tree, paths::BASELINE)
+            .map_err(|e| at("mount the baseline's tree at", paths::BASELINE)(e.into()))?;
+    }
+    Ok(())
 }
 
 /// Everything the system needs to take over, in the order in which a failure costs least.
 ///
 /// # Errors
 /// [`HandoverError`].
-pub fn hand_over(_ground: &dyn Ground, account: &Account) -> Result<(), HandoverError> {
+pub fn hand_over(
+    _ground: &dyn Ground,
+    restore: Restore,
+    account: &Account,
+) -> Result<(), HandoverError> {
     exitrd_tree::fill(Path::new("/"), Path::new(paths::EXITRD))?;
     account.write_records(Path::new("/run/userdb"))?;
     account.make_home(
@@ -69,6 +80,23 @@ pub fn hand_over(_ground: &dyn Ground, account: &Account) -> Result<(), Handover
         &Path::new(paths::BASELINE).join("etc/skel"),
     )?;
     write_units(account)?;
+    fs::create_dir_all(paths::SYSROOT).map_err(at("make folder", paths::SYSROOT))?;
+    match restore {
+        Restore::Verified => mount_overlay()?,
+        Restore::Rewrite => mount_copy()?,
+    }
+    let home = Path::new(paths::SYSROOT).join("home");
+    mount_bind(paths::SESSION_HOME, &home).map_err(|e| at("mount the homes at", home)(e.into()))
+}
+
+/// The root is the copy. The volume's own mount forbids device nodes and set-id programs; the root needs both.
+fn mount_copy() -> Result<(), HandoverError> {
+    let wrong = |e: rustix::io::Errno| at("mount the root at", paths::SYSROOT)(e.into());
+    mount_bind(paths::SESSION_ROOT, paths::SYSROOT).map_err(wrong)?;
+    mount_remount(paths::SYSROOT, MountFlags::BIND | MountFlags::NOATIME, c"").map_err(wrong)
+}
+
+fn mount_overlay() -> Result<(), HandoverError> {
     let options = format!(
         "lowerdir={},upperdir={},workdir={},{OVERLAY_OPTIONS}",
         paths::BASELINE,
@@ -77,7 +105,6 @@ pub fn hand_over(_ground: &dyn Ground, account: &Account) -> Result<(), Handover
     );
     let options =
         CString::new(options).map_err(|e| at("mount the root at", paths::SYSROOT)(e.into()))?;
-    fs::create_dir_all(paths::SYSROOT).map_err(at("make folder", paths::SYSROOT))?;
     mount(
         "overlay",
         paths::SYSROOT,
@@ -85,9 +112,7 @@ pub fn hand_over(_ground: &dyn Ground, account: &Account) -> Result<(), Handover
         MountFlags::empty(),
         Some(options.as_c_str()),
     )
-    .map_err(|e| at("mount the root at", paths::SYSROOT)(e.into()))?;
-    let home = Path::new(paths::SYSROOT).join("home");
-    mount_bind(paths::SESSION_HOME, &home).map_err(|e| at("mount the homes at", home)(e.into()))
+    .map_err(|e| at("mount the root at", paths::SYSROOT)(e.into()))
 }
 
 fn write_units(account: &Account) -> Result<(), HandoverError> {

@@ -183,6 +183,8 @@ pub enum Label {
     Restore,
     /// Altered parts of it come again.
     Repair,
+    /// All of it is written to the session's volume.
+    Rewrite,
     /// The user's packs arrive.
     Pull,
     /// They come from another site first.
@@ -205,6 +207,7 @@ impl Said for Label {
             Self::Verify => ("verify", "システムの確認"),
             Self::Restore => ("restore", "システムの復元"),
             Self::Repair => ("repair", "システムの修復"),
+            Self::Rewrite => ("rewrite", "システムの書き込み"),
             Self::Pull => ("pull", "ファイルの受信"),
             Self::Relay => ("relay from the last site", "前回のサイトからの転送"),
             Self::Save => ("save", "保存"),
@@ -264,6 +267,7 @@ impl Said for Stage {
             Self::Unmount => ("Closing the disk", "ディスクを閉じています"),
             Self::Forget => ("Forgetting the session's key", "鍵を消去しています"),
             Self::Discard => ("Dropping the session's blocks", "使用領域を解放しています"),
+            Self::Rewrite => ("Writing the system", "システムを書き込んでいます"),
             Self::PowerOff => ("Switching off", "電源を切っています"),
         };
         choose(language, en, ja)

@@ -19,14 +19,13 @@ use zeroize::Zeroizing;
 
 use super::{HeadState, STAT_TABLE, State, StateError};
 use crate::{
-    capture::{
-        self, CaptureError, CaptureRequest, Exclusions, Phase, Previous, Progressed, SessionTree,
-    },
+    capture::{self, CaptureError, CaptureRequest, Exclusions, Phase, Previous, Progressed},
     clock,
     events::{Events, Running, Stage},
     keyring::{self, KeyringError, SessionKey},
     paths,
     push::{Base, Push, PushError, Pushed, SiteGone},
+    rewrite,
     screen::{Label, Progress, Screen, Sentence},
     site::{ClientError, SiteClient},
 };
@@ -115,10 +114,7 @@ pub fn save(
         .site(&state.site)
         .signed_in(token);
     let head = HeadState::load()?;
-    let tree = SessionTree {
-        upper: paths::SESSION_UPPER.into(),
-        home: paths::SESSION_HOME.into(),
-    };
+    let tree = rewrite::tree(state.restore);
     let known = load_stat_table();
     let request = CaptureRequest {
         tree: &tree,

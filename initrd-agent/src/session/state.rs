@@ -8,7 +8,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use snapshot::id::{BaselineId, RecordId, UserId};
+use snapshot::{
+    baseline::Restore,
+    id::{BaselineId, RecordId, UserId},
+};
 
 use crate::{paths, screen::Language};
 
@@ -27,6 +30,8 @@ pub struct State {
     pub baseline: BaselineId,
     /// Its name.
     pub baseline_name: String,
+    /// How it came to this session.
+    pub restore: Restore,
     /// Its build timestamp, seconds since 1970.
     pub build_timestamp: i64,
     /// Name of this PC.

@@ -19,7 +19,7 @@ pub(crate) use self::volume::private_dir;
 use self::{erase::Target, nvme::Nvme};
 pub use self::{
     record::About,
-    volume::{SessionVolume, VolumeError, make_ext4},
+    volume::{BareVolume, VolumeError, make_ext4},
 };
 use crate::{
     disk::{Claimed, Disk, DiskError, Layout, Part, Span, Wiped, length_bytes, sector},

@@ -46,31 +46,31 @@ pub enum VolumeError {
     },
 }
 
-/// A fresh, empty, mounted session volume.
+/// The session partition under a new key, with nothing on it.
 #[derive(Debug)]
-pub struct SessionVolume {
+pub struct BareVolume {
     bytes: u64,
-    _mapped: Mapped,
+    mapped: Mapped,
 }
 
-impl SessionVolume {
-    /// Makes the volume on the session partition and mounts it at [`paths::SESSION`], with its folders.
+fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VolumeError {
+    let path = path.to_owned();
+    move |source| VolumeError::Io {
+        doing,
+        path,
+        source,
+    }
+}
+
+impl BareVolume {
+    /// Maps the session partition under a new key.
     ///
     /// The key is made here, handed to dm-crypt through this thread's keyring, revoked there and overwritten: from
-    /// then on only the mapping has it. `nodev`: device nodes in home folders stay dead; whiteouts are made with
-    /// mknod, which `nodev` does not forbid. `nosuid`: the overlay has its own flags, `/home` keeps these.
+    /// then on only the mapping has it.
     ///
     /// # Errors
-    /// [`VolumeError`]; nothing is mounted.
-    pub fn make(partition: &Path) -> Result<Self, VolumeError> {
-        let at = |doing, path: &Path| {
-            let path = path.to_owned();
-            move |source| VolumeError::Io {
-                doing,
-                path,
-                source,
-            }
-        };
+    /// [`VolumeError`].
+    pub fn map(partition: &Path) -> Result<Self, VolumeError> {
         let bytes = fs::File::open(partition)
             .and_then(|file| crate::disk::length_bytes(&file))
             .map_err(at("read the length of", partition))?;
@@ -85,8 +85,19 @@ impl SessionVolume {
             }
             mapped?
         };
+        Ok(Self { bytes, mapped })
+    }
+
+    /// Makes a file system on it and mounts it at [`paths::SESSION`], with the folders of a session.
+    ///
+    /// `nodev`: device nodes in home folders stay dead; whiteouts are made with mknod, which `nodev` does not forbid.
+    /// `nosuid`: the overlay has its own flags, `/home` keeps these.
+    ///
+    /// # Errors
+    /// [`VolumeError`]; nothing is mounted.
+    pub fn make(&self) -> Result<(), VolumeError> {
         make_ext4(
-            mapped.node(),
+            self.node(),
             "furoshiki-sess",
             &["-O", "^has_journal", "-m", "0"],
         )?;
@@ -94,7 +105,7 @@ impl SessionVolume {
         private_dir(Path::new(paths::RUN)).map_err(at("make folder", Path::new(paths::RUN)))?;
         private_dir(target).map_err(at("make folder", target))?;
         let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOATIME;
-        mount(mapped.node(), target, "ext4", flags, None)
+        mount(self.node(), target, "ext4", flags, None)
             .map_err(|errno| at("mount the session volume at", target)(errno.into()))?;
         fs::set_permissions(target, Permissions::from_mode(0o700)).map_err(at("close", target))?;
         // The root of the overlay shows the mode of its upper folder.
@@ -110,10 +121,13 @@ impl SessionVolume {
             fs::set_permissions(dir, Permissions::from_mode(mode))
                 .map_err(at("set the mode of", dir))?;
         }
-        Ok(Self {
-            bytes,
-            _mapped: mapped,
-        })
+        Ok(())
+    }
+
+    /// Device node of the volume.
+    #[must_use]
+    pub fn node(&self) -> &Path {
+        self.mapped.node()
     }
 
     /// Length of the volume in bytes.

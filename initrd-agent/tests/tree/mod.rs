@@ -64,8 +64,21 @@ impl Session {
         let tree = SessionTree {
             upper: folder.path().join("upper"),
             home: folder.path().join("home"),
+            baseline: None,
         };
         fs::create_dir(&tree.upper).unwrap();
+        fs::create_dir(&tree.home).unwrap();
+        Self { folder, tree }
+    }
+
+    /// An empty home beside a root that is a copy of a baseline.
+    pub fn on_copy(root: PathBuf, baseline: PathBuf) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = SessionTree {
+            upper: root,
+            home: folder.path().join("home"),
+            baseline: Some(baseline),
+        };
         fs::create_dir(&tree.home).unwrap();
         Self { folder, tree }
     }

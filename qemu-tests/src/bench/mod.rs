@@ -6,6 +6,7 @@
 pub mod boot;
 pub mod dracut;
 pub mod figures;
+pub mod restore;
 pub mod session;
 
 use std::fs;
@@ -45,6 +46,8 @@ pub struct Arguments {
 pub enum Room {
     /// Kernel start to the card prompt, beside the same kernel with a distribution's initrd.
     Boot,
+    /// What a normal boot writes, and the time of rewriting beside dd.
+    Restore,
     /// Every stage from power-on to a session and to off again.
     Session,
 }
@@ -89,6 +92,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut figures = Figures::new(name, accel);
     match arguments.room {
         Room::Boot => boot::measure(&bench, &mut figures)?,
+        Room::Restore => restore::measure(&bench, &mut figures)?,
         Room::Session => session::measure(&bench, &mut figures)?,
     }
     let lines = figures.json_lines();

@@ -6,7 +6,9 @@ use axum::{
 };
 use site_api::{ChunksRequest, ProblemCode, ReleaseFile, ReleaseInfo, path};
 use snapshot::{
-    baseline::{self, BLOCK_BYTES, BaselineManifest, Boot, BootFile, Files, Image, baseline_id},
+    baseline::{
+        self, BLOCK_BYTES, BaselineManifest, Boot, BootFile, Files, Image, Restore, baseline_id,
+    },
     delta,
     id::{Digest, ReleaseId, RootHash, VeritySalt},
     image_index::{Cutter, ImageIndex},
@@ -69,6 +71,7 @@ impl Release {
             architecture: "amd64".into(),
             kernel_release: "6.12.0-amd64".into(),
             cmdline: "console=ttyS0".into(),
+            restore: Restore::Verified,
             image: Image {
                 file: "baseline.img".into(),
                 bytes: image.len() as u64,

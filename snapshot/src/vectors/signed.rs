@@ -181,13 +181,14 @@ fn baseline_cases() -> Cases {
             "bad-hash-tree-missing.json",
             with("\"bytes\": 12288", "\"bytes\": 8192"),
         ),
+        ("bad-restore-unknown.json", with("verified", "copied")),
         ("bad-upper-case-digest.json", with("0202", "0A0A")),
     ]
 }
 
 #[test]
 fn baseline_manifests_are_read_as_ever() {
-    check("baseline", 13, baseline_cases(), |_, bytes| {
+    check("baseline", 14, baseline_cases(), |_, bytes| {
         answer(baseline::parse_unverified(bytes), |manifest| {
             let signature = baseline::sign(bytes, &[8; 32]);
             let public = baseline::release_public_key(&[8; 32]);

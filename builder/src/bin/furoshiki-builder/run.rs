@@ -97,7 +97,7 @@ pub(super) fn diff(before: &Path, after: &Path, progress: &Progress) -> anyhow::
 
 pub(super) fn fetch(args: &FetchArgs, progress: &Progress) -> anyhow::Result<ExitCode> {
     let recipe = Recipe::read(&args.recipe)?;
-    let beside = || args.recipe.join(release::LOCK_FILE);
+    let beside = || recipe.dir.join(release::LOCK_FILE);
     let lock = Lock::read(&args.from.lock.clone().unwrap_or_else(beside), &recipe)?;
     let cache = Cache::open(&args.from.cache)?;
     let mut mirrors = Mirrors::of_this_machine(&args.from.mirrors)?;
