@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use initrd_agent::{boot, exitrd, inventory::Inventory, session};
+use initrd_agent::{boot, exitrd, inventory::Inventory, session, session::Meanwhile};
 
 /// Exit code of `inventory` when the PC lacks something.
 const LACKING: u8 = 3;
@@ -42,6 +42,10 @@ enum Command {
 enum SessionCommand {
     /// Save every few minutes until stopped (the service).
     Run,
+    /// Show that the system starts (a service).
+    Starting,
+    /// Show that the session ends (a service).
+    Stopping,
     /// Save now.
     Save,
     /// Save for the last time (the service's stop).
@@ -64,6 +68,12 @@ fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse_from(arguments).command {
         Command::Boot => boot::boot().context("boot")?,
         Command::Session(SessionCommand::Run) => session::run().context("session run")?,
+        Command::Session(SessionCommand::Starting) => {
+            Meanwhile::Starting.show().context("session starting")?
+        }
+        Command::Session(SessionCommand::Stopping) => {
+            Meanwhile::Stopping.show().context("session stopping")?
+        }
         Command::Session(SessionCommand::Save) => {
             println!("{}", session::save_now().context("session save")?);
         }

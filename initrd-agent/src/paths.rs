@@ -31,6 +31,10 @@ pub const DISK_JSON: &str = "/run/furoshiki/disk.json";
 pub const RUN_SITE_CA: &str = "/run/furoshiki/site-ca.pem";
 /// Held by whoever captures and pushes: a save and the end of the session exclude each other.
 pub const SAVE_LOCK: &str = "/run/furoshiki/save.lock";
+/// Held by the last save while it has the screen.
+pub const SCREEN_LOCK: &str = "/run/furoshiki/screen.lock";
+/// There once the session is armed.
+pub const SESSION_READY: &str = "/run/furoshiki/ready";
 /// Compiled keymaps of the initrd, `NAME.bmap`.
 pub const KEYMAPS: &str = "/usr/lib/furoshiki/keymaps";
 /// Root that systemd changes to.

@@ -35,6 +35,8 @@ pub struct Ended {
     pub stages: Vec<Stage>,
     /// Everything the console showed.
     pub console: String,
+    /// The longest time from "switch off" to off in which the serial console showed nothing.
+    pub silence: Duration,
 }
 
 impl Ended {
@@ -167,12 +169,18 @@ impl<'pc> Session<'pc> {
         meanwhile(&mut self.pc)?;
         self.pc.reported(|machine| machine.wait_off(off))?;
         let took = begin.elapsed();
+        let silence = self
+            .pc
+            .machine
+            .console
+            .longest_silence(begin, Instant::now());
         let events = self.pc.events().to_vec();
         Ok(Ended {
             stages: with_stop(&events, begin),
             events,
             took,
             console: self.pc.console_text(),
+            silence,
         })
     }
 

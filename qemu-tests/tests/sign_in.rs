@@ -18,6 +18,12 @@ const WRONG_PIN: &str = "11112222";
 /// latest; an emulated processor that has to wait for a busy host may lose a second.
 const SILENCE: Duration = Duration::from_secs(3);
 
+/// The same where the PC goes from one system to the next, and a program has to start before anything can be said:
+/// that takes several times as long where the processor is emulated.
+fn silence_between(emulated: bool) -> Duration {
+    SILENCE * if emulated { 5 } else { 1 }
+}
+
 /// Tries left, as the PIN prompt shows them.
 fn ask_pin(pc: &mut RunningPc<'_>) -> Result<Option<u64>> {
     Ok(pc.expect_prompt("pin")?.number("tries_left"))
@@ -34,7 +40,7 @@ fn type_all(pc: &mut RunningPc<'_>, pin: &str, user: &str, password: &str) -> Re
 }
 
 /// Twice: the agent's own record of all consoles, and what came over the serial line.
-fn never_silent(session: &Session<'_>) -> Result<()> {
+fn never_silent(session: &Session<'_>, emulated: bool) -> Result<()> {
     let mut events = session.events().iter();
     let screen = events.find(|event| event.event == "screen");
     let screen = screen.context("the agent told nothing of its screens")?;
@@ -48,6 +54,14 @@ fn never_silent(session: &Session<'_>) -> Result<()> {
         "a console was silent for {told:?} ms"
     );
     ensure!(seen <= SILENCE, "the serial line was silent for {seen:?}");
+    let mut events = session.events().iter();
+    let ready = events.find(|event| event.event == "session-ready");
+    let seen = session.longest_silence(ready.context("no session")?);
+    println!("longest silence up to the session: {seen:?}");
+    ensure!(
+        seen <= silence_between(emulated),
+        "the serial line was silent for {seen:?} while the system started"
+    );
     Ok(())
 }
 
@@ -94,6 +108,7 @@ fn at_one_pc(
     stranger: &TestCard,
 ) -> Result<()> {
     let urls = [site.guest_url()];
+    let emulated = pc.emulated();
     let mut pc = pc.power_on(&urls)?;
     pc.expect_prompt("insert-card")?;
     ensure!(
@@ -189,7 +204,7 @@ fn at_one_pc(
         session.run_as_user("id -un")?.trim() == hanako.name,
         "the session is not hanako's"
     );
-    never_silent(&session)?;
+    never_silent(&session, emulated)?;
     inventory(&mut session)?;
     // All of this with the least memory a PC may have: firmware, kernel and their tables take their share of it.
     let memory = session.run("awk '/^MemTotal:/ { print $2 }' /proc/meminfo")?;
@@ -198,7 +213,16 @@ fn at_one_pc(
         kib <= LEAST_MEMORY_MIB << 10,
         "the PC has {kib} KiB of memory, more than the least"
     );
-    session.cut_power();
+    let ended = session.shut_down()?;
+    println!(
+        "longest silence from switch off to off: {:?}",
+        ended.silence
+    );
+    ensure!(
+        ended.silence <= silence_between(emulated),
+        "the serial line was silent for {:?} while the PC switched off",
+        ended.silence
+    );
     Ok(())
 }
 

@@ -123,11 +123,15 @@ fn write_units(account: &Account) -> Result<(), HandoverError> {
         }
         fs::write(&path, text).map_err(at("write", &path))?;
     }
-    let wants = Path::new("/run/systemd/system/multi-user.target.wants");
-    fs::create_dir_all(wants).map_err(at("make folder", wants))?;
-    let link = wants.join(units::SESSION_UNIT);
-    match symlink(Path::new("..").join(units::SESSION_UNIT), &link) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(at("link", link)(e)),
-        _ => Ok(()),
+    let session = (units::SESSION_UNIT, "multi-user.target.wants");
+    for (unit, wants) in [session].into_iter().chain(units::MEANWHILE) {
+        let wants = Path::new("/run/systemd/system").join(wants);
+        fs::create_dir_all(&wants).map_err(at("make folder", &wants))?;
+        let link = wants.join(unit);
+        match symlink(Path::new("..").join(unit), &link) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(at("link", link)(e)),
+            _ => {}
+        }
     }
+    Ok(())
 }

@@ -6,12 +6,26 @@ use crate::paths;
 /// The service that saves.
 pub(super) const SESSION_UNIT: &str = "furoshiki-session.service";
 
+/// The services that show that the PC is at work, each with the target that wants it.
+pub(super) const MEANWHILE: [(&str, &str); 2] = [
+    ("furoshiki-starting.service", "sysinit.target.wants"),
+    ("furoshiki-stopping.service", "shutdown.target.wants"),
+];
+
 /// Every file, by its path below `/run/systemd`, with its text.
 pub(super) fn files(account: &Account) -> Vec<(&'static str, String)> {
     let agent = format!("{}{}", paths::EXITRD, paths::AGENT);
     let name = account.name();
     vec![
         ("system/furoshiki-session.service", session_unit(&agent)),
+        (
+            "system/furoshiki-starting.service",
+            meanwhile_unit(&agent, "starting"),
+        ),
+        (
+            "system/furoshiki-stopping.service",
+            meanwhile_unit(&agent, "stopping"),
+        ),
         (
             "system/getty@tty1.service.d/furoshiki.conf",
             autologin(&format!("--autologin {name} --noclear - $TERM")),
@@ -70,6 +84,24 @@ OOMScoreAdjust=-900
     )
 }
 
+/// No dependency at all: it runs from when its target begins to be reached. The one for stopping is started by
+/// `shutdown.target` and ends with everything else, when systemd gives the PC to the exitrd.
+fn meanwhile_unit(agent: &str, what: &str) -> String {
+    format!(
+        "[Unit]
+Description=Show that the PC is {what}
+DefaultDependencies=no
+
+[Service]
+ExecStart={agent} session {what}
+StandardInput=null
+StandardOutput=null
+StandardError=null
+LimitCORE=0
+"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +117,24 @@ mod tests {
             "KillMode=mixed",
         ] {
             assert!(unit.lines().any(|l| l == line), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_shows_that_the_pc_is_at_work_waits_for_nothing_and_holds_up_nothing() {
+        for (name, _) in MEANWHILE {
+            let what = name
+                .trim_start_matches("furoshiki-")
+                .trim_end_matches(".service");
+            let unit = meanwhile_unit("/run/initramfs/agent", what);
+            let is_order = |l: &str| {
+                ["After=", "Before=", "Requires="]
+                    .iter()
+                    .any(|o| l.starts_with(o))
+            };
+            assert!(!unit.lines().any(is_order), "{unit}");
+            assert!(unit.contains("DefaultDependencies=no"), "{unit}");
+            assert!(unit.contains(&format!("agent session {what}\n")), "{unit}");
         }
     }
 }

@@ -20,6 +20,8 @@ use zeroize::Zeroizing;
 
 use super::text::Language;
 
+/// Longer than any console stays silent.
+const LONG: Duration = Duration::from_secs(2);
 /// Dots after which a new line begins.
 const DOTS: usize = 50;
 
@@ -32,7 +34,7 @@ pub(super) enum Kind {
     Serial,
 }
 
-/// A console without echo and line discipline of its own. The old mode returns when it is dropped.
+/// A console. One that was taken over gets its old mode back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Console {
     file: Arc<File>,
@@ -46,6 +48,21 @@ pub(super) struct Console {
 
 /// Consoles of the kernel that open, in the kernel's order.
 pub(super) fn active() -> Vec<Console> {
+    let mut consoles = opened();
+    consoles.iter_mut().for_each(Console::take_over);
+    consoles
+}
+
+/// The same, in the mode they are in and as if nothing had been shown for long.
+pub(super) fn aside() -> Vec<Console> {
+    let mut consoles = opened();
+    for console in &mut consoles {
+        console.wrote = Instant::now().checked_sub(LONG).unwrap_or(console.wrote);
+    }
+    consoles
+}
+
+fn opened() -> Vec<Console> {
     let names = std::fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();
     let consoles: Vec<_> = names
         .split_whitespace()
@@ -87,20 +104,24 @@ fn open(name: &str, kind: Kind) -> Option<Console> {
 }
 
 impl Console {
-    fn on(file: File, kind: Kind) -> Self {
-        let before = tcgetattr(&file).ok();
-        if let Some(before) = &before {
+    /// What is typed is read key by key and not echoed until this is dropped.
+    fn take_over(&mut self) {
+        self.before = tcgetattr(&*self.file).ok();
+        if let Some(before) = &self.before {
             let mut mode = before.clone();
             mode.local_modes -=
                 LocalModes::ICANON | LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ISIG;
-            if let Err(error) = tcsetattr(&file, OptionalActions::Now, &mode) {
+            if let Err(error) = tcsetattr(&*self.file, OptionalActions::Now, &mode) {
                 tracing::warn!(%error, "console keeps its mode and may echo secrets");
             }
         }
+    }
+
+    fn on(file: File, kind: Kind) -> Self {
         Self {
             file: Arc::new(file),
             kind,
-            before,
+            before: None,
             wrote: Instant::now(),
             longest_silence: Duration::ZERO,
             dots: None,

@@ -75,6 +75,15 @@ impl Screen {
         screen
     }
 
+    /// Every console of the kernel, to show only what goes on beside whoever has it: nothing is asked, and the
+    /// console's mode stays as it is.
+    #[must_use]
+    pub fn aside(events: Events, language: Language) -> Self {
+        let screen = Self::on(console::aside(), events, language);
+        beat::start(&screen);
+        screen
+    }
+
     /// No console at all: messages go to machines and to the log only.
     #[must_use]
     pub fn blind(events: Events, language: Language) -> Self {

@@ -232,6 +232,10 @@ pub enum Step {
     UseCard,
     /// A disk that is still coming up.
     FindDisk,
+    /// From the handover to the session.
+    StartSystem,
+    /// From "switch off" to the last save, and from there to the exitrd.
+    EndSession,
 }
 
 impl Said for Step {
@@ -245,6 +249,8 @@ impl Said for Step {
             Self::Card => ("Waiting for a card", "カードを待っています"),
             Self::AskSite => ("Asking the site", "サイトに問い合わせています"),
             Self::UseCard => ("The card is working", "カードで処理しています"),
+            Self::StartSystem => ("Starting the system", "システムを起動しています"),
+            Self::EndSession => ("Ending the session", "セッションを終了しています"),
             Self::FindDisk => ("Looking for a disk", "ディスクを探しています"),
         };
         choose(language, en, ja)

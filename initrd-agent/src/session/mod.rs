@@ -3,6 +3,7 @@
 //! What a save needs to know is in small files below `/run/furoshiki`, root only, without secrets; keys and token
 //! are in the kernel keyring. Each command is a process of its own, so that one that dies takes nothing along.
 
+mod meanwhile;
 mod notify;
 mod save;
 mod state;
@@ -18,6 +19,7 @@ use serde_json::json;
 
 pub(crate) use self::state::{STAT_TABLE, copy_ca, read_json, write_json};
 pub use self::{
+    meanwhile::Meanwhile,
     save::{SaveError, Saved, save},
     state::{HeadState, State, StateError},
 };
@@ -44,6 +46,7 @@ pub fn run() -> Result<(), StateError> {
     harden();
     let state = State::load()?;
     let events = Events::default();
+    meanwhile::tell_ready();
     notify::ready();
     events.emit("session-ready", json!({}));
     let between = Duration::from_secs(u64::from(state.save_minutes) * 60);
@@ -92,6 +95,7 @@ pub fn finish() -> Result<(), SaveError> {
     harden();
     let state = State::load()?;
     let events = Events::default();
+    let _taken = meanwhile::take_screen();
     let screen = Screen::open(events.clone(), state.language);
     if !state.outbox {
         finish_in_memory(&state, &screen, &events);
