@@ -23,8 +23,8 @@ const SCRATCH_BYTES: u64 = 1 << 30;
 /// # Errors
 /// A boot that did not end in a session, or a step of the measurement.
 pub fn measure(bench: &Bench, figures: &mut Figures) -> Result<()> {
-    verified(bench, figures)?;
-    rewritten(bench, figures)
+    rewritten(bench, figures)?;
+    verified(bench, figures)
 }
 
 /// Sectors the kernel saw written to the baseline's partition since power-on, at a boot that finds it restored.
@@ -88,6 +88,8 @@ fn rewritten(bench: &Bench, figures: &mut Figures) -> Result<()> {
     let mut session = pc.boot(&urls, &person)?;
     tools::mount(&mut session)?;
     let image = session.run("findmnt -no SOURCE /run/furoshiki/image")?;
+    // A session has no device-mapper rules of udev: who makes a mapping there would wait for its answer for ever.
+    session.run("rm /run/udev/control")?;
     for run in 1..=bench.runs {
         eprintln!("bench: rewrite and dd, {run} of {}", bench.runs);
         let first = if run % 2 == 0 { "dd" } else { "ours" };
@@ -102,6 +104,7 @@ fn rewritten(bench: &Bench, figures: &mut Figures) -> Result<()> {
             number.with_context(|| format!("no {name} in {said}"))
         };
         let (ours, dd) = (number("ours_ms")?, number("dd_ms")?);
+        eprintln!("bench: rewritten in {ours} ms, dd took {dd} ms");
         figures.compared("restore.rewrite.wall", "dd", Unit::Ms, ours, dd);
         figures.measured("restore.rewrite.bytes", Unit::Bytes, number("bytes")?);
     }

@@ -44,7 +44,7 @@ const WRITE_WORDS: [&str; 4] = [
     "File::create(",
 ];
 /// Rooms of the agent that may do so to a device.
-const DISK_ROOMS: [&str; 3] = ["wipe", "baseline", "disk"];
+const DISK_ROOMS: [&str; 4] = ["wipe", "baseline", "disk", "rewrite"];
 /// Words that name a whole disk or partition.
 const DEVICE_WORDS: [&str; 3] = ["/dev/vd", "/dev/sd", "/dev/nvme"];
 
