@@ -3,6 +3,8 @@
 //! A recipe is a folder with `recipe.toml`. It names two files that recipes share: what the initrd
 //! is made of and which tools make the image. Source: docs/recipes.md.
 
+mod check;
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -252,15 +254,15 @@ impl Recipe {
     fn read_whole(dir: &Path) -> Result<Self, RecipeError> {
         let path = dir.join("recipe.toml");
         let main: Main = parse(&path, &files::read_text(&path)?)?;
-        check_main(&path, &main)?;
+        check::main_file(&path, &main)?;
         let initrd_path = dir.join(&main.initrd);
         let initrd: Initrd = parse(&initrd_path, &files::read_text(&initrd_path)?)?;
-        check_initrd(&initrd_path, &initrd)?;
-        check_screen(&path, &main.screen, &initrd)?;
+        check::initrd_file(&initrd_path, &initrd)?;
+        check::screen_keys(&path, &main.screen, &initrd)?;
         let tools_path = dir.join(&main.tools);
         let tools: Tools = parse(&tools_path, &files::read_text(&tools_path)?)?;
         for package in &tools.packages {
-            check_package(&tools_path, "packages", package)?;
+            check::package_name(&tools_path, "packages", package)?;
         }
         let hardware = main.hardware.as_ref();
         let hardware = hardware.map(|wanted| read_hardware(dir, &path, wanted));
@@ -301,16 +303,8 @@ fn variant(path: &Path, text: &str) -> Result<Option<Variant>, RecipeError> {
         return Ok(None);
     }
     let variant: Variant = parse(path, text)?;
-    check_format(path, variant.format)?;
+    check::known_format(path, variant.format)?;
     Ok(Some(variant))
-}
-
-fn check_format(path: &Path, format: u32) -> Result<(), RecipeError> {
-    if format == FORMAT {
-        return Ok(());
-    }
-    let rule = "this program reads format 1; use a newer program";
-    Err(invalid(path, "format", rule))
 }
 
 fn parse<T: for<'a> Deserialize<'a>>(path: &Path, text: &str) -> Result<T, RecipeError> {
@@ -328,101 +322,22 @@ fn invalid(path: &Path, field: impl Into<String>, rule: &'static str) -> RecipeE
     }
 }
 
-fn check_main(path: &Path, main: &Main) -> Result<(), RecipeError> {
-    check_format(path, main.format)?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    if main.name.is_empty() || main.name.starts_with('.') || !main.name.chars().all(plain) {
-        return Err(invalid(
-            path,
-            "name",
-            "use letters, digits, dots, dashes and underscores",
-        ));
-    }
-    if main.architecture != "amd64" {
-        return Err(invalid(
-            path,
-            "architecture",
-            "only amd64 can be built today",
-        ));
-    }
-    if main.sources.is_empty() {
-        return Err(invalid(path, "sources", "name at least one Debian archive"));
-    }
-    for source in &main.sources {
-        let plain = |c: char| c.is_ascii_lowercase() || c == '-';
-        if source.archive.is_empty() || !source.archive.chars().all(plain) {
-            let field = format!("sources.archive {:?}", source.archive);
-            return Err(invalid(
-                path,
-                field,
-                "write the name of an archive, as in debian; its address is a matter of --mirror",
-            ));
-        }
-    }
-    check_package(path, "kernel.package", &main.kernel.package)?;
-    for package in &main.baseline.packages {
-        check_package(path, "baseline.packages", package)?;
-    }
-    check_removes(path, "baseline.remove", &main.baseline.remove)?;
-    check_removes(
-        path,
-        "baseline.remove_modules",
-        &main.baseline.remove_modules,
-    )
-}
-
-fn check_initrd(path: &Path, initrd: &Initrd) -> Result<(), RecipeError> {
-    for package in &initrd.packages {
-        check_package(path, "packages", package)?;
-    }
-    for without in &initrd.without {
-        for package in &without.packages {
-            check_package(path, "without.packages", package)?;
-        }
-        check_reason(path, "without.reason", &without.reason)?;
-    }
-    for only in &initrd.only {
-        check_package(path, "only.package", &only.package)?;
-        check_reason(path, "only.reason", &only.reason)?;
-        for inside in &only.paths {
-            check_path(path, "only.paths", inside)?;
-        }
-    }
-    check_removes(path, "remove", &initrd.remove)
-}
-
-/// What comes from a recipe into the signed command line.
-fn check_screen(path: &Path, screen: &Screen, initrd: &Initrd) -> Result<(), RecipeError> {
-    let keymap = screen.keymap.as_ref();
-    if keymap.is_some_and(|keymap| !initrd.keymaps.contains(keymap)) {
-        return Err(invalid(
-            path,
-            "screen.keymap",
-            "choose one of `keymaps` in initrd.toml, or add it there",
-        ));
-    }
-    match &screen.timezone {
-        Some(zone) => check_path(path, "screen.timezone", zone),
-        None => Ok(()),
-    }
-}
-
 /// The groups `wanted` names, from the file it names.
 fn read_hardware(dir: &Path, recipe: &Path, wanted: &Wanted) -> Result<Hardware, RecipeError> {
     let path = dir.join(&wanted.groups);
     let groups: Groups = parse(&path, &files::read_text(&path)?)?;
     for (name, group) in &groups.firmware {
-        check_package(&path, &format!("firmware.{name}.package"), &group.package)?;
-        check_reason(&path, &format!("firmware.{name}.reason"), &group.reason)?;
+        check::package_name(&path, &format!("firmware.{name}.package"), &group.package)?;
+        check::reason_given(&path, &format!("firmware.{name}.reason"), &group.reason)?;
         for inside in &group.paths {
-            check_path(&path, &format!("firmware.{name}.paths"), inside)?;
+            check::inside_path(&path, &format!("firmware.{name}.paths"), inside)?;
         }
     }
     for (name, group) in &groups.microcode {
-        check_package(&path, &format!("microcode.{name}.package"), &group.package)?;
-        check_reason(&path, &format!("microcode.{name}.reason"), &group.reason)?;
+        check::package_name(&path, &format!("microcode.{name}.package"), &group.package)?;
+        check::reason_given(&path, &format!("microcode.{name}.reason"), &group.reason)?;
         for inside in group.paths.iter().chain(&group.without) {
-            check_path(&path, &format!("microcode.{name}.paths"), inside)?;
+            check::inside_path(&path, &format!("microcode.{name}.paths"), inside)?;
         }
     }
     Hardware::choose(wanted, &groups).map_err(|(key, group)| {
@@ -433,54 +348,6 @@ fn read_hardware(dir: &Path, recipe: &Path, wanted: &Wanted) -> Result<Hardware,
             "there is no such group in the file `hardware.groups` names",
         )
     })
-}
-
-fn check_removes(path: &Path, field: &str, removes: &[Remove]) -> Result<(), RecipeError> {
-    for remove in removes {
-        check_reason(path, field, &remove.reason)?;
-        for inside in &remove.paths {
-            check_path(path, field, inside)?;
-        }
-    }
-    Ok(())
-}
-
-fn check_reason(path: &Path, field: &str, reason: &str) -> Result<(), RecipeError> {
-    if reason.trim().is_empty() {
-        return Err(invalid(path, field, "write the reason beside it"));
-    }
-    Ok(())
-}
-
-fn check_path(path: &Path, field: &str, inside: &str) -> Result<(), RecipeError> {
-    let climbs = inside
-        .split('/')
-        .any(|part| part.is_empty() || part == "." || part == "..");
-    if climbs {
-        let field = format!("{field} {inside:?}");
-        return Err(invalid(
-            path,
-            field,
-            "write a path relative to the tree, without . and ..",
-        ));
-    }
-    Ok(())
-}
-
-/// Debian Policy §5.6.1: what a package may be called.
-fn check_package(path: &Path, field: &str, name: &str) -> Result<(), RecipeError> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
-    let good = name.len() >= 2
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(plain);
-    if good {
-        return Ok(());
-    }
-    Err(invalid(
-        path,
-        format!("{field} {name:?}"),
-        "not a Debian package name (lower case, digits, + - .)",
-    ))
 }
 
 #[cfg(test)]

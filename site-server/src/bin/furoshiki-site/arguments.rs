@@ -1,0 +1,205 @@
+//! What the operator says on the command line.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    path::PathBuf,
+};
+
+use clap::{Parser, Subcommand};
+use site_server::netboot;
+use snapshot::id::{ReleaseId, SiteId};
+
+/// Stores sealed snapshots of users and hands them to shared PCs and other sites.
+#[derive(Parser)]
+#[command(version)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Makes a site: data folder, certificate, operator token.
+    Init {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// Name of the site for people.
+        #[arg(long)]
+        name: String,
+        /// Where PCs, browsers and other sites reach it, for example <https://site-a.example:8443>.
+        #[arg(long)]
+        url: String,
+        /// Another host name or address for the certificate; may be given again.
+        #[arg(long = "also-name", value_name = "HOST_OR_IP")]
+        also_names: Vec<String>,
+        /// Folder of the CA that all sites share; made when it has none.
+        #[arg(long, value_name = "CADIR")]
+        ca: PathBuf,
+        /// Public key that releases must be signed with (release.pub).
+        #[arg(long, value_name = "FILE")]
+        release_key: Option<PathBuf>,
+    },
+    /// Serves a site until SIGTERM.
+    Serve {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// Address and port to listen on.
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Also serve boot files over plain HTTP here, for PCs that boot from the network; port 80 by custom.
+        #[arg(long, value_name = "ADDRESS")]
+        boot_listen: Option<SocketAddr>,
+        /// Tell PCs of the local network where this site is (DNS-SD over multicast DNS).
+        #[arg(long)]
+        announce: bool,
+    },
+    /// Users of the site.
+    #[command(subcommand)]
+    User(User),
+    /// This site and others.
+    #[command(subcommand)]
+    Site(Site),
+    /// What PCs say they wiped.
+    #[command(subcommand)]
+    Wipes(Wipes),
+    /// Releases of the site.
+    #[command(subcommand)]
+    Release(Release),
+    /// Booting PCs from the network.
+    #[command(subcommand)]
+    Netboot(Netboot),
+    /// Sets the public key that releases must be signed with.
+    ReleaseKey {
+        /// release.pub: 64 hex digits.
+        file: PathBuf,
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+pub(super) enum User {
+    /// Registers a user, or renews card and password of a known one; the password is one line on standard input.
+    Add {
+        /// User name.
+        name: String,
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// What `furoshiki-agent card issue` wrote.
+        #[arg(long, value_name = "FILE")]
+        card: PathBuf,
+    },
+    /// Deletes a user here and at every other site; sealed snapshots stay, and nobody can open them.
+    Remove {
+        /// User name.
+        name: String,
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+pub(super) enum Wipes {
+    /// Lists the records that came to this site, oldest first. They are the PCs' own claims.
+    List {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub(super) enum Site {
+    /// Makes another site known to this one.
+    Add {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// Id of the other site, as its `site info` shows it.
+        #[arg(long)]
+        id: SiteId,
+        /// Its name for people.
+        #[arg(long)]
+        name: String,
+        /// Where it is reached.
+        #[arg(long)]
+        url: String,
+    },
+    /// Shows what this site is and has.
+    Info {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub(super) enum Release {
+    /// Chooses what PCs boot from the network: a release, or the newest; a running server uses it at once.
+    Boot {
+        /// This release, whatever is published later. Without it: the newest by build timestamp.
+        release: Option<ReleaseId>,
+        /// The newest release of the recipe with this name.
+        #[arg(long, conflicts_with = "release")]
+        name: Option<String>,
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+    },
+    /// Lists releases, the newest build first; a star marks what PCs boot from the network.
+    List {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+pub(super) enum Netboot {
+    /// Writes dnsmasq's settings and a TFTP folder with iPXE for one network (see docs/network-boot.md).
+    Setup {
+        /// The site's data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// Network interface the PCs are on.
+        #[arg(long)]
+        interface: String,
+        /// Address of the boot service on that network, as PCs reach it; the port is 80 if none is given.
+        #[arg(long, value_name = "IP[:PORT]", value_parser = boot_address)]
+        boot: SocketAddrV4,
+        /// Where the files are written.
+        #[arg(long)]
+        folder: PathBuf,
+        /// Give out these addresses. Only for a network without another DHCP server.
+        #[arg(long, value_name = "FIRST,LAST", value_parser = address_range)]
+        dhcp_range: Option<(Ipv4Addr, Ipv4Addr)>,
+        /// Folder of iPXE's programs.
+        #[arg(long, default_value = netboot::IPXE_FOLDER)]
+        ipxe: PathBuf,
+        /// Then run dnsmasq until it is stopped; needs root.
+        #[arg(long)]
+        run: bool,
+    },
+}
+
+fn boot_address(text: &str) -> Result<SocketAddrV4, std::net::AddrParseError> {
+    text.parse()
+        .or_else(|_| Ok(SocketAddrV4::new(text.parse()?, 80)))
+}
+
+fn address_range(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
+    let (first, last) = text.split_once(',').ok_or("give FIRST,LAST")?;
+    let address = |text: &str| text.parse().map_err(|error| format!("{text:?}: {error}"));
+    Ok((address(first)?, address(last)?))
+}

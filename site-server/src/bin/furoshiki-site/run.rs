@@ -1,0 +1,172 @@
+//! Commands → calls of the library, and what is printed of their outcome.
+
+use std::io::{self, BufRead as _, Write as _};
+
+use anyhow::Context as _;
+use site_server::{admin, boot::BootChoice, init, netboot, serve};
+use zeroize::Zeroizing;
+
+use crate::arguments::{Command, Netboot, Release, Site, User, Wipes};
+
+pub(super) fn run(command: Command) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(async {
+        match command {
+            Command::Init {
+                data,
+                name,
+                url,
+                also_names,
+                ca,
+                release_key,
+            } => {
+                let made = init::init(&init::Init {
+                    data,
+                    name,
+                    url,
+                    also_names,
+                    ca,
+                    release_key,
+                })
+                .await?;
+                println!("site {} ({}) at {}", made.site, made.name, made.url);
+            }
+            Command::Serve {
+                data,
+                listen,
+                boot_listen,
+                announce,
+            } => {
+                let listen = serve::Listen {
+                    site: listen,
+                    boot: boot_listen,
+                    announce,
+                };
+                serve::serve(&data, listen, |address, boot| {
+                    let mut said = format!("listening https://{address}\n");
+                    if let Some(boot) = boot {
+                        said.push_str(&format!("boot files http://{boot}/boot/\n"));
+                    }
+                    // Whoever started this may have stopped listening; the site goes on.
+                    let _ = io::stdout().write_all(said.as_bytes());
+                })
+                .await?;
+            }
+            Command::Release(Release::Boot {
+                release,
+                name,
+                data,
+            }) => {
+                let booted = admin::set_boot(&data, BootChoice { release, name }).await?;
+                match booted {
+                    Some(info) => println!("PCs boot {} ({})", info.release, info.name),
+                    None => println!("no release is listed yet; PCs boot the first one published"),
+                }
+            }
+            Command::Release(Release::List { data }) => {
+                let (listed, booted) = admin::releases(&data).await?;
+                for info in listed {
+                    let mark = if booted == Some(info.release) {
+                        '*'
+                    } else {
+                        ' '
+                    };
+                    println!(
+                        "{mark} {} {} {}",
+                        info.release, info.build_timestamp, info.name
+                    );
+                }
+            }
+            Command::Netboot(Netboot::Setup {
+                data,
+                interface,
+                boot,
+                folder,
+                dhcp_range,
+                ipxe,
+                run,
+            }) => {
+                let setup = netboot::Setup {
+                    data,
+                    folder,
+                    interface,
+                    boot,
+                    dhcp_range,
+                    ipxe,
+                };
+                setup.write()?;
+                let settings = setup.settings();
+                if run {
+                    setup.run()?;
+                }
+                println!("wrote {}", settings.display());
+                println!(
+                    "start it: dnsmasq --keep-in-foreground --conf-file={}",
+                    settings.display()
+                );
+                println!("and serve the site with: --boot-listen {boot} --announce");
+            }
+            Command::User(User::Add { name, data, card }) => {
+                let password = password()?;
+                let added = admin::user_add(&data, &name, &card, &password).await?;
+                println!(
+                    "user {} ({}) version {}",
+                    added.user, added.name, added.version
+                );
+            }
+            Command::User(User::Remove { name, data }) => {
+                let removed = admin::user_remove(&data, &name).await?;
+                println!(
+                    "user {} ({}) deleted, version {}",
+                    removed.user, removed.name, removed.version
+                );
+            }
+            Command::Site(Site::Add {
+                data,
+                id,
+                name,
+                url,
+            }) => {
+                admin::site_add(&data, id, &name, &url).await?;
+                println!("site {id} ({name}) at {url}");
+            }
+            Command::Site(Site::Info { data, json }) => {
+                let info = admin::site_info(&data).await?;
+                if json {
+                    println!(
+                        "{}",
+                        serde_json::to_string_pretty(&info).context("write JSON")?
+                    );
+                } else {
+                    print!("{info}");
+                }
+            }
+            Command::Wipes(Wipes::List { data, json }) => {
+                print!("{}", admin::wipes(&data, json).await?);
+            }
+            Command::ReleaseKey { file, data } => {
+                admin::set_release_key(&data, &file)?;
+                println!("releases must be signed with the key in {}", file.display());
+            }
+        }
+        Ok(())
+    })
+}
+
+/// One line of standard input, never an argument: other users of the machine see arguments.
+fn password() -> anyhow::Result<Zeroizing<String>> {
+    let mut line = Zeroizing::new(String::with_capacity(512));
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .context("read the password from standard input")?;
+    let password = line.trim_end_matches(['\r', '\n']);
+    anyhow::ensure!(
+        !password.is_empty(),
+        "no password came on standard input; give it as one line"
+    );
+    Ok(Zeroizing::new(password.to_owned()))
+}
