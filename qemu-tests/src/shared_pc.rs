@@ -326,15 +326,23 @@ impl<'pc> RunningPc<'pc> {
     /// # Errors
     /// What came instead, or what is wrong with the lines, with the end of the console.
     pub fn expect_message(&mut self, code: &str) -> Result<[String; 4]> {
+        self.expect_message_of(&[code])
+    }
+
+    /// [`Self::expect_message`], where the moment decides which of these codes it is.
+    ///
+    /// # Errors
+    /// As [`Self::expect_message`].
+    pub fn expect_message_of(&mut self, codes: &[&str]) -> Result<[String; 4]> {
         let deadline = self.deadline(PROMPT_SECONDS);
         self.reported(|machine| {
-            machine.events.until(
-                &format!("message {code}"),
+            let event = machine.events.until(
+                &format!("message {}", codes.join(" or ")),
                 deadline,
-                |event| event.is("message", "code", code),
+                |event| event.event == "message" && codes.contains(&event.text("code")),
                 |event| event.event == "message",
             )?;
-            machine.console.four_lines(code, deadline)
+            machine.console.four_lines(event.text("code"), deadline)
         })
     }
 
