@@ -6,12 +6,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::child;
+use crate::emulator;
 use crate::limit;
 use crate::place;
 use crate::release::Release;
@@ -111,8 +111,7 @@ fn machine() -> String {
         .find(|line| line.starts_with("model name"))
         .unwrap_or_default()
         .to_owned();
-    let qemu =
-        child::output(Command::new("qemu-system-x86_64").arg("--version")).unwrap_or_default();
+    let qemu = child::output(emulator::command(None).arg("--version")).unwrap_or_default();
     format!(
         "{} | {cpu} | {}",
         kernel.trim(),

@@ -15,6 +15,7 @@ pub mod card;
 pub mod child;
 pub mod console;
 pub mod disk;
+pub mod emulator;
 pub mod events;
 pub mod guest;
 pub mod keyboard;

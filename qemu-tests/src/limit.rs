@@ -1,13 +1,14 @@
 //! What no agent can beat: the same kernel and initrd up to their first process, on the same machine.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::accel::Accel;
 use crate::child::{self, Running};
+use crate::emulator;
 use crate::release::Release;
 use crate::wait::{self, Deadline};
 
@@ -22,7 +23,7 @@ pub fn first_process(
     log: &Path,
     limit: Duration,
 ) -> Result<Duration> {
-    let mut command = Command::new("qemu-system-x86_64");
+    let mut command = emulator::command(None);
     command
         .args([
             "-nodefaults",

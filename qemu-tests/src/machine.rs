@@ -13,9 +13,10 @@ use tempfile::TempDir;
 use crate::accel::Accel;
 use crate::child::{self, Running};
 use crate::console::Console;
+use crate::emulator;
 use crate::events::Events;
 use crate::guest::GuestAgent;
-use crate::lab::{self, Wire};
+use crate::lab::Wire;
 use crate::qmp::Qmp;
 use crate::release::Release;
 use crate::wait::{self, Deadline};
@@ -263,10 +264,7 @@ pub fn free_port() -> Result<u16> {
 }
 
 fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) -> Result<Command> {
-    let mut command = match hardware.wire {
-        Some(wire) => lab::inside(&wire.namespace, "qemu-system-x86_64"),
-        None => Command::new("qemu-system-x86_64"),
-    };
+    let mut command = emulator::command(hardware.wire.map(|wire| wire.namespace.as_str()));
     command
         .args([
             "-name",

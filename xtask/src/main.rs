@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod child;
 mod deny;
+mod emulator;
 mod image;
 mod packages;
 mod paths;

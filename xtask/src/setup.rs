@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::child;
+use crate::emulator;
 use crate::packages::{self, Package};
 
 /// What the machine is to be ready for.
@@ -19,7 +20,7 @@ pub(crate) enum For {
 /// Makes the machine ready.
 ///
 /// # Errors
-/// A package cannot be installed, or a Rust component is missing and there is no rustup.
+/// A package cannot be installed, the emulator does not run, or a Rust component is missing and there is no rustup.
 pub(crate) fn install(what: For) -> Result<()> {
     let wanted = match what {
         For::Checks => packages::BUILD.to_vec(),
@@ -28,6 +29,9 @@ pub(crate) fn install(what: For) -> Result<()> {
     let missing = packages::missing(&wanted, &installed(&wanted)?);
     if !missing.is_empty() {
         install_packages(&missing)?;
+    }
+    if what == For::Everything {
+        emulator::provide()?;
     }
     components()
 }
