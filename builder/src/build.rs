@@ -201,6 +201,7 @@ pub fn build(order: &Order, progress: &Progress) -> Result<Built, BuildError> {
     let uki = order.out.join(ReleaseFile::Uki.name());
     if let Some(signer) = &signer {
         authenticode::sign(&uki, signer)?;
+        authenticode::sign(&order.out.join(ReleaseFile::Loader.name()), signer)?;
     }
     let baseline = manifest::baseline_id(&made.recipe.main, &made.image, made.build_timestamp);
     let stage = progress.stage("media", "make the boot media", Amount::Unknown);
@@ -295,6 +296,8 @@ pub(crate) fn make(
         name: &recipe.main.name,
     };
     uki::make(&uki, &out(ReleaseFile::Uki), &workshop.tools)?;
+    let loader = workshop.tools.path(uki::LOADER);
+    files::copy(&loader, &out(ReleaseFile::Loader))?;
     let mut initrd_entries = part.inside.entries;
     initrd_entries.extend(microcode.inside.entries);
     initrd_entries.sort_by(|a, b| a.path.cmp(&b.path));

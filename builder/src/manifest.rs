@@ -76,6 +76,7 @@ pub fn json(out: &Path, about: &About<'_>) -> Result<Vec<u8>, ManifestError> {
         baseline: baseline_id(about.recipe, about.image, about.build_timestamp),
         name: about.recipe.name.clone(),
         build_timestamp: about.build_timestamp,
+        minimum_build_timestamp: minimum(about),
         suite: about.recipe.suite.clone(),
         architecture: about.recipe.architecture.clone(),
         kernel_release: about.image.kernel_release.clone(),
@@ -95,6 +96,7 @@ pub fn json(out: &Path, about: &About<'_>) -> Result<Vec<u8>, ManifestError> {
             uki: describe(ReleaseFile::Uki)?,
             kernel: describe(ReleaseFile::Kernel)?,
             initrd: describe(ReleaseFile::Initrd)?,
+            loader: describe(ReleaseFile::Loader)?,
         },
         lock_blake3: about.lock,
         files: Files {
@@ -103,6 +105,12 @@ pub fn json(out: &Path, about: &About<'_>) -> Result<Vec<u8>, ManifestError> {
         },
     };
     Ok(manifest.to_json()?)
+}
+
+/// Before this, nothing of the same name starts any more where this release is known.
+fn minimum(about: &About<'_>) -> i64 {
+    let days = i64::from(about.recipe.accept_older_days);
+    about.build_timestamp.saturating_sub(days * 86_400).max(0)
 }
 
 /// Describes the files in `out`, signs the description and writes both there. Out: the release's id.

@@ -27,6 +27,13 @@ const fn initrd_budget_mib() -> u32 {
     INITRD_BUDGET_MIB
 }
 
+/// Days a PC may still start what was built before the release it ran.
+const ACCEPT_OLDER_DAYS: u32 = 30;
+
+const fn accept_older_days() -> u32 {
+    ACCEPT_OLDER_DAYS
+}
+
 /// Why a recipe cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
@@ -86,6 +93,10 @@ pub struct Main {
     /// What the initrd may take compressed, in MiB; [`INITRD_BUDGET_MIB`] if the recipe does not say.
     #[serde(default = "initrd_budget_mib")]
     pub initrd_budget_mib: u32,
+    /// How many days before this release another may have been built that PCs which ran this one, and sites which
+    /// list it, still start; 0 forbids every older one. 30 if the recipe does not say.
+    #[serde(default = "accept_older_days")]
+    pub accept_older_days: u32,
     /// Where packages come from.
     pub sources: Vec<Source>,
     /// The kernel.

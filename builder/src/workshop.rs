@@ -134,7 +134,7 @@ impl<'a> Workshop<'a> {
 
     /// The initrd's shared part.
     pub(crate) fn initrd(&self) -> Result<InitrdPart, BuildError> {
-        let mut key = Key::new("initrd", 4);
+        let mut key = Key::new("initrd", 5);
         key.value(&packages(self.lock, Set::Initrd));
         key.value(&packages(self.lock, Set::Kernel));
         key.value(&packages(self.lock, Set::Tools));
@@ -197,7 +197,7 @@ impl<'a> Workshop<'a> {
                 },
             });
         }
-        let mut key = Key::new("microcode", 1);
+        let mut key = Key::new("microcode", 2);
         self.hardware_key(&mut key, groups);
         key.value(&self.build_timestamp);
         let place = self.cache.place("microcode", &key.end());

@@ -5,7 +5,7 @@
 //! - at power-on: [`cmdline`] → [`site`] → [`disk`] → [`wipe`] → [`baseline`] (→ [`rewrite`]) → [`signin`] → [`pull`] →
 //!   [`apply`] → [`handover`]; [`boot`] leads through them,
 //! - in the session and at its end: [`session`] → [`capture`] → [`push`], and [`outbox`] when no site takes it;
-//!   [`delivery`] empties that at the next boot,
+//!   [`delivery`] empties that at the next boot; [`update`] fetches the next baseline, [`esp`] starts it,
 //! - after the system: [`exitrd`]; what was wiped is told by [`report`],
 //! - at a PC to be looked at: [`inventory`]; at the operator's desk: [`station`].
 //!
@@ -16,6 +16,7 @@ pub mod apply;
 pub mod baseline;
 pub mod cmdline;
 pub mod disk;
+pub mod esp;
 pub mod handover;
 pub mod pull;
 pub mod rewrite;
@@ -31,6 +32,7 @@ pub mod outbox;
 pub mod push;
 pub mod report;
 pub mod session;
+pub mod update;
 
 pub mod exitrd;
 

@@ -29,6 +29,10 @@ pub const SESSION_JSON: &str = "/run/furoshiki/session.json";
 pub const DISK_JSON: &str = "/run/furoshiki/disk.json";
 /// Copy of the pinned CA for the session service.
 pub const RUN_SITE_CA: &str = "/run/furoshiki/site-ca.pem";
+/// Copy of the pinned release key for the session service.
+pub const RUN_RELEASE_KEY: &str = "/run/furoshiki/release.pub";
+/// What the session's updater needs to know. See [`crate::update`].
+pub const UPDATE_JSON: &str = "/run/furoshiki/update.json";
 /// Held by whoever captures and pushes: a save and the end of the session exclude each other.
 pub const SAVE_LOCK: &str = "/run/furoshiki/save.lock";
 /// Held by the last save while it has the screen.

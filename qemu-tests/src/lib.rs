@@ -12,6 +12,7 @@
 pub mod accel;
 pub mod bench;
 pub mod card;
+pub mod changed;
 pub mod child;
 pub mod console;
 pub mod disk;

@@ -34,6 +34,8 @@ pub enum Firmware {
     Direct,
     /// The unified kernel image, started by UEFI firmware (OVMF): the way of a real PC.
     Uefi,
+    /// Nothing but its own disk, by UEFI firmware (OVMF).
+    Disk,
     /// A boot medium. Legacy BIOS adds no words to its command line.
     Medium(Medium, Platform),
     /// Nothing but the network it is plugged into.
@@ -305,7 +307,7 @@ fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) 
                 Firmware::Network(NetworkBoot::UefiPxe | NetworkBoot::UefiHttp) =>
                     ",bootindex=0,romfile=",
                 Firmware::Network(NetworkBoot::Bios) => ",bootindex=0",
-                Firmware::Direct | Firmware::Uefi | Firmware::Medium(..) => "",
+                Firmware::Direct | Firmware::Uefi | Firmware::Disk | Firmware::Medium(..) => "",
             }
         ))
         .arg("-smbios")
@@ -380,6 +382,7 @@ fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) 
             uefi(&mut command, hardware)?;
             command.arg("-kernel").arg(hardware.release.uki());
         }
+        Firmware::Disk => uefi(&mut command, hardware)?,
         Firmware::Medium(medium, platform) => {
             if platform == Platform::Uefi {
                 uefi(&mut command, hardware)?;
@@ -566,6 +569,7 @@ mod tests {
             baseline: String::new(),
             cmdline: String::new(),
             image_bytes: 0,
+            built: 0,
         };
         let error = Machine::power_on(&Hardware {
             name: "pc-0",

@@ -1,5 +1,6 @@
 //! A built release: what a PC is started with.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,6 +20,48 @@ pub struct Release {
     pub cmdline: String,
     /// Bytes of the baseline image file.
     pub image_bytes: u64,
+    /// Build timestamp, seconds since 1970.
+    pub built: i64,
+}
+
+/// What the next release has that this one had not.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Change<'a> {
+    /// These files, by their path in the tree, laid over it.
+    pub files: &'a [(String, Vec<u8>)],
+    /// A kernel that finds no program to begin with and starts again.
+    pub no_init: bool,
+    /// Nothing built before it starts any more where it is known.
+    pub strict: bool,
+}
+
+impl Change<'_> {
+    fn to_recipe(self, text: &str, folder: &Path) -> Result<String> {
+        let mut text = text.to_owned();
+        for (path, content) in self.files {
+            let path = folder.join("changed").join(path);
+            let parent = path.parent().context("a file has a folder")?;
+            fs::create_dir_all(parent)
+                .and_then(|()| fs::write(&path, content))
+                .with_context(|| format!("write {}", path.display()))?;
+        }
+        if !self.files.is_empty() {
+            text = replaced(&text, "\"files\"]", "\"files\", \"changed\"]")?;
+        }
+        if self.no_init {
+            let words = "cmdline = [\n  \"rdinit=/nowhere\", \"panic=1\",\n";
+            text = replaced(&text, "cmdline = [\n", words)?;
+        }
+        if self.strict {
+            text = replaced(&text, "format = 1\n", "format = 1\naccept_older_days = 0\n")?;
+        }
+        Ok(text)
+    }
+}
+
+fn replaced(text: &str, from: &str, to: &str) -> Result<String> {
+    anyhow::ensure!(text.contains(from), "the recipe has no {from:?}");
+    Ok(text.replacen(from, to, 1))
 }
 
 impl Release {
@@ -54,6 +97,9 @@ impl Release {
             folder: folder.to_path_buf(),
             baseline: text("baseline")?,
             cmdline: text("cmdline")?,
+            built: field("build_timestamp")?
+                .as_i64()
+                .context("build_timestamp is not a number")?,
             image_bytes: field("image")?
                 .get("bytes")
                 .and_then(Value::as_u64)
@@ -89,6 +135,53 @@ impl Release {
     #[must_use]
     pub fn usb(&self) -> PathBuf {
         self.folder.join("furoshiki-usb.img")
+    }
+
+    /// Builds the recipe of this release again with something changed, into a folder `name` beside the recipe's copy in
+    /// `folder`. `seconds` later than this release, from the same packages, with the same keys.
+    ///
+    /// # Errors
+    /// The builder refuses, with what it said.
+    pub fn next(
+        &self,
+        folder: &Path,
+        name: &str,
+        seconds: i64,
+        change: Change<'_>,
+    ) -> Result<Self> {
+        let recipes = folder.join(format!("{name}-recipes"));
+        // Links stay links: some point to /dev/null on purpose.
+        let mut copy = Command::new("cp");
+        copy.arg("-a").arg(place::root().join("image-recipes"));
+        child::output(copy.arg(&recipes))?;
+        let recipe = recipes.join("minimal");
+        let path = recipe.join("recipe.toml");
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        fs::write(&path, change.to_recipe(&text, &recipe)?)
+            .with_context(|| format!("write {}", path.display()))?;
+        let out = folder.join(name);
+        let keys = place::target().join("keys");
+        let mut builder = Command::new(place::program("furoshiki-builder")?);
+        builder.arg("build").arg(&recipe).arg("-o").arg(&out);
+        builder
+            .arg("--agent")
+            .arg(place::program("furoshiki-agent")?);
+        builder
+            .arg("--site-ca")
+            .arg(place::authority().join("ca.pem"));
+        builder.arg("--release-key").arg(&keys);
+        builder
+            .arg("--secure-boot-keys")
+            .arg(keys.join("secure-boot"));
+        builder
+            .arg("--cache")
+            .arg(place::target().join("build-cache"));
+        builder.args(["--build-timestamp", &(self.built + seconds).to_string()]);
+        // The lock kept with the release: the archive may have moved on since.
+        fs::copy(self.folder.join("recipe.lock"), recipe.join("recipe.lock"))
+            .context("take the lock of the release")?;
+        child::output(&mut builder)?;
+        Self::open(&out)
     }
 
     /// The same release with copies of its media in `folder`, which name this site.

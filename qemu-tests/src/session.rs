@@ -14,6 +14,8 @@ use crate::wait::Deadline;
 
 /// A command in the guest, on a real processor.
 const COMMAND_SECONDS: u64 = 60;
+/// The next baseline and its boot file beside a session, on a real processor.
+const UPDATE_SECONDS: u64 = 60;
 /// From "switch off" to off: capture, seal, push, unmount, discard, on a real processor.
 const OFF_SECONDS: u64 = 90;
 
@@ -181,6 +183,25 @@ impl<'pc> Session<'pc> {
             took,
             console: self.pc.console_text(),
             silence,
+        })
+    }
+
+    /// Waits until the updater says this of the next baseline, or said it before.
+    ///
+    /// # Errors
+    /// It failed, or did not say it in time, with the end of the console.
+    pub fn expect_update(&mut self, state: &str) -> Result<Event> {
+        let said = |event: &Event| event.is("update", "state", state);
+        if let Some(event) = self.events().iter().find(|event| said(event)) {
+            return Ok(event.clone());
+        }
+        let deadline = self.pc.deadline(UPDATE_SECONDS);
+        self.pc.reported(|machine| {
+            machine
+                .events
+                .until(&format!("update {state}"), deadline, said, |event| {
+                    event.is("update", "state", "failed")
+                })
         })
     }
 

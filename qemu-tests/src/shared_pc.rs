@@ -119,6 +119,11 @@ impl SharedPc {
         self.wire = Some(wire);
     }
 
+    /// Lets it start another release from now on.
+    pub fn take(&mut self, release: &Release) {
+        self.release = release.clone();
+    }
+
     /// The raw disk image.
     #[must_use]
     pub fn disk(&self) -> &Path {

@@ -303,7 +303,7 @@ impl TestSite {
             let entry = entry.context("walk the chunks")?;
             if entry.path().extension().is_some_and(|kind| kind == "pack") {
                 let bytes = entry.metadata().context("look at a pack")?.len();
-                for place in (0..bytes).step_by(64 << 10) {
+                for place in (0..bytes).step_by(4096) {
                     crate::disk::flip(entry.path(), place)?;
                 }
                 altered += 1;

@@ -123,6 +123,11 @@ pub fn router(site: Arc<Site>) -> Router {
             "/v1/releases/{release}/index-from/{from}",
             get(chunks::index_from),
         )
+        .route(
+            "/v1/releases/{release}/boot-index-from/{from}",
+            get(chunks::boot_index_from),
+        )
+        .route("/v1/names/{name}/release", get(releases::to_start))
         .route(path::CHUNKS, post(chunks::chunks))
         .route(
             "/v1/releases/{release}/{file}",

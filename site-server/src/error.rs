@@ -141,6 +141,7 @@ pub const fn status(code: ProblemCode) -> StatusCode {
         ProblemCode::CardRevoked
         | ProblemCode::CardOfAnotherUser
         | ProblemCode::UnknownSite
+        | ProblemCode::OutdatedBaseline
         | ProblemCode::NotGranted => StatusCode::FORBIDDEN,
         ProblemCode::UnknownCard | ProblemCode::NotFound => StatusCode::NOT_FOUND,
         ProblemCode::ObjectsMissing => StatusCode::CONFLICT,

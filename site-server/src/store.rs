@@ -3,6 +3,7 @@
 //! The commit point of everything is one transaction. A file is durable (written, synced, renamed,
 //! folder synced) before a row names it, so a crash leaves at most a file that nothing names.
 
+mod boot_chunks;
 mod chunks;
 mod counters;
 mod db;

@@ -35,6 +35,9 @@ pub struct BaselineManifest {
     pub name: String,
     /// Build timestamp, seconds since 1970; no file of the baseline is younger (patent part 23).
     pub build_timestamp: i64,
+    /// Once this baseline has run, whoever knows it takes none of the same name built before this, seconds since
+    /// 1970; at most `build_timestamp`.
+    pub minimum_build_timestamp: i64,
     /// Debian suite.
     pub suite: String,
     /// Debian architecture.
@@ -99,6 +102,8 @@ pub struct Boot {
     pub kernel: BootFile,
     /// Initrd alone.
     pub initrd: BootFile,
+    /// Boot loader for the ESP of a PC's own disk.
+    pub loader: BootFile,
 }
 
 /// One file of a release.
@@ -254,6 +259,11 @@ impl BaselineManifest {
             "it is after 1970",
         )?;
         rule(
+            "minimum_build_timestamp",
+            (0..=self.build_timestamp).contains(&self.minimum_build_timestamp),
+            "it is after 1970 and not after the build timestamp",
+        )?;
+        rule(
             "image.block_bytes",
             image.block_bytes == BLOCK_BYTES,
             "it is 4096",
@@ -280,6 +290,7 @@ impl BaselineManifest {
             &boot.uki.file,
             &boot.kernel.file,
             &boot.initrd.file,
+            &boot.loader.file,
         ] {
             rule(
                 "file",
@@ -335,6 +346,7 @@ mod tests {
             baseline: baseline_id(&root_hash, &salt, 8192, 1_700_000_000, "minimal"),
             name: "minimal".into(),
             build_timestamp: 1_700_000_000,
+            minimum_build_timestamp: 1_690_000_000,
             suite: "trixie".into(),
             architecture: "amd64".into(),
             kernel_release: "6.12.0-amd64".into(),
@@ -354,6 +366,7 @@ mod tests {
                 uki: file("furoshiki.efi"),
                 kernel: file("vmlinuz"),
                 initrd: file("initrd.img"),
+                loader: file("systemd-bootx64.efi"),
             },
             lock_blake3: Digest::new([5; 32]),
             files: Files {
@@ -388,12 +401,18 @@ mod tests {
     #[test]
     fn manifests_that_break_a_rule_are_refused() {
         type Spoil = fn(&mut BaselineManifest);
-        let cases: [(&str, Spoil); 10] = [
+        let cases: [(&str, Spoil); 12] = [
             ("format", |m| m.format = "x".into()),
             ("version", |m| m.version = 2),
             ("incompatible", |m| m.incompatible.push("x".into())),
             ("name", |m| m.name = "a/b".into()),
             ("build_timestamp", |m| m.build_timestamp = 0),
+            ("minimum_build_timestamp", |m| {
+                m.minimum_build_timestamp = m.build_timestamp + 1;
+            }),
+            ("minimum_build_timestamp", |m| {
+                m.minimum_build_timestamp = -1;
+            }),
             ("image.block_bytes", |m| m.image.block_bytes = 512),
             ("image.data_bytes", |m| m.image.data_bytes = 8193),
             ("image.bytes", |m| m.image.bytes = 8192),

@@ -42,20 +42,37 @@ pub fn pack(content: &[u8], had: &[u8]) -> io::Result<Vec<u8>> {
 /// # Errors
 /// Not a frame of this length made with `had`.
 pub fn unpack(packed: &[u8], had: &[u8], bytes: usize) -> io::Result<Vec<u8>> {
-    bounded(bytes)?;
-    bounded(had.len())?;
-    let mut decoder = Decoder::with_ref_prefix(packed, had)?;
-    decoder.window_log_max(WINDOW_LOG)?;
-    let mut content = Vec::with_capacity(bytes);
-    decoder.take(bytes as u64 + 1).read_to_end(&mut content)?;
+    let content = unpack_up_to(packed, had, bytes)?;
     if content.len() == bytes {
         Ok(content)
     } else {
-        Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the frame has another length than the chunks in it",
-        ))
+        Err(other_length())
     }
+}
+
+/// Unpacks at most `limit` bytes, where nobody said how many there are.
+///
+/// # Errors
+/// Not a frame of at most this length made with `had`.
+pub fn unpack_up_to(packed: &[u8], had: &[u8], limit: usize) -> io::Result<Vec<u8>> {
+    bounded(limit)?;
+    bounded(had.len())?;
+    let mut decoder = Decoder::with_ref_prefix(packed, had)?;
+    decoder.window_log_max(WINDOW_LOG)?;
+    let mut content = Vec::new();
+    decoder.take(limit as u64 + 1).read_to_end(&mut content)?;
+    if content.len() <= limit {
+        Ok(content)
+    } else {
+        Err(other_length())
+    }
+}
+
+fn other_length() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the frame has another length than the chunks in it",
+    )
 }
 
 fn bounded(bytes: usize) -> io::Result<()> {
@@ -90,6 +107,9 @@ mod tests {
             }
         );
         assert!(unpack(&packed, &had, content.len() - 1).is_err());
+        let limit = content.len();
+        assert_eq!(unpack_up_to(&packed, &had, limit).unwrap(), content);
+        assert!(unpack_up_to(&packed, &had, limit - 1).is_err());
         assert!(unpack(&packed, &had, content.len() + 1).is_err());
         assert!(pack(&vec![0; MAX_BYTES + 1], &[]).is_err());
     }

@@ -80,6 +80,18 @@ pub(crate) const RUN: &[Package] = &[
     ("openssl", "makes recovery keys as an operator would"),
     ("e2fsprogs", "mke2fs makes the guests' tools disk"),
     (
+        "casync",
+        "the bench compares what an update costs with its chunks",
+    ),
+    (
+        "xz-utils",
+        "what a changed package weighs, to compare an update with",
+    ),
+    (
+        "dosfstools",
+        "fsck.fat, the second opinion about the ESP the agent writes",
+    ),
+    (
         "sqlite3",
         "makes the databases of the generated user's tree",
     ),

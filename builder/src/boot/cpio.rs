@@ -82,7 +82,8 @@ impl Archive {
                 mode: metadata.mode(),
                 owner: metadata.uid(),
                 group: metadata.gid(),
-                mtime: u32::try_from(metadata.mtime()).unwrap_or(0),
+                // Nothing in an initrd looks at times, and the next build keeps what did not change.
+                mtime: 0,
             };
             self.entry(inside.as_os_str().as_bytes(), head, &data);
         }

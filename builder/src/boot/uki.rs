@@ -13,6 +13,9 @@ use crate::{
 /// The stub firmware starts, from systemd-boot-efi.
 const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 
+/// What starts a unified kernel image from a PC's own disk and counts its tries, from systemd-boot-efi.
+pub(crate) const LOADER: &str = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";
+
 /// What is joined.
 #[derive(Debug)]
 pub struct Uki<'a> {

@@ -185,7 +185,7 @@ impl Pair {
         if artefact.verdict == Verdict::Same {
             return Ok(artefact);
         }
-        if self.name == ReleaseFile::Uki.name() {
+        if [ReleaseFile::Uki.name(), ReleaseFile::Loader.name()].contains(&self.name.as_str()) {
             self.compare_programs(&mut artefact)?;
         } else if self.name == ReleaseFile::Initrd.name() {
             look_into_initrds(&mut artefact, &released, &rebuilt);

@@ -186,6 +186,7 @@ fn compare_manifest(
     let mut expected = baseline::parse_unverified(rebuilt)?;
     if signed {
         expected.boot.uki = description.boot.uki.clone();
+        expected.boot.loader = description.boot.loader.clone();
     }
     let name = ReleaseFile::Manifest.name();
     Ok(compare::bytes(name, released, &expected.to_json()?))

@@ -1,132 +1,130 @@
-//! Bytes of the baseline from a site to the partition.
+//! Index and chunks of a baseline from a site.
 
-use std::{
-    fs::File, os::unix::fs::FileExt, path::Path, sync::mpsc::sync_channel, thread, time::Duration,
+use std::time::Duration;
+
+use site_api::{ChunksRequest, ProblemCode, ReleaseFile, path as api};
+use snapshot::{
+    delta,
+    id::{Digest, ReleaseId},
+    image_index::{self, ImageIndex},
 };
 
-use site_api::{ReleaseFile, path as api};
+use super::{RestoreError, Source, fill::Frame};
+use crate::site::{Site, SiteError, persist};
 
-use super::{RestoreError, Source, io};
-use crate::{
-    screen::Label,
-    site::{Site, persist},
-};
+/// Time an answer may take; slower than 70 KB/s is as good as no site.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// One range of a whole file, in bytes: a broken connection costs no more.
+const PIECE: u64 = 8 << 20;
+/// Longest frame, in bytes: what does not compress grows a little (RFC 8878 §3.1.1.2).
+const MAX_FRAME_BYTES: u64 = delta::MAX_BYTES as u64 + (64 << 10);
 
-const MIB: u64 = 1 << 20;
-/// One request: small enough that a broken connection costs little, large enough that requests do not count.
-const PIECE: u64 = 8 * MIB;
-/// Time a piece may take; slower than 70 KB/s is as good as no site.
-const PIECE_PATIENCE: Duration = Duration::from_secs(120);
-
-/// Writes the whole image: everything but the first MiB, then, when all of it fits the signed digest, that.
-pub(super) fn whole(source: &Source, target: &File, device: &Path) -> Result<u64, RestoreError> {
-    let image = &source.manifest.manifest().image;
-    let write = |bytes: &[u8], place| {
-        target
-            .write_all_at(bytes, place)
-            .map_err(io("write the baseline to", device))
-    };
-    let flush = || {
-        target
-            .sync_data()
-            .map_err(io("write the baseline to", device))
-    };
-    // Power cut from here to the last write: the partition begins with zeroes and dm-verity refuses it.
-    let head_bytes = usize::try_from(MIB.min(image.bytes)).unwrap_or(0);
-    write(&vec![0; head_bytes], 0)?;
-    flush()?;
-    let mut progress = source.screen.progress(Label::Restore, image.bytes);
-    let mut hasher = blake3::Hasher::new();
-    let mut head = Vec::new();
-    // One piece is on its way while the one before is hashed and written.
-    let mut take = |place: u64, piece: Vec<u8>| -> Result<(), RestoreError> {
-        hasher.update(&piece);
-        if place == 0 {
-            let (first, rest) = piece.split_at(head_bytes.min(piece.len()));
-            head = first.to_vec();
-            write(rest, head.len() as u64)?;
-        } else {
-            write(&piece, place)?;
-        }
-        progress.set(place + piece.len() as u64);
-        Ok(())
-    };
-    let served_by = thread::scope(|scope| {
-        let (sender, pieces) = sync_channel(1);
-        scope.spawn(move || {
-            let mut place = 0;
-            while place < image.bytes {
-                let fetched = piece(source, place, PIECE.min(image.bytes - place));
-                let failed = fetched.is_err();
-                // The writer is gone when writing failed.
-                if sender.send((place, fetched)).is_err() || failed {
-                    return;
-                }
-                place = (place + PIECE).min(image.bytes);
-            }
-        });
-        let mut served_by = String::new();
-        for (place, fetched) in pieces {
-            let (piece, site) = fetched?;
-            take(place, piece)?;
-            served_by = site.base().to_owned();
-        }
-        Ok::<_, RestoreError>(served_by)
-    })?;
-    drop(progress);
-    flush()?;
-    if hasher.finalize().as_bytes() != image.blake3.as_bytes() {
-        let (baseline, site) = (source.manifest.manifest().baseline, served_by);
-        return Err(RestoreError::SiteAltered {
-            baseline,
-            site,
-            what: "the image does not have the signed digest",
-        });
-    }
-    write(&head, 0)?;
-    flush()?;
-    Ok(image.bytes)
-}
-
-/// Writes single MiB again. What the site sends is not checked here: the proof that follows reads it all.
-pub(super) fn repair(
+/// The index of the source's image and its bytes; as a difference from an index that is here, if the site can.
+pub(super) fn index(
     source: &Source,
-    target: &File,
-    device: &Path,
-    mibs: &[u64],
-) -> Result<u64, RestoreError> {
-    let image = &source.manifest.manifest().image;
-    let mut progress = source
-        .screen
-        .progress(Label::Repair, mibs.len() as u64 * MIB);
-    let mut written = 0;
-    for mib in mibs {
-        let place = mib * MIB;
-        let (bytes, _) = piece(source, place, MIB.min(image.bytes - place))?;
-        target
-            .write_all_at(&bytes, place)
-            .map_err(io("repair the baseline on", device))?;
-        written += bytes.len() as u64;
-        progress.set(written);
+    here: Option<(ReleaseId, &[u8])>,
+) -> Result<(ImageIndex, Vec<u8>, u64), RestoreError> {
+    let described = &source.manifest.manifest().image.index;
+    let release = source.manifest.release();
+    let bytes = usize::try_from(described.bytes)
+        .ok()
+        .filter(|bytes| *bytes <= image_index::MAX_BYTES)
+        .ok_or_else(|| source.altered("its index is longer than an index can be"))?;
+    let good = |bytes: &[u8]| Digest::of(bytes) == described.blake3;
+    let doing = "fetch the list of chunks";
+    if let Some((from, had)) = here.filter(|_| bytes <= delta::MAX_BYTES) {
+        let path = api::index_from(release, from);
+        let frame = persist(&source.finder, &source.screen, |site| {
+            match site.get_bytes(doing, &path, None, MAX_FRAME_BYTES, PATIENCE) {
+                // This site has not got both: all of it then.
+                Err(SiteError::Refused { status: 404, .. }) => Ok(None),
+                other => other.map(Some),
+            }
+        })?;
+        let unpacked = frame.and_then(|frame| {
+            let index = delta::unpack(&frame, had, bytes).ok()?;
+            Some((index, frame.len() as u64))
+        });
+        if let Some((encoded, received)) = unpacked.filter(|(index, _)| good(index)) {
+            return parsed(source, encoded, received);
+        }
     }
-    target
-        .sync_data()
-        .map_err(io("repair the baseline on", device))?;
-    Ok(written)
+    let path = api::release_file(release, ReleaseFile::Index);
+    let encoded = persist(&source.finder, &source.screen, |site| {
+        site.get_bytes(doing, &path, None, described.bytes, PATIENCE)
+    })?;
+    if !good(&encoded) {
+        return Err(source.altered("its index does not have the signed digest"));
+    }
+    let received = encoded.len() as u64;
+    parsed(source, encoded, received)
 }
 
-/// One piece of the image; asks again while the site is down.
-fn piece(source: &Source, place: u64, bytes: u64) -> Result<(Vec<u8>, Site), RestoreError> {
-    let path = api::release_file(source.manifest.release(), ReleaseFile::Baseline);
-    let fetched = persist(&source.finder, &source.screen, |site| {
-        let piece = site.get_bytes(
-            "fetch the baseline",
-            &path,
-            Some((place, bytes)),
-            bytes,
-            PIECE_PATIENCE,
-        )?;
-        Ok((piece, site.clone()))
-    })?;
-    Ok(fetched)
+fn parsed(
+    source: &Source,
+    encoded: Vec<u8>,
+    received: u64,
+) -> Result<(ImageIndex, Vec<u8>, u64), RestoreError> {
+    let index = ImageIndex::parse(&encoded)
+        .ok()
+        .filter(|index| index.data_bytes() == source.manifest.manifest().image.data_bytes)
+        .ok_or_else(|| source.altered("its index is not one of this image"))?;
+    Ok((index, encoded, received))
+}
+
+/// A whole file of the release, in pieces. Not checked.
+pub(crate) fn file(
+    source: &Source,
+    file: ReleaseFile,
+    bytes: u64,
+) -> Result<Vec<u8>, RestoreError> {
+    let path = api::release_file(source.manifest.release(), file);
+    let mut whole = Vec::new();
+    while (whole.len() as u64) < bytes {
+        let place = whole.len() as u64;
+        let length = PIECE.min(bytes - place);
+        let piece = persist(&source.finder, &source.screen, |site| {
+            let doing = "fetch a file of the release";
+            site.get_bytes(doing, &path, Some((place, length)), length, PATIENCE)
+        })?;
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole)
+}
+
+/// Wanted chunks, `bytes` together, packed with `had`, the chunks named in `have`.
+pub(crate) fn chunks(
+    source: &Source,
+    want: &[Digest],
+    bytes: usize,
+    have: &[Digest],
+    had: &[u8],
+) -> Result<Frame, RestoreError> {
+    let ask = |have: &[Digest]| {
+        let request = ChunksRequest {
+            want: want.to_vec(),
+            have: have.to_vec(),
+        };
+        persist(&source.finder, &source.screen, |site: &Site| {
+            let doing = "fetch chunks of the baseline";
+            match site.post_for_bytes(doing, api::CHUNKS, &request, MAX_FRAME_BYTES, PATIENCE) {
+                Err(error) if error.code() == Some(ProblemCode::ObjectsMissing) => Ok(None),
+                other => other.map(Some),
+            }
+        })
+    };
+    let (frame, had) = match ask(have)? {
+        Some(frame) => (frame, had),
+        // The site no longer has what this disk has.
+        None => match ask(&[])? {
+            Some(frame) => (frame, &[][..]),
+            None => return Err(source.altered("it lacks chunks of this baseline")),
+        },
+    };
+    let content = delta::unpack(&frame, had, bytes)
+        .map_err(|_| source.altered("what it sent does not unpack to the chunks asked for"))?;
+    Ok(Frame {
+        content,
+        received_bytes: frame.len() as u64,
+    })
 }

@@ -74,15 +74,14 @@ pub struct SignedManifest {
 }
 
 impl SignedManifest {
-    /// Checks signature and content, and that it is the pinned baseline's.
+    /// Checks signature and content.
     ///
     /// # Errors
     /// [`ManifestError`].
-    pub fn check(
+    pub fn signed(
         json: Vec<u8>,
         signature: &[u8],
         key: &ReleaseKey,
-        pinned: BaselineId,
     ) -> Result<Self, ManifestError> {
         let signature: [u8; 64] =
             signature
@@ -91,17 +90,23 @@ impl SignedManifest {
                     have: signature.len(),
                 })?;
         let manifest = baseline::verify(&json, &signature, &key.0).map_err(ManifestError::Check)?;
-        if manifest.baseline != pinned {
-            return Err(ManifestError::OtherBaseline {
-                have: manifest.baseline,
-                want: pinned,
-            });
-        }
         Ok(Self {
             json,
             signature,
             manifest,
         })
+    }
+
+    /// Checks that it is the pinned baseline's.
+    ///
+    /// # Errors
+    /// [`ManifestError::OtherBaseline`].
+    pub fn pinned(self, pinned: BaselineId) -> Result<Self, ManifestError> {
+        let have = self.manifest.baseline;
+        if have == pinned {
+            return Ok(self);
+        }
+        Err(ManifestError::OtherBaseline { have, want: pinned })
     }
 
     /// Fetches and checks the manifest; waits for a site and asks again while it is down.
@@ -114,8 +119,24 @@ impl SignedManifest {
         key: &ReleaseKey,
         pinned: BaselineId,
     ) -> Result<Self, super::RestoreError> {
-        let (json, signature) = persist(finder, screen, |site| fetch_once(site, pinned))?;
-        Ok(Self::check(json, &signature, key, pinned)?)
+        let look_up = |site: &Site| -> Result<_, SiteError> {
+            let release: ReleaseInfo =
+                site.get_json("look the baseline up", &api::baseline(pinned))?;
+            fetch_once(site, release.release)
+        };
+        let (json, signature) = persist(finder, screen, look_up)?;
+        Ok(Self::signed(json, &signature, key)?.pinned(pinned)?)
+    }
+
+    /// Fetches the manifest of a release and its signature. Nothing is checked.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub(crate) fn of_release(
+        site: &Site,
+        release: ReleaseId,
+    ) -> Result<(Vec<u8>, Vec<u8>), SiteError> {
+        fetch_once(site, release)
     }
 
     /// What was signed.
@@ -143,13 +164,12 @@ impl SignedManifest {
     }
 }
 
-fn fetch_once(site: &Site, pinned: BaselineId) -> Result<(Vec<u8>, Vec<u8>), SiteError> {
-    let release: ReleaseInfo = site.get_json("look the baseline up", &api::baseline(pinned))?;
+fn fetch_once(site: &Site, release: ReleaseId) -> Result<(Vec<u8>, Vec<u8>), SiteError> {
     let get = |file, max| {
         let patience = std::time::Duration::from_secs(30);
         site.get_bytes(
             "fetch the baseline manifest",
-            &api::release_file(release.release, file),
+            &api::release_file(release, file),
             None,
             max,
             patience,

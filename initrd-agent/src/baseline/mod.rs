@@ -1,37 +1,34 @@
 //! `Disk<Wiped>` + signed manifest + bytes of a site → `Disk<Restored>`.
 //!
-//! Nothing is written when the partition already is what was signed. Otherwise the image comes from the site, its
-//! first MiB last; then every block is read through dm-verity, whatever wrote it.
+//! Nothing is written when a slot already holds what was signed. Otherwise the other slot is filled: with what is in
+//! its place, what the first slot has, and what the site sends; then every block is read through dm-verity, whatever
+//! wrote it. The ESP names a slot only while all of this is so: a half-written baseline never boots.
 
-mod esp;
-mod fetch;
+pub(crate) mod fetch;
+pub(crate) mod fill;
 mod manifest;
 mod memory;
 mod prove;
+pub(crate) mod slots;
 
 use std::{
-    fs::{File, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::OFlags;
 use snapshot::id::BaselineId;
 
 pub use self::manifest::{ManifestError, ReleaseKey, SignedManifest};
-use self::prove::Proof;
+use self::{fill::Filled, prove::Proof};
 use crate::{
-    disk::{Disk, DiskError, Part, Restored, Wiped},
+    clock,
+    disk::{Disk, DiskError, Restored, Slot, Wiped},
     dm::{self, MapError, Mapped, Verity},
     screen::{Code, Label, Notice, Screen},
     site::{Finder, SiteError},
 };
 
-/// More altered places than this, and the whole image is fetched again, in MiB.
-const MOST_REPAIRS: usize = 64;
-
-/// Why a PC was not restored. The disk does not boot a half-written baseline: its first MiB is zeroes.
+/// Why a PC was not restored. A half-written baseline does not boot: the ESP does not name it.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// Reading or writing the disk.
@@ -67,6 +64,24 @@ pub enum RestoreError {
     /// The disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The baseline outgrew the disk's layout.
+    #[error("{} has {} MiB, the baseline needs {}; start with an empty disk", device.display(), have_bytes >> 20, need_bytes.div_ceil(1 << 20))]
+    SlotTooSmall {
+        /// The slot.
+        device: PathBuf,
+        /// Its length.
+        have_bytes: u64,
+        /// What the image needs.
+        need_bytes: u64,
+    },
+    /// A younger baseline ran on this disk and forbids this one.
+    #[error("this baseline was built {}, this disk takes none from before {}", clock::when(build_timestamp * 1000, 0), clock::when(minimum * 1000, 0))]
+    Outdated {
+        /// When it was built, seconds since 1970.
+        build_timestamp: i64,
+        /// The earliest that may be, seconds since 1970.
+        minimum: i64,
+    },
     /// Freshly written from a good image, and still not what was signed.
     #[error("{} does not keep what is written to it (block at byte {at})", device.display())]
     DiskLies {
@@ -84,9 +99,12 @@ impl RestoreError {
         match self {
             Self::SiteAltered { .. } | Self::Manifest(_) => Code::RestoreRefused,
             Self::Site(error) => crate::site::code_of(error),
-            Self::Io { .. } | Self::Map(_) | Self::Disk(_) | Self::DiskLies { .. } => {
-                Code::RestoreWrite
-            }
+            Self::Outdated { .. } => Code::BootOutdated,
+            Self::SlotTooSmall { .. }
+            | Self::Io { .. }
+            | Self::Map(_)
+            | Self::Disk(_)
+            | Self::DiskLies { .. } => Code::RestoreWrite,
         }
     }
 }
@@ -94,8 +112,10 @@ impl RestoreError {
 /// What restoring needs.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// The signed manifest of the baseline pinned on the command line.
+    /// The signed manifest of the baseline wanted.
     pub manifest: SignedManifest,
+    /// Who signs manifests.
+    pub key: ReleaseKey,
     /// Where the image comes from, if it must.
     pub finder: Finder,
     /// Where the user sees it.
@@ -107,97 +127,93 @@ pub struct Source {
 pub struct Baseline {
     /// The verified device.
     pub mapped: Mapped,
+    /// The slot it is in; none in memory.
+    pub slot: Option<Slot>,
     /// Bytes written to the disk; 0 when it already was what was signed.
     pub written_bytes: u64,
+    /// Bytes received from the site.
+    pub received_bytes: u64,
     /// Bytes read to prove it.
     pub read_bytes: u64,
 }
 
+impl Source {
+    /// What the site serves is not what was signed.
+    pub(crate) fn altered(&self, what: &'static str) -> RestoreError {
+        RestoreError::SiteAltered {
+            baseline: self.manifest.manifest().baseline,
+            site: self.finder.wait().base().to_owned(),
+            what,
+        }
+    }
+}
+
 impl Disk<Wiped> {
-    /// The manifest of the baseline that was restored to this disk last, if it is the pinned one and still verifies.
+    /// The manifest of the pinned baseline, if a slot of this disk holds it.
     ///
     /// Its presence means more than a copy: it is written after a restore was proved and removed before the
     /// partition is written to.
     #[must_use]
     pub fn last_manifest(&self, key: &ReleaseKey, pinned: BaselineId) -> Option<SignedManifest> {
-        let esp = self.partition(Part::Esp).ok()?;
-        let (json, signature) = esp::read(&esp)?;
-        SignedManifest::check(json, &signature, key, pinned).ok()
+        let held = self.slots().ok()?.held(key);
+        held.into_iter()
+            .find_map(|held| held.manifest.pinned(pinned).ok())
     }
 
-    /// Puts the baseline on the disk and reads all of it through dm-verity.
+    /// Finds the baseline in a slot, or fills one with it, and reads all of it through dm-verity.
     ///
     /// # Errors
     /// [`RestoreError`]; another try is safe at any point.
     pub fn restore(self, source: &Source) -> Result<(Disk<Restored>, Baseline), RestoreError> {
-        let device = self.partition(Part::Baseline)?;
-        let esp = self.partition(Part::Esp)?;
-        let manifest = &source.manifest;
-        let was_restored = esp::read(&esp).is_some_and(|(json, _)| json == manifest.json());
-        let mut written_bytes = 0;
+        let slots = self.slots()?;
+        let held = slots.held(&source.key);
+        let manifest = source.manifest.manifest();
+        let minimum = slots::minimum(&held, &manifest.name);
+        if manifest.build_timestamp < minimum {
+            return Err(RestoreError::Outdated {
+                build_timestamp: manifest.build_timestamp,
+                minimum,
+            });
+        }
+        let there = held
+            .iter()
+            .find(|held| held.manifest.json() == source.manifest.json());
+        let slot = there.map_or_else(|| slots::spare(&held), |held| held.slot);
+        let device = slots.device(slot);
         let mut read_bytes = 0;
-        let mut write = |bad: Option<&[u64]>| -> Result<(), RestoreError> {
-            esp::clear(&esp).map_err(io("clear", &esp))?;
-            let target = open_for_writing(&device).map_err(io("open", &device))?;
-            written_bytes += match bad {
-                Some(mibs) => fetch::repair(source, &target, &device, mibs)?,
-                None => fetch::whole(source, &target, &device)?,
-            };
-            Ok(())
+        let ready = |mapped, filled: Filled, read_bytes| Baseline {
+            mapped,
+            slot: Some(slot),
+            written_bytes: filled.written_bytes,
+            received_bytes: filled.received_bytes,
+            read_bytes,
         };
-        let proof = if was_restored {
-            Some(prove(source, &device, &mut read_bytes)?)
-        } else {
-            None
-        };
-        let mut proof = match proof {
-            Some(proof) => proof,
-            None => {
-                write(None)?;
-                prove(source, &device, &mut read_bytes)?
-            }
-        };
-        if let Proof::Altered(bad) = &proof {
-            let at = bad.first().copied().unwrap_or(0) << 20;
-            if !was_restored {
-                return Err(RestoreError::DiskLies { device, at });
-            }
-            let detail = format!(
-                "block of {} near byte {at} does not fit the signed root hash",
-                device.display()
-            );
-            source
-                .screen
-                .message(&Notice::new(Code::AlteredBaseline, detail));
-            // An altered place of the tree shows as altered data that is in fact good: then the whole is fetched.
-            if bad.len() <= MOST_REPAIRS {
-                let bad = bad.clone();
-                write(Some(&bad))?;
-                proof = prove(source, &device, &mut read_bytes)?;
-            }
-            if matches!(proof, Proof::Altered(_)) {
-                write(None)?;
-                proof = prove(source, &device, &mut read_bytes)?;
+        if there.is_some() {
+            match prove(source, device, &mut read_bytes)? {
+                Proof::Good(mapped) => {
+                    let baseline = ready(mapped, Filled::default(), read_bytes);
+                    return Ok((self.restored(), baseline));
+                }
+                Proof::Altered(bad) => {
+                    let at = bad.first().copied().unwrap_or(0) << 20;
+                    let detail = format!(
+                        "block of {} near byte {at} does not fit the signed root hash",
+                        device.display()
+                    );
+                    let notice = Notice::new(Code::AlteredBaseline, detail);
+                    source.screen.message(&notice);
+                }
             }
         }
-        match proof {
+        let (filled, index) = slots.fill(slot, source, &held)?;
+        match prove(source, device, &mut read_bytes)? {
             Proof::Altered(bad) => Err(RestoreError::DiskLies {
-                device,
+                device: device.into(),
                 at: bad.first().copied().unwrap_or(0) << 20,
             }),
             Proof::Good(mapped) => {
-                if written_bytes > 0 || !was_restored {
-                    esp::write(&esp, manifest.json(), manifest.signature())
-                        .map_err(io("write the manifest to", &esp))?;
-                }
-                Ok((
-                    self.restored(),
-                    Baseline {
-                        mapped,
-                        written_bytes,
-                        read_bytes,
-                    },
-                ))
+                slots.proved(slot, source, &index)?;
+                Ok((self.restored(), ready(mapped, filled, read_bytes)))
             }
         }
     }
@@ -216,15 +232,6 @@ fn prove(source: &Source, device: &Path, read_bytes: &mut u64) -> Result<Proof, 
         prove::read_all(mapped, image.data_bytes, &mut progress).map_err(io("read", device))?;
     *read_bytes += image.data_bytes;
     Ok(proof)
-}
-
-/// Claims a partition for writing.
-fn open_for_writing(device: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(OFlags::EXCL.bits().cast_signed())
-        .open(device)
 }
 
 fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RestoreError {

@@ -8,6 +8,7 @@
 
 mod environment;
 mod inventory;
+mod newer;
 mod prepare;
 
 use std::{fs, path::Path, sync::mpsc::channel};
@@ -28,8 +29,9 @@ use crate::{
     rewrite::RewriteError,
     screen::{AskError, Code, Language, Notice, Screen, Sentence, Step, chain, keymap},
     session::StateError,
-    signin,
+    signin::{self, SignInError},
     site::{ClientError, Finder, SiteClient},
+    update::UpdateError,
     wipe::{VolumeError, WipeError},
 };
 
@@ -84,6 +86,15 @@ pub enum BootError {
     /// The keyring.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    /// The site allows this baseline no longer, and this PC does not start from its own disk.
+    #[error("sign in: {0}")]
+    Outdated(String),
+    /// The baseline the site wants did not come.
+    #[error("fetch a newer system")]
+    Update(#[from] UpdateError),
+    /// The kernel does not restart.
+    #[error("restart")]
+    Restart(#[source] std::io::Error),
     /// Files of the session.
     #[error(transparent)]
     State(#[from] StateError),
@@ -110,6 +121,7 @@ impl BootError {
             Self::Wipe(_) | Self::Volume(_) | Self::Empty(_) => Code::WipeFailed,
             Self::Restore(error) => error.code(),
             Self::Disk(_) | Self::Outbox(_) | Self::Rewrite(_) | Self::Worker => Code::RestoreWrite,
+            Self::Outdated(_) | Self::Update(_) | Self::Restart(_) => Code::BootOutdated,
             Self::Keyring(_) | Self::State(_) | Self::Handover(_) => Code::HandoverFailed,
         }
     }
@@ -162,7 +174,7 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
     drop(finding);
     let (sender, prepared) = channel::<Prepared>();
     let worker = prepare::Worker {
-        release_key,
+        release_key: release_key.clone(),
         pinned: options.baseline,
         pc: pc.clone(),
         policy: options.wipe,
@@ -176,7 +188,13 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
     let mut session: Option<Prepared> = None;
     let environment = loop {
         let stage = events.begin(Stage::SignIn);
-        let user = signin::sign_in(&finder, screen, &pc)?;
+        let user = match signin::sign_in(&finder, screen, &pc, options.baseline) {
+            Ok(user) => user,
+            Err(SignInError::Ask(error)) => return Err(error.into()),
+            Err(SignInError::Outdated(why)) => {
+                match newer::fetch_and_restart(why, worker, release_key, &finder, screen, events)? {}
+            }
+        };
         stage.end(0);
         let prepared: Prepared = match session.take() {
             Some(prepared) => prepared,
@@ -206,6 +224,9 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
     let passwd =
         fs::read_to_string(Path::new(paths::BASELINE).join("etc/passwd")).unwrap_or_default();
     let account = Account::of(&environment.user.name, &passwd);
+    if let Some(update) = &restored.update {
+        update.arm()?;
+    }
     environment.arm(options, pc, &account, &restored.manifest, &prepared)?;
     handover::hand_over(restored.ground.as_ref(), restore, &account)?;
     stage.end(0);

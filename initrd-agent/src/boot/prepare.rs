@@ -18,7 +18,7 @@ use crate::{
     clock,
     cmdline::{InMemory, Options},
     delivery::Courier,
-    disk::{self, Choice, Claimed, Disk, Ground, Layout, Memory, Part, Wiped},
+    disk::{self, Choice, Claimed, Disk, Ground, Layout, Memory, Part, Slot, Wiped},
     events::{Events, Running, Stage},
     handover,
     outbox::Outbox,
@@ -26,6 +26,7 @@ use crate::{
     rewrite::Rewrite,
     screen::{Code, Notice, Prompt, Screen, chain},
     site::{Finder, SiteClient},
+    update,
     wipe::{self, About, BareVolume, Before, Moment, Outcome, Policy},
 };
 
@@ -191,6 +192,8 @@ impl Fresh {
 pub(super) struct Ready {
     pub(super) ground: Box<dyn Ground>,
     pub(super) manifest: SignedManifest,
+    /// None in memory: nothing stays there.
+    pub(super) update: Option<update::Plan>,
 }
 
 /// Wipes and restores while the user types.
@@ -253,10 +256,16 @@ impl Worker {
             baseline_name,
             fresh,
         };
-        self.restore(stage, manifest, &volume, prepared, start, |source| {
+        let [esp, a, b] = [Part::Esp, Part::BaselineA, Part::BaselineB].map(|p| disk.partition(p));
+        let (esp, a, b) = (esp?, a?, b?);
+        let mut slot = None;
+        let ready = self.restore(stage, manifest, &volume, prepared, start, |source| {
             let (disk, baseline) = disk.restore(source)?;
+            slot = baseline.slot;
             Ok((Box::new(disk), baseline))
-        })
+        })?;
+        let update = slot.map(|running| update::Plan { esp, a, b, running });
+        Ok(Ready { update, ..ready })
     }
 
     fn in_memory(
@@ -300,6 +309,7 @@ impl Worker {
         let data_bytes = manifest.manifest().image.data_bytes;
         let source = Source {
             manifest,
+            key: self.release_key,
             finder: self.finder,
             screen: self.screen.clone(),
         };
@@ -317,7 +327,11 @@ impl Worker {
         let (ground, baseline) = restore(&source)?;
         stage.end_with(
             baseline.written_bytes,
-            json!({ "read_bytes": baseline.read_bytes }),
+            json!({
+                "read_bytes": baseline.read_bytes,
+                "received_bytes": baseline.received_bytes,
+                "slot": baseline.slot.map(Slot::name),
+            }),
         );
         // Names are looked up in it, and a copy of it is compared with it.
         handover::mount_baseline(&baseline, mode)?;
@@ -331,6 +345,7 @@ impl Worker {
         Ok(Ready {
             ground,
             manifest: source.manifest,
+            update: None,
         })
     }
 

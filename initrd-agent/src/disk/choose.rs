@@ -211,7 +211,7 @@ mod tests {
             ),
             (
                 vec![probe("vda", 64 << 20, Content::Blank)],
-                "/dev/vda: the disk has 64 MiB, at least 1988 MiB are needed",
+                "/dev/vda: the disk has 64 MiB, at least 2694 MiB are needed",
             ),
         ];
         for (probes, want) in cases {

@@ -1,19 +1,21 @@
-//! The four partitions of a shared PC. Pure.
+//! The five partitions of a shared PC. Pure.
 //!
 //! ```text
-//! | GPT | esp | baseline | outbox | session ........................ | GPT |
+//! | GPT | esp | baseline-a | baseline-b | outbox | session ......... | GPT |
 //! ```
 
 use std::collections::BTreeMap;
 
 use gpt::{disk::LogicalBlockSize, partition::Partition};
+use serde::{Deserialize, Serialize};
 
 const MIB: u64 = 1 << 20;
 /// Partitions begin at multiples of this, in bytes.
 const ALIGN: u64 = MIB;
 /// What the partition table needs at the end of the disk, in bytes (33 sectors of 512 or 5 of 4096, rounded up).
 const TAIL: u64 = ALIGN;
-const ESP_BYTES: u64 = 256 * MIB;
+/// Two boot files fit, and FAT32 does on sectors of 4096 bytes.
+const ESP_BYTES: u64 = 512 * MIB;
 const OUTBOX_MIN_BYTES: u64 = 256 * MIB;
 const OUTBOX_MAX_BYTES: u64 = 8192 * MIB;
 const SESSION_MIN_BYTES: u64 = 1024 * MIB;
@@ -21,10 +23,12 @@ const SESSION_MIN_BYTES: u64 = 1024 * MIB;
 /// A partition by what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// FAT: boot files and the signed manifest of the baseline restored last.
+    /// FAT: boot files and the signed manifests of the baselines in the slots.
     Esp,
-    /// The baseline image with its hash tree.
-    Baseline,
+    /// A baseline image with its hash tree.
+    BaselineA,
+    /// Another one: what comes next, or what was before.
+    BaselineB,
     /// Sealed snapshots that have not reached a site.
     Outbox,
     /// The session volume under a key that exists in memory only.
@@ -33,16 +37,23 @@ pub enum Part {
 
 impl Part {
     /// All, in order of their place.
-    pub const ALL: [Self; 4] = [Self::Esp, Self::Baseline, Self::Outbox, Self::Session];
+    pub const ALL: [Self; 5] = [
+        Self::Esp,
+        Self::BaselineA,
+        Self::BaselineB,
+        Self::Outbox,
+        Self::Session,
+    ];
 
     /// Partition number, from 1.
     #[must_use]
     pub const fn number(self) -> u32 {
         match self {
             Self::Esp => 1,
-            Self::Baseline => 2,
-            Self::Outbox => 3,
-            Self::Session => 4,
+            Self::BaselineA => 2,
+            Self::BaselineB => 3,
+            Self::Outbox => 4,
+            Self::Session => 5,
         }
     }
 
@@ -51,7 +62,8 @@ impl Part {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Esp => "furoshiki-esp",
-            Self::Baseline => "furoshiki-baseline",
+            Self::BaselineA => "furoshiki-baseline-a",
+            Self::BaselineB => "furoshiki-baseline-b",
             Self::Outbox => "furoshiki-outbox",
             Self::Session => "furoshiki-session",
         }
@@ -62,9 +74,51 @@ impl Part {
     pub const fn type_guid(self) -> &'static str {
         match self {
             Self::Esp => "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
-            Self::Baseline => "6A1F1F0C-2D5B-4E0B-9C67-0B5C1B6F4D01",
+            Self::BaselineA | Self::BaselineB => "6A1F1F0C-2D5B-4E0B-9C67-0B5C1B6F4D01",
             Self::Outbox => "6A1F1F0C-2D5B-4E0B-9C67-0B5C1B6F4D02",
             Self::Session => "6A1F1F0C-2D5B-4E0B-9C67-0B5C1B6F4D03",
+        }
+    }
+}
+
+/// One of the two partitions for baselines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Slot {
+    /// The first.
+    A,
+    /// The second.
+    B,
+}
+
+impl Slot {
+    /// Both, in order of their place.
+    pub const ALL: [Self; 2] = [Self::A, Self::B];
+
+    /// Its partition.
+    #[must_use]
+    pub const fn part(self) -> Part {
+        match self {
+            Self::A => Part::BaselineA,
+            Self::B => Part::BaselineB,
+        }
+    }
+
+    /// The one it is not.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    /// Its letter, in file names and events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
         }
     }
 }
@@ -78,13 +132,13 @@ pub struct Span {
     pub bytes: u64,
 }
 
-/// Where the four partitions are.
+/// Where the five partitions are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    spans: [Span; 4],
+    spans: [Span; 5],
 }
 
-/// A disk that cannot hold the four partitions.
+/// A disk that cannot hold the five partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the disk has {} MiB, at least {} MiB are needed", have_bytes / MIB, need_bytes / MIB)]
 pub struct LayoutError {
@@ -97,14 +151,15 @@ pub struct LayoutError {
 impl Layout {
     /// Divides a disk of `disk_bytes` for a baseline of `image_bytes`.
     ///
-    /// The baseline gets half as much again as it needs, for the next ones; the outbox an eighth of what is left,
-    /// 256 MiB to 8 GiB; the session the rest.
+    /// Each of two baselines gets half as much again as it needs, for the next ones; the outbox an eighth of what is
+    /// left, 256 MiB to 8 GiB; the session the rest.
     ///
     /// # Errors
     /// [`LayoutError`]: less than 1 GiB would be left for the session.
     pub fn plan(disk_bytes: u64, image_bytes: u64) -> Result<Self, LayoutError> {
         let baseline_bytes = round_up(image_bytes.saturating_add(image_bytes / 2).max(64 * MIB));
         let fixed = ESP_BYTES
+            .saturating_add(baseline_bytes)
             .saturating_add(baseline_bytes)
             .saturating_add(ALIGN + TAIL);
         let need_bytes = fixed
@@ -120,7 +175,8 @@ impl Layout {
         let outbox = (free / 8 / MIB * MIB).clamp(OUTBOX_MIN_BYTES, OUTBOX_MAX_BYTES);
         let session = (free - outbox) / MIB * MIB;
         let mut start = ALIGN;
-        let spans = [ESP_BYTES, baseline_bytes, outbox, session].map(|bytes| {
+        let lengths = [ESP_BYTES, baseline_bytes, baseline_bytes, outbox, session];
+        let spans = lengths.map(|bytes| {
             let span = Span { start, bytes };
             start += bytes;
             span
@@ -152,29 +208,32 @@ impl Layout {
         let used = table.values().filter(|entry| entry.is_used()).count();
         let spans = [
             span(Part::Esp)?,
-            span(Part::Baseline)?,
+            span(Part::BaselineA)?,
+            span(Part::BaselineB)?,
             span(Part::Outbox)?,
             span(Part::Session)?,
         ];
-        (used == 4).then_some(Self { spans })
+        (used == spans.len()).then_some(Self { spans })
     }
 
     /// Where one partition is.
     #[must_use]
     pub const fn span(&self, part: Part) -> Span {
-        let [esp, baseline, outbox, session] = self.spans;
+        let [esp, baseline_a, baseline_b, outbox, session] = self.spans;
         match part {
             Part::Esp => esp,
-            Part::Baseline => baseline,
+            Part::BaselineA => baseline_a,
+            Part::BaselineB => baseline_b,
             Part::Outbox => outbox,
             Part::Session => session,
         }
     }
 
-    /// Whether a baseline of this length fits.
+    /// Whether a baseline of this length fits into either slot.
     #[must_use]
     pub const fn holds(&self, image_bytes: u64) -> bool {
-        self.span(Part::Baseline).bytes >= image_bytes
+        self.span(Part::BaselineA).bytes >= image_bytes
+            && self.span(Part::BaselineB).bytes >= image_bytes
     }
 }
 
@@ -212,7 +271,7 @@ mod tests {
         let error = Layout::plan(1 << 30, 300 << 20).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the disk has 1024 MiB, at least 1988 MiB are needed"
+            "the disk has 1024 MiB, at least 2694 MiB are needed"
         );
     }
 }

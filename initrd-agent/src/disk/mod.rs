@@ -21,7 +21,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 
 pub use self::{
     choose::{Choice, Content, Probe, choose},
-    layout::{Layout, LayoutError, Part, Span},
+    layout::{Layout, LayoutError, Part, Slot, Span},
     memory::{Memory, MemoryError},
     probe::{ProbeError, look},
 };
@@ -30,7 +30,7 @@ use crate::{clock, sys};
 /// Claimed with `O_EXCL`; nothing was written.
 #[derive(Debug)]
 pub struct Claimed(());
-/// The last session's volume is gone and the four partitions are there.
+/// The last session's volume is gone and the five partitions are there.
 #[derive(Debug)]
 pub struct Wiped(());
 /// The baseline partition holds what was signed, every block of it read.

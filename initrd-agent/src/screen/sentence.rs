@@ -52,6 +52,8 @@ pub enum Sentence {
     },
     /// The user is faster than the disk.
     StillChecking,
+    /// The site allows this baseline no longer.
+    FetchingNewer,
     /// No reader is plugged in.
     NoReader,
     /// The disk after a session.
@@ -104,6 +106,12 @@ impl Said for Sentence {
             }
             (Self::StillChecking, En) => "The system on this PC is still being checked.".into(),
             (Self::StillChecking, Ja) => "この PC のシステムを確認しています。".into(),
+            (Self::FetchingNewer, En) => {
+                "This PC's system is too old for the site. A newer one is fetched, then the PC starts again.".into()
+            }
+            (Self::FetchingNewer, Ja) => {
+                "この PC のシステムは古いため、新しいものを取得して再起動します。".into()
+            }
             (Self::NoReader, En) => "No card reader is connected.".into(),
             (Self::NoReader, Ja) => "カード読み取り機が接続されていません。".into(),
             (

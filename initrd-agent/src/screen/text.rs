@@ -264,6 +264,10 @@ codes! {
     BootMedium = "BOOT-MEDIUM":
         ["This PC was started from a medium that is not complete.", SAFE, "Start again from a good medium, or report code BOOT-MEDIUM."],
         ["起動メディアが正しくありません。", SAFE_JA, "正しいメディアから起動するか、BOOT-MEDIUM と伝えてください。"];
+    /// A younger baseline forbids this one.
+    BootOutdated = "BOOT-OUTDATED":
+        ["This PC was started with an old system that is no longer allowed.", SAFE, "Take old boot media out and start again; if it stays, report code BOOT-OUTDATED."],
+        ["この PC は使用が終了した古いシステムで起動されました。", SAFE_JA, "古い起動メディアを外して起動し直すか、BOOT-OUTDATED と伝えてください。"];
     /// Sealed, but the site does not answer.
     SaveInOutbox = "SAVE-IN-OUTBOX":
         ["Your last changes did not reach the site.", "They wait sealed on this PC's disk and leave at its next start{saved}.", "Switch this PC on again soon, or tell the operator: code SAVE-IN-OUTBOX."],

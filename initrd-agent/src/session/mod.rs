@@ -17,7 +17,7 @@ use std::{
 
 use serde_json::json;
 
-pub(crate) use self::state::{STAT_TABLE, copy_ca, read_json, write_json};
+pub(crate) use self::state::{STAT_TABLE, copy_ca, copy_release_key, read_json, write_json};
 pub use self::{
     meanwhile::Meanwhile,
     save::{SaveError, Saved, save},
@@ -33,6 +33,7 @@ use crate::{
     report,
     screen::{Code, Language, Notice, Prompt, Said, Screen, chain},
     site::SiteClient,
+    update,
 };
 
 /// How long the end of a session asks a site that does not answer.
@@ -54,6 +55,7 @@ pub fn run() -> Result<(), StateError> {
         Ok(client) if state.outbox => {
             let outbox = Outbox::at(Path::new(paths::OUTBOX));
             report::in_session(&outbox, client.site(&state.site));
+            update::keep_current(client.site(&state.site), &events);
             delivery::keep_delivering(&outbox, &client, &events, state.user, between);
         }
         Ok(_) => {}

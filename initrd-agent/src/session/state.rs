@@ -111,14 +111,28 @@ impl HeadState {
 
 /// Copies the pinned CA to where the running system finds it.
 pub(crate) fn copy_ca() -> Result<(), StateError> {
-    let to = Path::new(paths::RUN_SITE_CA);
-    fs::copy(paths::SITE_CA, to)
-        .map(drop)
-        .map_err(|source| StateError {
-            doing: "copy the pinned CA to",
-            path: to.into(),
-            source,
-        })
+    copy(
+        "copy the pinned CA to",
+        paths::SITE_CA,
+        Path::new(paths::RUN_SITE_CA),
+    )
+}
+
+/// Copies the pinned release key to where the running system finds it.
+pub(crate) fn copy_release_key() -> Result<(), StateError> {
+    copy(
+        "copy the pinned release key to",
+        paths::RELEASE_KEY,
+        Path::new(paths::RUN_RELEASE_KEY),
+    )
+}
+
+fn copy(doing: &'static str, from: &str, to: &Path) -> Result<(), StateError> {
+    fs::copy(from, to).map(drop).map_err(|source| StateError {
+        doing,
+        path: to.into(),
+        source,
+    })
 }
 
 /// Reads JSON.

@@ -56,6 +56,7 @@ pub(super) fn of_site(error: &SiteError) -> Notice {
         Some(ProblemCode::CardOfAnotherUser) => Code::CardOfAnotherUser,
         Some(ProblemCode::WrongPassword) => Code::WrongPassword,
         Some(ProblemCode::TooManyTries) => Code::TooManyTries,
+        Some(ProblemCode::OutdatedBaseline) => Code::BootOutdated,
         Some(ProblemCode::Internal) => Code::SiteDown,
         Some(_) => Code::SignInRefused,
         None => code_of(error),

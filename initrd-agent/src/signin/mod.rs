@@ -16,7 +16,7 @@ use site_api::{
     HeadInfo, SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest, path as api,
 };
 use snapshot::{
-    id::{CardId, UserId},
+    id::{BaselineId, CardId, UserId},
     keys::SnapshotKeys,
     slot,
 };
@@ -45,6 +45,17 @@ pub struct SignedIn {
     pub head: Option<HeadInfo>,
 }
 
+/// Why nobody is signed in.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// This PC has no console.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// The site allows the baseline of this PC no longer, whoever asks.
+    #[error("{0}")]
+    Outdated(String),
+}
+
 /// Why this try ended.
 enum Stop {
     /// Tell this and begin again.
@@ -71,14 +82,24 @@ const CARD_PATIENCE: Duration = Duration::from_secs(3600);
 /// Signs a user in; comes back with nobody else's keys and only with success.
 ///
 /// # Errors
-/// [`AskError`]: this PC has no console.
-pub fn sign_in(finder: &Finder, screen: &Screen, pc: &str) -> Result<SignedIn, AskError> {
+/// [`SignInError`].
+pub fn sign_in(
+    finder: &Finder,
+    screen: &Screen,
+    pc: &str,
+    baseline: BaselineId,
+) -> Result<SignedIn, SignInError> {
     loop {
         let readers = readers(screen);
         let mut reader = None;
-        match once(&readers, &mut reader, finder, screen, pc) {
+        match once(&readers, &mut reader, finder, screen, (pc, baseline)) {
             Ok(signed_in) => return Ok(signed_in),
-            Err(Stop::Console(error)) => return Err(error),
+            Err(Stop::Console(error)) => return Err(error.into()),
+            Err(Stop::Again(notice) | Stop::OtherCard(notice))
+                if notice.code == Code::BootOutdated =>
+            {
+                return Err(SignInError::Outdated(notice.detail));
+            }
             Err(Stop::Again(notice)) => screen.message(&notice),
             Err(Stop::OtherCard(notice)) => {
                 screen.message(&notice);
@@ -122,14 +143,14 @@ fn once(
     reader: &mut Option<String>,
     finder: &Finder,
     screen: &Screen,
-    pc: &str,
+    (pc, baseline): (&str, BaselineId),
 ) -> Result<SignedIn, Stop> {
     let mut card = wait_for_card(readers, reader, screen)?;
     let id = card.id();
     let asking = screen.step(Step::AskSite);
     let site = finder.wait();
     // Asked before the PIN: a card nobody knows needs none.
-    challenge(&site, id)?;
+    challenge(&site, id, baseline)?;
 
     drop(asking);
     let using = screen.step(Step::UseCard);
@@ -167,7 +188,7 @@ fn once(
 
     let _asking = screen.step(Step::AskSite);
     // A fresh challenge: the first one may have died while somebody typed.
-    let asked = challenge(&site, id)?;
+    let asked = challenge(&site, id, baseline)?;
     let using = screen.step(Step::UseCard);
     let proof = prove(&mut card, &asked)?;
     drop(using);
@@ -224,8 +245,8 @@ fn wait_for_card(
     Card::open(found).map_err(|e| failed(Code::CardFailed, &e))
 }
 
-fn challenge(site: &Site, card: CardId) -> Result<SignInChallenge, Stop> {
-    let request = SignInChallengeRequest { card };
+fn challenge(site: &Site, card: CardId, baseline: BaselineId) -> Result<SignInChallenge, Stop> {
+    let request = SignInChallengeRequest { card, baseline };
     site.post_json(
         "ask for a sign-in challenge",
         api::SIGN_IN_CHALLENGE,
@@ -233,7 +254,8 @@ fn challenge(site: &Site, card: CardId) -> Result<SignInChallenge, Stop> {
     )
     .map_err(|error| {
         let notice = of_site(&error);
-        if matches!(notice.code, Code::UnknownCard | Code::CardRevoked) {
+        let never = [Code::UnknownCard, Code::CardRevoked, Code::BootOutdated];
+        if never.contains(&notice.code) {
             Stop::OtherCard(notice)
         } else {
             clock::pause(Duration::from_secs(2));

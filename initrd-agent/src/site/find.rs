@@ -35,6 +35,14 @@ pub struct Finder {
 }
 
 impl Finder {
+    /// Nothing to look for: this site.
+    #[must_use]
+    pub fn known(site: Site) -> Self {
+        Self {
+            found: Arc::new((Mutex::new(Some(site)), Condvar::new())),
+        }
+    }
+
     /// Starts looking for a site and never stops before one answers. `bases` are asked before all other sources.
     #[must_use]
     pub fn start(client: SiteClient, bases: Vec<String>, screen: Screen, events: Events) -> Self {

@@ -11,8 +11,8 @@ use std::{
 };
 
 use fatfs::{FileSystem, FsOptions};
-use gpt::{GptConfig, partition_types::EFI};
-use serde::Deserialize;
+use gpt::{GptConfig, disk::LogicalBlockSize, partition_types::EFI};
+use serde::{Deserialize, Serialize};
 
 use crate::cmdline;
 
@@ -21,12 +21,10 @@ const FORMAT: &str = "furoshiki-site";
 const VERSION: u32 = 1;
 /// Longest file that is read.
 const MAX_BYTES: u64 = 64 << 10;
-/// Partition tables of media are written in sectors of this many bytes, on discs too.
-const SECTOR: u64 = 512;
 /// Device names that are no boot media.
 const NO_MEDIA: [&str; 7] = ["loop", "ram", "zram", "fd", "dm-", "md", "nbd"];
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct SiteFile {
     format: String,
@@ -64,10 +62,27 @@ pub fn urls() -> Vec<String> {
     Vec::new()
 }
 
+/// The file that names these sites.
+#[must_use]
+pub fn to_json(urls: &[String]) -> Vec<u8> {
+    let file = SiteFile {
+        format: FORMAT.into(),
+        version: VERSION,
+        urls: urls.to_vec(),
+    };
+    serde_json::to_vec(&file).unwrap_or_default()
+}
+
 /// Addresses of sites on one disk; empty when it is no medium or names none.
 fn of_disk(disk: File) -> io::Result<Vec<String>> {
+    // Tables of media are written in sectors of 512 bytes, on discs too; a PC's own disk has its own.
+    let sector = match crate::disk::sector(&disk) {
+        Ok(LogicalBlockSize::Lb4096) => LogicalBlockSize::Lb4096,
+        _ => LogicalBlockSize::Lb512,
+    };
     let table = GptConfig::new()
         .writable(false)
+        .logical_block_size(sector)
         .open_from_device(disk.try_clone()?);
     let Ok(table) = table else {
         return Ok(Vec::new());
@@ -78,12 +93,12 @@ fn of_disk(disk: File) -> io::Result<Vec<String>> {
         }
         let part = Part {
             disk: disk.try_clone()?,
-            first: partition.first_lba.saturating_mul(SECTOR),
+            first: partition.first_lba.saturating_mul(sector.as_u64()),
             bytes: partition
                 .last_lba
                 .saturating_add(1)
                 .saturating_sub(partition.first_lba)
-                .saturating_mul(SECTOR),
+                .saturating_mul(sector.as_u64()),
             at: 0,
         };
         if let Some(json) = read(part)? {
@@ -179,7 +194,7 @@ mod tests {
     fn disk(json: Option<&[u8]>) -> File {
         let mut disk = tempfile::tempfile().unwrap();
         disk.set_len(64 * MIB).unwrap();
-        ProtectiveMBR::with_lb_size(u32::try_from(64 * MIB / SECTOR - 1).unwrap())
+        ProtectiveMBR::with_lb_size(u32::try_from(64 * MIB / 512 - 1).unwrap())
             .overwrite_lba0(&mut disk)
             .unwrap();
         let mut gpt = GptConfig::new()
@@ -188,7 +203,7 @@ mod tests {
             .create_from_device(disk.try_clone().unwrap(), None)
             .unwrap();
         gpt.update_partitions(BTreeMap::new()).unwrap();
-        gpt.add_partition_at("medium", 1, 2048, 48 * MIB / SECTOR, EFI, 0)
+        gpt.add_partition_at("medium", 1, 2048, 48 * MIB / 512, EFI, 0)
             .unwrap();
         gpt.write().unwrap();
         let mut fat = std::io::Cursor::new(vec![0; usize::try_from(48 * MIB).unwrap()]);

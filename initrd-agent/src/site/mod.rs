@@ -162,6 +162,23 @@ impl Site {
         )
     }
 
+    /// `POST` of JSON, answered by at most `max_bytes` within `patience`.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn post_for_bytes(
+        &self,
+        doing: &'static str,
+        path: &str,
+        body: &impl Serialize,
+        max_bytes: u64,
+        patience: Duration,
+    ) -> Result<Vec<u8>, SiteError> {
+        let request = self.request(Method::POST, path).timeout(patience);
+        let response = self.send(doing, request.json(body))?;
+        self.body(doing, response, max_bytes)
+    }
+
     /// `POST` of JSON within `patience`; the answer's body is not read.
     ///
     /// # Errors

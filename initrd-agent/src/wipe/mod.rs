@@ -97,7 +97,7 @@ pub enum WipeError {
 }
 
 impl Disk<Claimed> {
-    /// Wipes what the last session left and makes sure the four partitions of `layout` are there.
+    /// Wipes what the last session left and makes sure the five partitions of `layout` are there.
     ///
     /// # Errors
     /// [`WipeError`]: power-off and another try are safe at any point.
@@ -140,7 +140,7 @@ impl Disk<Claimed> {
         if before != Before::Ours {
             // Where something is looked for later, nothing old may be found. The table comes last: until then the
             // disk is what it was.
-            for part in [Part::Esp, Part::Baseline, Part::Outbox] {
+            for part in [Part::Esp, Part::BaselineA, Part::BaselineB, Part::Outbox] {
                 let zeroes = vec![0; HEAD_BYTES];
                 file.write_all_at(&zeroes, layout.span(part).start)
                     .map_err(io("clear the beginning of a partition"))?;

@@ -35,6 +35,7 @@ pub fn release(ours: &Release) -> Result<Release> {
         baseline: String::new(),
         cmdline: CMDLINE.to_owned(),
         image_bytes: 0,
+        built: 0,
     };
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     fs::copy(ours.kernel(), release.kernel()).context("copy the kernel")?;

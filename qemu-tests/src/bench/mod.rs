@@ -8,6 +8,7 @@ pub mod dracut;
 pub mod figures;
 pub mod restore;
 pub mod session;
+pub mod update;
 
 use std::fs;
 use std::path::PathBuf;
@@ -46,7 +47,7 @@ pub struct Arguments {
 pub enum Room {
     /// Kernel start to the card prompt, beside the same kernel with a distribution's initrd.
     Boot,
-    /// What a normal boot writes, and the time of rewriting beside dd.
+    /// What a normal boot writes, the time of rewriting beside dd, and the bytes the next baseline costs.
     Restore,
     /// Every stage from power-on to a session and to off again.
     Session,
@@ -92,7 +93,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut figures = Figures::new(name, accel);
     match arguments.room {
         Room::Boot => boot::measure(&bench, &mut figures)?,
-        Room::Restore => restore::measure(&bench, &mut figures)?,
+        Room::Restore => {
+            update::measure(&bench, &mut figures)?;
+            restore::measure(&bench, &mut figures)?;
+        }
         Room::Session => session::measure(&bench, &mut figures)?,
     }
     let lines = figures.json_lines();

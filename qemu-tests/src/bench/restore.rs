@@ -42,7 +42,7 @@ fn verified(bench: &Bench, figures: &mut Figures) -> Result<()> {
     let mut session = pc.boot(&urls, &person)?;
     let lines = session.run(
         "for part in /sys/class/block/*/partition; do part=${part%/*}; \
-         grep -q PARTNAME=furoshiki-baseline $part/uevent && cat $part/stat; done; true",
+         grep -q PARTNAME=furoshiki-baseline- $part/uevent && cat $part/stat; done; true",
     )?;
     // Source: Linux, Documentation/block/stat.rst: the seventh number is sectors of 512 bytes written.
     let sectors: Option<Vec<u64>> = lines

@@ -65,6 +65,20 @@ pub mod path {
         format!("/v1/releases/{id}/index-from/{from}")
     }
 
+    /// `GET`: an index ([`snapshot::image_index`]) of the chunks of a release's unified kernel image, its last block
+    /// filled up with zeroes, as a frame of [`snapshot::delta`] for a PC that has the unified kernel image of `from`
+    /// and so its index. Not signed: the file's digest is. No sign-in.
+    #[must_use]
+    pub fn boot_index_from(id: super::ReleaseId, from: super::ReleaseId) -> String {
+        format!("/v1/releases/{id}/boot-index-from/{from}")
+    }
+
+    /// `GET`: [`super::ReleaseInfo`] of the release of this name that PCs should start. No sign-in.
+    #[must_use]
+    pub fn release_to_start(name: &str) -> String {
+        format!("/v1/names/{name}/release")
+    }
+
     /// `POST` (operator token): all files are there, check digests and signature, list the release.
     #[must_use]
     pub fn release_commit(id: super::ReleaseId) -> String {
@@ -98,11 +112,13 @@ pub enum ReleaseFile {
     Kernel,
     /// Initrd alone.
     Initrd,
+    /// What starts a boot file from a PC's own disk: systemd-boot.
+    Loader,
 }
 
 impl ReleaseFile {
     /// All of them, in the order they are published.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Manifest,
         Self::Signature,
         Self::Baseline,
@@ -110,6 +126,7 @@ impl ReleaseFile {
         Self::Uki,
         Self::Kernel,
         Self::Initrd,
+        Self::Loader,
     ];
 
     /// File name in the builder's output folder and in the path at a site.
@@ -123,6 +140,7 @@ impl ReleaseFile {
             Self::Uki => "furoshiki.efi",
             Self::Kernel => "vmlinuz",
             Self::Initrd => "initrd.img",
+            Self::Loader => "systemd-bootx64.efi",
         }
     }
 
@@ -157,6 +175,8 @@ pub struct ReleaseInfo {
     pub name: String,
     /// Build timestamp, seconds since 1970 (patent part 23).
     pub build_timestamp: i64,
+    /// Nothing of this name built before this may sign in at a site that lists this release, seconds since 1970.
+    pub minimum_build_timestamp: i64,
     /// When this site took it.
     pub published_ms: i64,
 }
@@ -166,6 +186,8 @@ pub struct ReleaseInfo {
 pub struct SignInChallengeRequest {
     /// The card in the reader.
     pub card: CardId,
+    /// The baseline the PC starts.
+    pub baseline: BaselineId,
 }
 
 /// A nonce only that card can open.
@@ -381,6 +403,8 @@ pub enum ProblemCode {
     TooManyRecords,
     /// 403: a delivery may only bring what its record lists, and that record.
     NotGranted,
+    /// 403: the PC starts a baseline older than this site allows.
+    OutdatedBaseline,
     /// 404: no such object, release, head.
     NotFound,
     /// 412: the head is not the one expected.

@@ -47,6 +47,7 @@ mod tests {
             baseline: BaselineId::new([n; 32]),
             name: name.into(),
             build_timestamp,
+            minimum_build_timestamp: 0,
             published_ms,
         }
     }

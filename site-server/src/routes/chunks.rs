@@ -64,7 +64,26 @@ pub(crate) async fn index_from(
             .await;
         files.push(file.ok().flatten().ok_or_else(none)?);
     }
-    packed(&site, move || match files.as_slice() {
+    difference(&site, files).await
+}
+
+/// The chunks of a release's unified kernel image, cut by this site, for a PC that has that of another.
+pub(crate) async fn boot_index_from(
+    State(site): State<Arc<Site>>,
+    Ids((release, from)): Ids<(ReleaseId, ReleaseId)>,
+) -> ApiResult<Response> {
+    let none = || ApiError::not_found("This site has not cut both boot files. Ask for the file.");
+    let mut indexes = Vec::new();
+    for release in [release, from] {
+        site.store.release(release).await?.ok_or_else(none)?;
+        indexes.push(site.store.boot_index(release).await?.ok_or_else(none)?);
+    }
+    difference(&site, indexes).await
+}
+
+/// The first file for whoever has the second.
+async fn difference(site: &Site, files: Vec<Vec<u8>>) -> ApiResult<Response> {
+    packed(site, move || match files.as_slice() {
         [index, from] => delta::pack(index, from).map_err(|error| error.to_string()),
         _ => Err("two indexes".into()),
     })

@@ -18,6 +18,7 @@ use snapshot::{
 use super::extract::{Ids, Operator};
 use crate::{
     app::Site,
+    boot::{BootChoice, choose},
     clock::now_ms,
     config::SiteConfig,
     error::{ApiError, ApiResult, chain},
@@ -29,6 +30,29 @@ const CACHE: &str = "public, max-age=31536000, immutable";
 
 pub(crate) async fn list(State(site): State<Arc<Site>>) -> ApiResult<axum::Json<Vec<ReleaseInfo>>> {
     Ok(axum::Json(site.store.releases().await?))
+}
+
+/// The release of a name that PCs should start: the one the operator chose for network boot if it has this name, else
+/// the newest build, whatever was published last.
+pub(crate) async fn to_start(
+    State(site): State<Arc<Site>>,
+    Ids(name): Ids<String>,
+) -> ApiResult<axum::Json<ReleaseInfo>> {
+    // Read again each time: the operator may have chosen another while the server runs.
+    let chosen = SiteConfig::load(&site.layout)
+        .map_err(ApiError::internal)?
+        .boot
+        .release;
+    let listed = site.store.releases().await?;
+    let of_name = |id: &ReleaseId| listed.iter().any(|i| i.release == *id && i.name == name);
+    let choice = BootChoice {
+        release: chosen.filter(of_name),
+        name: Some(name.clone()),
+    };
+    choose(&choice, &listed)
+        .cloned()
+        .map(axum::Json)
+        .ok_or_else(|| ApiError::not_found("This site lists no release of this name."))
 }
 
 pub(crate) async fn of_baseline(
@@ -184,11 +208,13 @@ pub(crate) async fn commit(
     {
         site.store.store_image(release, &manifest.image).await?;
     }
+    site.store.store_boot(release).await?;
     let info = ReleaseInfo {
         release,
         baseline: manifest.baseline,
         name: manifest.name,
         build_timestamp: manifest.build_timestamp,
+        minimum_build_timestamp: manifest.minimum_build_timestamp,
         published_ms: now_ms(),
     };
     if let Some(known) = known {
@@ -272,7 +298,7 @@ async fn kept(site: &Site, release: ReleaseId, file: ReleaseFile) -> ApiResult<O
         .map(|(_, _, digest)| digest))
 }
 
-fn described(manifest: &BaselineManifest) -> [(ReleaseFile, u64, ObjectId); 5] {
+fn described(manifest: &BaselineManifest) -> [(ReleaseFile, u64, ObjectId); 6] {
     let digest = |digest: &snapshot::id::Digest| ObjectId::new(*digest.as_bytes());
     let (image, boot) = (&manifest.image, &manifest.boot);
     [
@@ -292,6 +318,11 @@ fn described(manifest: &BaselineManifest) -> [(ReleaseFile, u64, ObjectId); 5] {
             ReleaseFile::Initrd,
             boot.initrd.bytes,
             digest(&boot.initrd.blake3),
+        ),
+        (
+            ReleaseFile::Loader,
+            boot.loader.bytes,
+            digest(&boot.loader.blake3),
         ),
     ]
 }

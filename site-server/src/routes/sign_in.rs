@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use site_api::{ProblemCode, SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest};
-use snapshot::id::CardId;
+use snapshot::id::{BaselineId, CardId};
 use zeroize::Zeroizing;
 
 use super::extract::Json;
@@ -22,6 +22,7 @@ pub(crate) async fn challenge(
     Json(asked): Json<SignInChallengeRequest>,
 ) -> ApiResult<axum::Json<SignInChallenge>> {
     let holder = holder(&site, asked.card).await?;
+    allowed(&site, asked.baseline).await?;
     let sealed = site
         .challenges
         .ask(site.config.site, asked.card, &holder)
@@ -85,6 +86,21 @@ pub(crate) async fn sign_in(
         slot_b64: STANDARD.encode(&holder.slot),
         head,
     }))
+}
+
+/// Refuses what was built before the time the strictest release of that name gives. A baseline this site does not
+/// list has no name here: the disk of the PC decides.
+async fn allowed(site: &Site, baseline: BaselineId) -> ApiResult<()> {
+    let Some(release) = site.store.release_of_baseline(baseline).await? else {
+        return Ok(());
+    };
+    let minimum = site.store.minimum_build_timestamp(&release.name).await?;
+    if release.build_timestamp >= minimum {
+        return Ok(());
+    }
+    tracing::warn!(%baseline, build_timestamp = release.build_timestamp, minimum, "an outdated baseline asks to sign in");
+    let detail = "This PC was started with a system older than this site allows. Start it from a newer medium or the network.";
+    Err(ApiError::new(ProblemCode::OutdatedBaseline, detail))
 }
 
 async fn holder(site: &Site, card: CardId) -> ApiResult<CardUser> {

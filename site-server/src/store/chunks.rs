@@ -78,21 +78,33 @@ impl Store {
                 "the index has another length than the image",
             ));
         }
+        self.store_chunks(path, index, Some(self.tree_path(release)))
+            .await
+    }
+
+    /// Appends the chunks of a file that are not stored, or not well, to a new pack. What follows the last chunk goes
+    /// to `rest`; a file that ends inside its last chunk counts as followed by zeroes.
+    pub(super) async fn store_chunks(
+        &self,
+        source: PathBuf,
+        index: ImageIndex,
+        rest: Option<PathBuf>,
+    ) -> Result<(), StoreError> {
         let digests: Vec<Digest> = index.chunks().iter().map(|chunk| chunk.digest).collect();
         let known = self.places(&digests).await?;
         let pack = format!("{}.pack", hex::encode(file::random::<16>()));
         let work = Splitting {
-            image: path.clone(),
+            source: source.clone(),
             staged: self.layout.staging().join(&pack),
             pack: self.pack_path(&pack),
             chunks: self.layout.chunks(),
-            tree: self.tree_path(release),
+            rest,
             index,
             known,
         };
         let done = tokio::task::spawn_blocking(move || work.run()).await;
         let fresh =
-            done.map_err(|error| StoreError::io("split", &path)(io::Error::other(error)))??;
+            done.map_err(|error| StoreError::io("split", &source)(io::Error::other(error)))??;
         let mut tx = self.write("list chunks").await?;
         for (digest, offset, bytes) in fresh {
             sqlx::query("INSERT OR REPLACE INTO chunks (digest, pack, offset, bytes) VALUES ($1, $2, $3, $4)")
@@ -230,13 +242,13 @@ pub fn read_runs(runs: &[Run]) -> Result<Vec<u8>, StoreError> {
     Ok(out)
 }
 
-/// Taking one image apart, on a thread that may block.
+/// Taking one file apart, on a thread that may block.
 struct Splitting {
-    image: PathBuf,
+    source: PathBuf,
     staged: PathBuf,
     pack: PathBuf,
     chunks: PathBuf,
-    tree: PathBuf,
+    rest: Option<PathBuf>,
     index: ImageIndex,
     known: HashMap<Digest, Place>,
 }
@@ -253,10 +265,12 @@ impl Splitting {
     }
 
     fn split(&self) -> Result<Vec<(Digest, u64, usize)>, StoreError> {
-        let reading = |source| StoreError::io("read", &self.image)(source);
+        let reading = |source| StoreError::io("read", &self.source)(source);
         let writing = |source| StoreError::io("write", &self.staged)(source);
-        let mut image =
-            io::BufReader::with_capacity(1 << 20, File::open(&self.image).map_err(reading)?);
+        let file = File::open(&self.source).map_err(reading)?;
+        let bytes = file.metadata().map_err(reading)?.len();
+        let zeroes = io::repeat(0).take(self.index.data_bytes().saturating_sub(bytes));
+        let mut source = io::BufReader::with_capacity(1 << 20, file).chain(zeroes);
         let staged = File::create(&self.staged).map_err(writing)?;
         let mut pack = io::BufWriter::with_capacity(1 << 20, staged);
         let mut fresh: HashMap<Digest, (u64, usize)> = HashMap::new();
@@ -264,7 +278,7 @@ impl Splitting {
         let mut end = 0;
         for chunk in self.index.chunks() {
             let data = buffer.get_mut(..chunk.bytes).unwrap_or_default();
-            image.read_exact(data).map_err(reading)?;
+            source.read_exact(data).map_err(reading)?;
             if Digest::of(data) != chunk.digest {
                 return Err(StoreError::Image(
                     "a chunk does not have the digest in the index",
@@ -281,9 +295,11 @@ impl Splitting {
             .into_inner()
             .map_err(|error| writing(error.into_error()))?;
         pack.sync_all().map_err(writing)?;
-        let mut tree = Vec::new();
-        image.read_to_end(&mut tree).map_err(reading)?;
-        self.keep_tree(&tree)?;
+        if let Some(path) = &self.rest {
+            let mut rest = Vec::new();
+            source.read_to_end(&mut rest).map_err(reading)?;
+            keep(path, &rest)?;
+        }
         if fresh.is_empty() {
             std::fs::remove_file(&self.staged).map_err(writing)?;
         } else {
@@ -309,16 +325,17 @@ impl Splitting {
         };
         read_runs(&[run]).is_ok_and(|data| Digest::of(&data) == chunk.digest)
     }
+}
 
-    fn keep_tree(&self, tree: &[u8]) -> Result<(), StoreError> {
-        let part = self.staged.with_extension("tree");
-        let keep = || {
-            let mut file = File::create(&part)?;
-            file.write_all(tree)?;
-            file.sync_all()?;
-            std::fs::rename(&part, &self.tree)
-        };
-        keep().map_err(StoreError::io("write", &self.tree))?;
-        file::sync_folder(self.tree.parent().unwrap_or(Path::new(".")))
-    }
+/// Writes a small file, durable and whole or not at all.
+pub(super) fn keep(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let part = path.with_extension("part");
+    let write = || {
+        let mut file = File::create(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    };
+    write().map_err(StoreError::io("write", path))?;
+    file::sync_folder(path.parent().unwrap_or(Path::new(".")))
 }

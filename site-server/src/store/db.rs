@@ -57,6 +57,10 @@ fn migrator() -> Migrator {
             "chunks",
             include_str!("../../migrations/sqlite/0003_chunks.sql"),
         ),
+        (
+            "minimum",
+            include_str!("../../migrations/sqlite/0004_minimum.sql"),
+        ),
     ];
     let migrations = (1..).zip(steps).map(|(version, (name, sql))| {
         let (kind, sql) = (MigrationType::Simple, sql.into_sql_str());

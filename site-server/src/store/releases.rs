@@ -15,16 +15,17 @@ const MAX_RELEASE_FILE_BYTES: u64 = 16 << 30;
 /// A release as the site lists it.
 pub type ListedRelease = ReleaseInfo;
 
-type Row = (Vec<u8>, Vec<u8>, String, i64, i64);
+type Row = (Vec<u8>, Vec<u8>, String, i64, i64, i64);
 
 fn listed(
-    (release, baseline, name, build_timestamp, published_ms): Row,
+    (release, baseline, name, build_timestamp, minimum_build_timestamp, published_ms): Row,
 ) -> Result<ReleaseInfo, StoreError> {
     Ok(ReleaseInfo {
         release: ReleaseId::new(id(&release, "a release id")?),
         baseline: BaselineId::new(id(&baseline, "a baseline id")?),
         name,
         build_timestamp,
+        minimum_build_timestamp,
         published_ms,
     })
 }
@@ -136,13 +137,15 @@ impl Store {
     /// [`StoreError::Db`].
     pub async fn list_release(&self, info: &ReleaseInfo) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO releases (id, baseline, name, build_timestamp, published_ms) VALUES ($1, $2, $3, $4, $5) \
+            "INSERT INTO releases (id, baseline, name, build_timestamp, minimum_build_timestamp, published_ms) \
+             VALUES ($1, $2, $3, $4, $5, $6) \
              ON CONFLICT DO NOTHING",
         )
         .bind(info.release.as_bytes().as_slice())
         .bind(info.baseline.as_bytes().as_slice())
         .bind(&info.name)
         .bind(info.build_timestamp)
+        .bind(info.minimum_build_timestamp)
         .bind(info.published_ms)
         .execute(&self.db)
         .await
@@ -156,7 +159,7 @@ impl Store {
     /// [`StoreError::Db`].
     pub async fn releases(&self) -> Result<Vec<ReleaseInfo>, StoreError> {
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT id, baseline, name, build_timestamp, published_ms FROM releases ORDER BY published_ms DESC, id",
+            "SELECT id, baseline, name, build_timestamp, minimum_build_timestamp, published_ms FROM releases ORDER BY published_ms DESC, id",
         )
         .fetch_all(&self.db)
         .await
@@ -170,7 +173,7 @@ impl Store {
     /// [`StoreError::Db`].
     pub async fn release(&self, release: ReleaseId) -> Result<Option<ReleaseInfo>, StoreError> {
         let row: Option<Row> = sqlx::query_as(
-            "SELECT id, baseline, name, build_timestamp, published_ms FROM releases WHERE id = $1",
+            "SELECT id, baseline, name, build_timestamp, minimum_build_timestamp, published_ms FROM releases WHERE id = $1",
         )
         .bind(release.as_bytes().as_slice())
         .fetch_optional(&self.db)
@@ -188,7 +191,7 @@ impl Store {
         baseline: BaselineId,
     ) -> Result<Option<ReleaseInfo>, StoreError> {
         let row: Option<Row> = sqlx::query_as(
-            "SELECT id, baseline, name, build_timestamp, published_ms FROM releases WHERE baseline = $1 \
+            "SELECT id, baseline, name, build_timestamp, minimum_build_timestamp, published_ms FROM releases WHERE baseline = $1 \
              ORDER BY published_ms DESC, id LIMIT 1",
         )
         .bind(baseline.as_bytes().as_slice())
@@ -196,5 +199,19 @@ impl Store {
         .await
         .map_err(StoreError::db("look for a baseline"))?;
         row.map(listed).transpose()
+    }
+
+    /// The earliest build timestamp of this name that still starts: what the strictest listed release says.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn minimum_build_timestamp(&self, name: &str) -> Result<i64, StoreError> {
+        let (minimum,): (Option<i64>,) =
+            sqlx::query_as("SELECT MAX(minimum_build_timestamp) FROM releases WHERE name = $1")
+                .bind(name)
+                .fetch_one(&self.db)
+                .await
+                .map_err(StoreError::db("look for the oldest baseline allowed"))?;
+        Ok(minimum.unwrap_or(0))
     }
 }

@@ -188,6 +188,7 @@ impl Server {
     fn sign_in(&self, dir: &Path, person: &Person) -> SignIn {
         let ask = SignInChallengeRequest {
             card: person.card.id,
+            baseline: snapshot::id::BaselineId::new([7; 32]),
         };
         let asked: SignInChallenge = self.json(dir, "POST", path::SIGN_IN_CHALLENGE, "", &ask);
         let answered = answer(&person.card, &asked, &person.name, &person.password);

@@ -14,7 +14,7 @@ use snapshot::{
     image_index::{Cutter, ImageIndex},
 };
 
-use crate::support::{Answer, TestSite, answer_of, random, random_bytes};
+use crate::support::{Answer, Person, TestSite, answer_of, random, random_bytes};
 
 struct Release {
     id: ReleaseId,
@@ -47,14 +47,24 @@ impl Release {
     }
 
     fn made(seed: [u8; 32], data: Vec<u8>, build_timestamp: i64) -> Self {
+        Self::forbidding(seed, data, build_timestamp, 0)
+    }
+
+    /// As [`Self::of`], built at a time, which forbids older ones than another.
+    fn forbidding(seed: [u8; 32], data: Vec<u8>, build_timestamp: i64, minimum: i64) -> Self {
         let mut cutter = Cutter::default();
         data.chunks(4096).for_each(|block| cutter.block(block));
         let index = cutter.finish().encode();
         let data_bytes = data.len() as u64;
         let image = [data, random_bytes(4096)].concat();
         let (root_hash, salt) = (RootHash::new(random()), VeritySalt::new(random()));
-        let boot = [ReleaseFile::Uki, ReleaseFile::Kernel, ReleaseFile::Initrd]
-            .map(|file| (file, random_bytes(100)));
+        let boot = [
+            ReleaseFile::Uki,
+            ReleaseFile::Kernel,
+            ReleaseFile::Initrd,
+            ReleaseFile::Loader,
+        ]
+        .map(|file| (file, random_bytes(100)));
         let described = |n: usize| BootFile {
             file: boot[n].0.name().into(),
             bytes: 100,
@@ -67,6 +77,7 @@ impl Release {
             baseline: baseline_id(&root_hash, &salt, data_bytes, build_timestamp, "minimal"),
             name: "minimal".into(),
             build_timestamp,
+            minimum_build_timestamp: minimum,
             suite: "trixie".into(),
             architecture: "amd64".into(),
             kernel_release: "6.12.0-amd64".into(),
@@ -90,6 +101,7 @@ impl Release {
                 uki: described(0),
                 kernel: described(1),
                 initrd: described(2),
+                loader: described(3),
             },
             lock_blake3: digest(b"lock"),
             files: Files {
@@ -203,6 +215,80 @@ async fn a_signed_release_is_listed_and_served_with_ranges() {
         .get(&at, &[("if-none-match", part.header("etag"))])
         .await;
     assert_eq!(had.status, StatusCode::NOT_MODIFIED);
+}
+
+#[tokio::test]
+async fn a_baseline_older_than_a_listed_release_allows_does_not_sign_in() {
+    let site = TestSite::new().await;
+    let hanako = Person::new("hanako");
+    site.add(&hanako).await;
+    let seed = random();
+    let built = |at, minimum| Release::forbidding(seed, random_bytes(2 * 4096), at, minimum);
+    let (old, kept, newest) = (built(1000, 0), built(2000, 500), built(3000, 1500));
+    old.trust(&site);
+    for release in [&old, &kept] {
+        release.upload(&site).await;
+        assert_eq!(release.commit(&site).await.status, StatusCode::CREATED);
+    }
+    let ask = |release: &Release| site.challenge_from(release.manifest.baseline, hanako.card.id);
+    assert_eq!(ask(&old).await.status, StatusCode::OK);
+    newest.upload(&site).await;
+    assert_eq!(newest.commit(&site).await.status, StatusCode::CREATED);
+    ask(&old).await.is(403, ProblemCode::OutdatedBaseline);
+    for release in [&kept, &newest] {
+        assert_eq!(ask(release).await.status, StatusCode::OK);
+    }
+    // What this site does not list it cannot judge.
+    assert_eq!(ask(&built(1, 0)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_boot_file_travels_in_chunks_and_the_newest_build_is_to_start() {
+    let site = TestSite::new().await;
+    let seed = random();
+    let built = |at| Release::forbidding(seed, random_bytes(2 * 4096), at, 0);
+    let (newer, older) = (built(3000), built(2000));
+    newer.trust(&site);
+    let to_start = path::release_to_start("minimal");
+    site.get(&to_start, &[])
+        .await
+        .is(404, ProblemCode::NotFound);
+    let boot_index = path::boot_index_from(newer.id, older.id);
+    site.get(&boot_index, &[])
+        .await
+        .is(404, ProblemCode::NotFound);
+    for release in [&newer, &older] {
+        release.upload(&site).await;
+        assert_eq!(release.commit(&site).await.status, StatusCode::CREATED);
+    }
+    let info: ReleaseInfo = site.get(&to_start, &[]).await.json();
+    assert_eq!(info.release, newer.id);
+    site.get(&path::release_to_start("other"), &[])
+        .await
+        .is(404, ProblemCode::NotFound);
+
+    let uki = |release: &Release| {
+        let of = |(file, bytes): &(ReleaseFile, Vec<u8>)| {
+            (*file == ReleaseFile::Uki).then(|| bytes.clone())
+        };
+        release.files.iter().find_map(of).unwrap()
+    };
+    let mut cutter = Cutter::default();
+    let mut block = uki(&older);
+    block.resize(4096, 0);
+    cutter.block(&block);
+    let had = cutter.finish().encode();
+    let frame = site.get(&boot_index, &[]).await;
+    let index = delta::unpack_up_to(&frame.body, &had, 4096).unwrap();
+    let index = ImageIndex::parse(&index).unwrap();
+    let want: Vec<Digest> = index.chunks().iter().map(|chunk| chunk.digest).collect();
+    let frame = ask(&site, &want, &[]).await;
+    let bytes = usize::try_from(index.data_bytes()).unwrap();
+    let mut content = delta::unpack(&frame.body, &[], bytes).unwrap();
+    let uki = uki(&newer);
+    assert!(content[uki.len()..].iter().all(|byte| *byte == 0));
+    content.truncate(uki.len());
+    assert_eq!(content, uki);
 }
 
 #[tokio::test]

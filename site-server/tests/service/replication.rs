@@ -53,6 +53,7 @@ async fn change_and_deletion_of_a_user_travel_too() {
         .await;
         let asked = SignInChallengeRequest {
             card: hanako.card.id,
+            baseline: snapshot::id::BaselineId::new([7; 32]),
         };
         let unknown = Pc {
             site,

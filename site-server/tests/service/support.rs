@@ -307,11 +307,16 @@ impl TestSite {
     }
 
     pub(crate) async fn challenge(&self, card: CardId) -> Answer {
+        self.challenge_from(BaselineId::new([7; 32]), card).await
+    }
+
+    /// A challenge for a PC that started this baseline.
+    pub(crate) async fn challenge_from(&self, baseline: BaselineId, card: CardId) -> Answer {
         self.json(
             Method::POST,
             path::SIGN_IN_CHALLENGE,
             "",
-            &SignInChallengeRequest { card },
+            &SignInChallengeRequest { card, baseline },
         )
         .await
     }

@@ -170,6 +170,10 @@ fn baseline_cases() -> Cases {
             with("1700000000", "1700000001"),
         ),
         (
+            "bad-minimum-after-build.json",
+            with("1690000000", "1700000001"),
+        ),
+        (
             "bad-name-is-a-path.json",
             with("\"name\": \"minimal\"", "\"name\": \"../minimal\""),
         ),
@@ -188,7 +192,7 @@ fn baseline_cases() -> Cases {
 
 #[test]
 fn baseline_manifests_are_read_as_ever() {
-    check("baseline", 14, baseline_cases(), |_, bytes| {
+    check("baseline", 15, baseline_cases(), |_, bytes| {
         answer(baseline::parse_unverified(bytes), |manifest| {
             let signature = baseline::sign(bytes, &[8; 32]);
             let public = baseline::release_public_key(&[8; 32]);
