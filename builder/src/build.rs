@@ -20,7 +20,7 @@ use crate::{
     image::{ImageError, ImageInfo},
     lock::{Lock, LockError},
     manifest::{self, About, ManifestError},
-    medium::{self, MediumError},
+    medium::{self, MediumError, shim::Shim},
     mirrors::{MirrorError, Mirrors},
     progress::{Amount, Progress},
     recipe::{Recipe, RecipeError},
@@ -145,6 +145,8 @@ pub struct SiteOrder {
     pub release_key: PathBuf,
     /// Folder of Secure Boot keys; `None`: the boot image is not signed.
     pub secure_boot_keys: Option<PathBuf>,
+    /// Folder of shim and MokManager, which the boot media begin with; `None`: they begin with the release.
+    pub shim: Option<PathBuf>,
     /// Addresses of sites the boot media name, in the order PCs ask them.
     pub sites: Vec<String>,
 }
@@ -193,6 +195,7 @@ pub fn build(order: &Order, progress: &Progress) -> Result<Built, BuildError> {
     // What a person may have got wrong is looked at before the long stages.
     let key = ReleaseKey::read(&order.site.release_key)?;
     medium::site::to_json(&order.site.sites)?;
+    let shim = order.site.shim.as_deref().map(Shim::read).transpose()?;
     let secure_boot = order.site.secure_boot_keys.as_deref();
     let signer = secure_boot
         .map(|dir| Signer::read(dir, Variable::Db))
@@ -211,6 +214,7 @@ pub fn build(order: &Order, progress: &Progress) -> Result<Built, BuildError> {
         build_timestamp: made.build_timestamp,
         sites: &order.site.sites,
         files: &enrolment(secure_boot)?,
+        shim: shim.as_ref(),
         tools: &made.tools,
     };
     medium::make(&making, &order.out)?;

@@ -61,6 +61,16 @@ impl Console {
             .context("type on the console")
     }
 
+    /// Presses keys, given as a terminal sends them.
+    ///
+    /// # Errors
+    /// The machine is off.
+    pub fn press(&mut self, keys: &str) -> Result<()> {
+        self.line
+            .write_all(keys.as_bytes())
+            .context("press a key on the console")
+    }
+
     /// The file with everything the console showed.
     #[must_use]
     pub fn log(&self) -> &Path {
@@ -70,10 +80,14 @@ impl Console {
     /// Everything shown so far.
     #[must_use]
     pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+
+    /// [`Self::text`] as it came.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
         // No log yet means nothing was shown yet.
-        std::fs::read(&self.log)
-            .map(|b| String::from_utf8_lossy(&b).into_owned())
-            .unwrap_or_default()
+        std::fs::read(&self.log).unwrap_or_default()
     }
 
     /// The longest time between `from` and `to` in which it showed nothing, as seen from outside.

@@ -23,6 +23,7 @@ pub mod keyboard;
 pub mod lab;
 pub mod limit;
 pub mod machine;
+pub mod menu;
 pub mod place;
 pub mod portal;
 pub mod qmp;

@@ -121,7 +121,7 @@ pub struct Hardware<'a> {
     pub wire: Option<&'a Wire>,
     /// How it starts.
     pub firmware: Firmware,
-    /// UEFI variables with the operator's keys: the firmware checks signatures. `None`: it does not.
+    /// The PC's own UEFI variables: the firmware checks signatures. `None`: it does not, and forgets.
     pub variables: Option<&'a Path>,
     /// The release it starts.
     pub release: &'a Release,
@@ -454,14 +454,14 @@ fn uefi(command: &mut Command, hardware: &Hardware<'_>) -> Result<()> {
         hardware.accel.kernel_words()
     )
     .replace(',', ",,");
-    let (code, variables) = match hardware.variables {
-        None => (ovmf("CODE")?, empty_variables()?),
+    let (code, variables, kept) = match hardware.variables {
+        None => (ovmf("CODE")?, empty_variables()?, "snapshot=on,"),
         Some(variables) => {
             // OVMF that checks signatures keeps its variables from the system in System Management Mode.
             command
                 .args(["-machine", "smm=on", "-global"])
                 .arg("driver=cfi.pflash01,property=secure,value=on");
-            (secure_ovmf()?, variables.to_owned())
+            (secure_ovmf()?, variables.to_owned(), "")
         }
     };
     command
@@ -472,7 +472,7 @@ fn uefi(command: &mut Command, hardware: &Hardware<'_>) -> Result<()> {
         ))
         .arg("-drive")
         .arg(format!(
-            "if=pflash,unit=1,format=raw,snapshot=on,file={}",
+            "if=pflash,unit=1,format=raw,{kept}file={}",
             text(&variables)?
         ))
         .arg("-smbios")

@@ -71,6 +71,14 @@ pub fn secure_boot_keys() -> PathBuf {
     target().join("keys/secure-boot")
 }
 
+/// Debian's signed shim, as `cargo xtask` unpacked it.
+///
+/// # Errors
+/// It did not.
+pub fn shim() -> Result<PathBuf> {
+    built(target().join("tools/shim/usr/lib/shim"))
+}
+
 /// A fresh folder for the evidence of one test.
 ///
 /// # Errors

@@ -159,29 +159,26 @@ impl Release {
         let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
         fs::write(&path, change.to_recipe(&text, &recipe)?)
             .with_context(|| format!("write {}", path.display()))?;
-        let out = folder.join(name);
-        let keys = place::target().join("keys");
-        let mut builder = Command::new(place::program("furoshiki-builder")?);
-        builder.arg("build").arg(&recipe).arg("-o").arg(&out);
-        builder
-            .arg("--agent")
-            .arg(place::program("furoshiki-agent")?);
-        builder
-            .arg("--site-ca")
-            .arg(place::authority().join("ca.pem"));
-        builder.arg("--release-key").arg(&keys);
-        builder
-            .arg("--secure-boot-keys")
-            .arg(keys.join("secure-boot"));
-        builder
-            .arg("--cache")
-            .arg(place::target().join("build-cache"));
-        builder.args(["--build-timestamp", &(self.built + seconds).to_string()]);
         // The lock kept with the release: the archive may have moved on since.
         fs::copy(self.folder.join("recipe.lock"), recipe.join("recipe.lock"))
             .context("take the lock of the release")?;
-        child::output(&mut builder)?;
-        Self::open(&out)
+        let time = (self.built + seconds).to_string();
+        build(&recipe, &folder.join(name), &["--build-timestamp", &time])
+    }
+
+    /// The same release with media that begin with shim and name this site, in `folder`.
+    ///
+    /// # Errors
+    /// The builder refuses, with what it said.
+    pub fn through_shim(&self, folder: &Path, site_url: &str) -> Result<Self> {
+        let recipe = place::root().join("image-recipes/minimal");
+        let [shim, lock] = [place::shim()?, self.folder.join("recipe.lock")];
+        let mut more = Vec::new();
+        for (option, value) in [("--shim", &shim), ("--lock", &lock)] {
+            more.extend([option, value.to_str().context("a path is not text")?]);
+        }
+        more.extend(["--site", site_url]);
+        build(&recipe, folder, &more)
     }
 
     /// The same release with copies of its media in `folder`, which name this site.
@@ -199,4 +196,22 @@ impl Release {
         }
         Ok(copy)
     }
+}
+
+/// Builds a recipe with the agent and the keys of this tree.
+fn build(recipe: &Path, out: &Path, more: &[&str]) -> Result<Release> {
+    let keys = place::target().join("keys");
+    let mut builder = Command::new(place::program("furoshiki-builder")?);
+    builder.arg("build").arg(recipe).arg("-o").arg(out);
+    for (option, value) in [
+        ("--agent", place::program("furoshiki-agent")?),
+        ("--site-ca", place::authority().join("ca.pem")),
+        ("--release-key", keys.clone()),
+        ("--secure-boot-keys", keys.join("secure-boot")),
+        ("--cache", place::target().join("build-cache")),
+    ] {
+        builder.arg(option).arg(value);
+    }
+    child::output(builder.args(more))?;
+    Release::open(out)
 }

@@ -15,9 +15,9 @@ use crate::child;
 use crate::events::Event;
 use crate::keyboard;
 use crate::lab::Wire;
-use crate::machine::{self, Build, Firmware, Hardware, Machine};
+use crate::machine::{Build, Firmware, Hardware, Machine};
+use crate::menu::Menu;
 use crate::release::Release;
-use crate::secure_boot;
 use crate::session::Session;
 use crate::wait::{self, Deadline};
 
@@ -103,15 +103,9 @@ impl SharedPc {
         self.tools = Some(disk.to_path_buf());
     }
 
-    /// Enrols the Secure Boot keys of the folder `keys`: its UEFI firmware checks signatures from now on.
-    ///
-    /// # Errors
-    /// The keys or OVMF's variables are missing.
-    pub fn enrol(&mut self, keys: &Path) -> Result<()> {
-        let variables = self.logs.join(format!("{}.variables", self.name));
-        secure_boot::enrol(&machine::empty_variables()?, keys, &variables)?;
-        self.variables = Some(variables);
-        Ok(())
+    /// Gives it firmware that checks signatures, with these variables; it keeps what is changed in them.
+    pub fn keep_variables(&mut self, file: &Path) {
+        self.variables = Some(file.to_path_buf());
     }
 
     /// Plugs it into a network of its own.
@@ -358,6 +352,31 @@ impl<'pc> RunningPc<'pc> {
     pub fn expect_text(&mut self, text: &str) -> Result<()> {
         let deadline = self.deadline(PROMPT_SECONDS);
         self.reported(|machine| machine.console.expect_text(text, deadline))
+    }
+
+    /// A person at MokManager, when shim starts nothing: enrols the key in this file of the medium. The PC starts again
+    /// and so is off.
+    ///
+    /// # Errors
+    /// Shim did start something, or a menu is another, with the end of the console.
+    pub fn enrol_in_mok_manager(mut self, medium: &str, path: &[&str]) -> Result<()> {
+        let deadline = self.deadline(PROMPT_SECONDS);
+        self.reported(|machine| {
+            machine
+                .console
+                .expect_text("Security Violation", deadline)?;
+            let mut menu = Menu::new(&mut machine.console);
+            menu.choose("OK", deadline)?;
+            menu.any_key("Press any key", deadline)?;
+            let way = ["Enroll key from disk", medium];
+            for item in way.iter().chain(path) {
+                menu.choose(item, deadline)?;
+            }
+            for item in ["Continue", "Yes", "Reboot"] {
+                menu.choose(item, deadline)?;
+            }
+            machine.wait_off(deadline)
+        })
     }
 
     /// Waits until a stage begins.

@@ -6,14 +6,12 @@
 //! Debian 12 has 7.2; its backports have a newer one, unpacked below `target/tools` and not installed:
 //! the machine's own stays as it is.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 
-use crate::child;
-use crate::paths;
+use crate::{child, paths, unpacked};
 
 /// The first without the fault, major and minor number.
 const WHOLE_SINCE: (u32, u32) = (8, 1);
@@ -49,7 +47,14 @@ pub(crate) fn provide() -> Result<()> {
         said.lines().next().unwrap_or_default(),
         place.display()
     );
-    if let Err(error) = unpack(&place) {
+    let unpacked = unpacked::unpack(&place, &PACKAGES, Some(SOURCE), |tree| {
+        ensure!(
+            works(tree),
+            "the emulator of the backports does not run here"
+        );
+        Ok(())
+    });
+    if let Err(error) = unpacked {
         eprintln!(
             "xtask: {error:#}\nxtask: so guests run in this machine's own; a panic of one that names int3 is \
              that fault"
@@ -68,70 +73,6 @@ fn version(said: &str) -> Option<(u32, u32)> {
 fn works(place: &Path) -> bool {
     let program = place.join("usr/bin/qemu-system-x86_64");
     program.exists() && child::output(Command::new(program).arg("--version")).is_ok()
-}
-
-/// Fetched by apt with lists of its own, so that Debian's signatures are checked and the machine's
-/// sources stay as they are.
-fn unpack(place: &Path) -> Result<()> {
-    let work = place.with_extension("new");
-    if work.exists() {
-        fs::remove_dir_all(&work).with_context(|| format!("empty {}", work.display()))?;
-    }
-    for folder in ["lists/partial", "cache/archives/partial", "tree"] {
-        fs::create_dir_all(work.join(folder)).context("make a folder for the emulator")?;
-    }
-    fs::write(work.join("sources.list"), SOURCE).context("write the emulator's source")?;
-    child::step("apt-get update, backports only", apt(&work).arg("update"))?;
-    child::step(
-        "apt-get download, the emulator",
-        apt(&work).arg("download").args(PACKAGES),
-    )?;
-    for package in packages_in(&work)? {
-        child::output(
-            Command::new("dpkg-deb")
-                .arg("--extract")
-                .arg(&package)
-                .arg(work.join("tree")),
-        )
-        .with_context(|| format!("unpack {}", package.display()))?;
-    }
-    let tree = work.join("tree");
-    anyhow::ensure!(
-        works(&tree),
-        "the emulator of the backports does not run here"
-    );
-    if place.exists() {
-        fs::remove_dir_all(place).context("remove an emulator that does not run")?;
-    }
-    fs::rename(&tree, place).context("put the emulator in place")?;
-    fs::remove_dir_all(&work).context("remove the emulator's packages")
-}
-
-fn apt(work: &Path) -> Command {
-    let mut command = Command::new("apt-get");
-    command.current_dir(work).env("LC_ALL", "C");
-    for (name, value) in [
-        ("Dir::Etc::SourceList", work.join("sources.list")),
-        ("Dir::Etc::SourceParts", PathBuf::from("/dev/null")),
-        ("Dir::State::Lists", work.join("lists")),
-        ("Dir::Cache", work.join("cache")),
-    ] {
-        command.arg("-o").arg(format!("{name}={}", value.display()));
-    }
-    // The folder belongs to whoever runs this, not to apt's own user.
-    command.args(["-o", "APT::Sandbox::User=", "--quiet"]);
-    command
-}
-
-fn packages_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).context("list the emulator's packages")? {
-        let path = entry.context("list the emulator's packages")?.path();
-        if path.extension().is_some_and(|end| end == "deb") {
-            found.push(path);
-        }
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

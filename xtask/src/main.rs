@@ -12,8 +12,10 @@ mod packages;
 mod paths;
 mod reproducible;
 mod setup;
+mod shim;
 mod suites;
 mod tally;
+mod unpacked;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

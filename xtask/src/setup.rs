@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::child;
 use crate::emulator;
 use crate::packages::{self, Package};
+use crate::shim;
 
 /// What the machine is to be ready for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,7 @@ pub(crate) fn install(what: For) -> Result<()> {
     }
     if what == For::Everything {
         emulator::provide()?;
+        shim::provide()?;
     }
     components()
 }

@@ -9,9 +9,9 @@ use fatfs::{
     format_volume,
 };
 
-use super::{Making, MediumError, site};
+use super::{Making, MediumError, shim, site};
 
-/// What firmware starts.
+/// What firmware starts, where shim does not stand before it.
 pub const UKI_PATH: &str = "EFI/BOOT/BOOTX64.EFI";
 /// Small clusters, so that the file system is FAT32 (at least 65 525 of them) at any size we write.
 const CLUSTER_BYTES: u32 = 512;
@@ -26,7 +26,17 @@ const MIB: u64 = 1 << 20;
 /// # Errors
 /// [`MediumError::Fat`], [`MediumError::Site`].
 pub(super) fn make(making: &Making<'_>, uki: &[u8]) -> Result<Vec<u8>, MediumError> {
-    let more: u64 = making.files.iter().map(|(_, b)| b.len() as u64).sum();
+    let shim = making.shim.map(|shim| {
+        [
+            (shim::SHIM_PATH, shim.shim.as_slice()),
+            (shim::MOK_MANAGER_PATH, shim.mok_manager.as_slice()),
+        ]
+    });
+    let files = || {
+        let named = making.files.iter().map(|(path, b)| (path.as_str(), &**b));
+        shim.into_iter().flatten().chain(named)
+    };
+    let more: u64 = files().map(|(_, b)| b.len() as u64).sum();
     let content = uki.len() as u64 + more;
     // A FAT32 entry has 4 bytes for each cluster, in two tables.
     let tables = content / u64::from(CLUSTER_BYTES) * 8;
@@ -44,11 +54,11 @@ pub(super) fn make(making: &Making<'_>, uki: &[u8]) -> Result<Vec<u8>, MediumErr
     {
         let time: &'static FixedTime = Box::leak(Box::new(FixedTime::new(making.build_timestamp)));
         let fs = open(&mut disk, time)?;
-        put(&fs, UKI_PATH, uki)?;
+        put(&fs, making.uki_path(), uki)?;
         if !making.sites.is_empty() {
             put(&fs, site::PATH, &site::to_json(making.sites)?)?;
         }
-        for (path, content) in making.files {
+        for (path, content) in files() {
             put(&fs, path, content)?;
         }
         fs.unmount().map_err(fat("finish writing"))?;
@@ -168,6 +178,7 @@ mod tests {
             build_timestamp: 1_700_000_000,
             sites: &["https://one.example".into()],
             files: &[("loader/keys/auto/db.auth".into(), vec![9; 700])],
+            shim: None,
             tools: &tools,
         };
         let uki = vec![5; 3_000_001];
@@ -184,5 +195,22 @@ mod tests {
         let after = read(&mut first, site::PATH).unwrap();
         assert!(before != after && String::from_utf8(after).unwrap().contains("two.example"));
         assert_eq!(read(&mut first, UKI_PATH).unwrap(), uki);
+
+        let shim = shim::Shim {
+            shim: vec![1; 900_000],
+            mok_manager: vec![2; 800_000],
+        };
+        let through = Making {
+            shim: Some(&shim),
+            ..making
+        };
+        let mut second = make(&through, &uki).unwrap();
+        for (path, content) in [
+            (shim::SHIM_PATH, &shim.shim),
+            (shim::MOK_MANAGER_PATH, &shim.mok_manager),
+            (shim::UKI_PATH, &uki),
+        ] {
+            assert_eq!(&read(&mut second, path).unwrap(), content, "{path}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use goblin::pe::PE;
 
-use super::{Making, MediumError, esp};
+use super::{Making, MediumError};
 use crate::{
     command,
     files::{self, Doing},
@@ -53,7 +53,7 @@ impl<'a> Grub<'a> {
         work: &Path,
     ) -> Result<Self, MediumError> {
         let config = work.join("grub.cfg");
-        files::write(&config, config_of(uki, making.fat_serial())?.as_bytes())?;
+        files::write(&config, config_of(uki, making)?.as_bytes())?;
         Ok(Self {
             making,
             folder: making.tools.path("usr/lib/grub/i386-pc"),
@@ -126,7 +126,7 @@ impl<'a> Grub<'a> {
 }
 
 /// What GRUB does. Its rescue parser reads one command a line, and stops at the first that fails.
-fn config_of(uki: &[u8], serial: u32) -> Result<String, MediumError> {
+fn config_of(uki: &[u8], making: &Making<'_>) -> Result<String, MediumError> {
     let pe = PE::parse(uki).map_err(|e| MediumError::Uki {
         what: e.to_string(),
     })?;
@@ -166,6 +166,7 @@ fn config_of(uki: &[u8], serial: u32) -> Result<String, MediumError> {
                 .into(),
         });
     }
+    let serial = making.fat_serial();
     let (high, low) = (serial >> 16, serial & 0xffff);
     let mut config = String::new();
     let _infallible = write!(
@@ -176,7 +177,7 @@ fn config_of(uki: &[u8], serial: u32) -> Result<String, MediumError> {
          linux {} {cmdline}\n\
          initrd {}\n\
          boot\n",
-        esp::UKI_PATH,
+        making.uki_path(),
         list(".linux")?,
         list(".initrd")?,
     );

@@ -8,6 +8,7 @@
 pub mod esp;
 pub mod grub;
 pub mod iso;
+pub mod shim;
 pub mod site;
 pub mod usb;
 
@@ -73,6 +74,18 @@ pub enum MediumError {
         /// The file.
         path: PathBuf,
     },
+    /// Not what a distribution had signed.
+    #[error(
+        "{} for a medium through shim: {what}; Debian has it in the packages shim-signed and \
+         shim-helpers-amd64-signed, below /usr/lib/shim",
+        path.display()
+    )]
+    Shim {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
     /// Not an address a PC takes.
     #[error("site address {url:?}: it is https:// with letters, digits and -._:[]/")]
     Site {
@@ -94,6 +107,8 @@ pub struct Making<'a> {
     pub sites: &'a [String],
     /// More files for the FAT file system, path and content: what enrols Secure Boot keys.
     pub files: &'a [(String, Vec<u8>)],
+    /// What firmware starts before the unified kernel image; `None`: nothing.
+    pub shim: Option<&'a shim::Shim>,
     /// Programs that make it.
     pub tools: &'a Tree,
 }
@@ -107,6 +122,11 @@ impl Making<'_> {
         let mut id = [0; 16];
         hasher.finalize_xof().fill(&mut id);
         id
+    }
+
+    /// Where the unified kernel image lies in the FAT file system.
+    pub(crate) fn uki_path(&self) -> &'static str {
+        self.shim.map_or(esp::UKI_PATH, |_| shim::UKI_PATH)
     }
 
     /// Serial number of the FAT file system, by which GRUB finds it.

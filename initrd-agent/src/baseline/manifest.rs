@@ -9,7 +9,7 @@ use snapshot::{
 };
 
 use crate::{
-    screen::Screen,
+    screen::{Screen, Step},
     site::{Finder, Site, SiteError, persist},
 };
 
@@ -119,6 +119,7 @@ impl SignedManifest {
         key: &ReleaseKey,
         pinned: BaselineId,
     ) -> Result<Self, super::RestoreError> {
+        let _asking = screen.step(Step::AskSite);
         let look_up = |site: &Site| -> Result<_, SiteError> {
             let release: ReleaseInfo =
                 site.get_json("look the baseline up", &api::baseline(pinned))?;

@@ -90,6 +90,10 @@ pub(super) struct BuildArgs {
     /// and nothing else.
     #[arg(long)]
     pub(super) secure_boot_keys: Option<PathBuf>,
+    /// Folder with shimx64.efi.signed and mmx64.efi.signed (/usr/lib/shim): the boot media begin with shim, for PCs
+    /// whose firmware keeps its vendor's keys. People enrol db.cer in it at the first start.
+    #[arg(long, value_name = "DIR", requires = "secure_boot_keys")]
+    pub(super) shim: Option<PathBuf>,
     /// Address of a site, https://…, that the boot media name; may be repeated, PCs ask in this order. `media usb
     /// --site` can do it later.
     #[arg(long = "site", value_name = "URL")]

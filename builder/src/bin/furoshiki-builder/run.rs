@@ -39,6 +39,7 @@ fn order(recipe: PathBuf, out: PathBuf, site: SiteArgs, from: FromArgs) -> Order
             site_ca: site.site_ca,
             release_key: site.release_key,
             secure_boot_keys: None,
+            shim: None,
             sites: Vec::new(),
         },
         build_timestamp: None,
@@ -54,6 +55,7 @@ pub(super) fn build(args: BuildArgs, progress: &Progress) -> anyhow::Result<Exit
         ..order(args.recipe, args.out, args.site, args.from)
     };
     order.site.secure_boot_keys = args.secure_boot_keys;
+    order.site.shim = args.shim;
     order.site.sites = args.sites;
     let built = release::build(&order, progress)?;
     let (release, baseline, time) = (built.release, built.baseline, built.build_timestamp);
