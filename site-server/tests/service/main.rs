@@ -6,6 +6,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod boot_files;
+mod chunks;
 mod deliveries;
 mod heads;
 mod objects;
@@ -16,6 +18,7 @@ mod relay;
 mod releases;
 mod replication;
 mod sign_in;
+mod signed_release;
 mod store_contract;
 mod support;
 mod wipes;
