@@ -23,7 +23,7 @@ use crate::{
     medium::{self, MediumError, shim::Shim},
     mirrors::{MirrorError, Mirrors},
     progress::{Amount, Progress},
-    recipe::{Recipe, RecipeError},
+    recipe::{LOCK_FILE, Recipe, RecipeError},
     release_key::{ReleaseKey, ReleaseKeyError},
     resolve::{self, ResolveError},
     screen::{self, ScreenError},
@@ -35,9 +35,6 @@ use crate::{
     tree::TreeError,
     workshop::{ImagePart, Workshop, tools_key},
 };
-
-/// Name of a lock, beside its recipe and in each release built from it.
-pub const LOCK_FILE: &str = "recipe.lock";
 
 /// Why there is no release.
 #[derive(Debug, thiserror::Error)]
@@ -404,12 +401,11 @@ fn lock(
     store: &Store,
     progress: &Progress,
 ) -> Result<Lock, BuildError> {
-    let beside = || recipe.dir.join(LOCK_FILE);
-    let path = order.lock.clone().unwrap_or_else(beside);
+    let path = order.lock.as_ref().unwrap_or(&recipe.lock);
     let lock = if order.update_lock {
-        new_lock(&path, recipe, cache, store, progress)?
+        new_lock(path, recipe, cache, store, progress)?
     } else {
-        Lock::read(&path, recipe)?
+        Lock::read(path, recipe)?
     };
     if cache.place("tools", &tools_key(&lock)).found().is_none() {
         let bytes = lock.packages.iter().map(|package| package.bytes);

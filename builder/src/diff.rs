@@ -7,10 +7,10 @@ use site_api::ReleaseFile;
 use snapshot::baseline::{self, BaselineError, BaselineManifest};
 
 use crate::{
-    build::LOCK_FILE,
     contents::{self, Change, Times, What},
     files::{self, FileError},
     lock::{Lock, LockError, Set},
+    recipe::LOCK_FILE,
     summary::{Contents, SummaryError},
 };
 

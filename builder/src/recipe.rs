@@ -4,12 +4,14 @@
 //! is made of and which tools make the image. Source: docs/recipes.md.
 
 mod check;
+mod splash;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use snapshot::baseline::Restore;
 
+pub use self::splash::Font;
 use crate::{
     files::{self, FileError},
     hardware::{Groups, Hardware, Wanted},
@@ -18,6 +20,9 @@ use crate::{
 
 /// Version of the recipe format this program reads.
 pub const FORMAT: u32 = 1;
+
+/// Name of a lock, beside its recipe and in each release built from it.
+pub const LOCK_FILE: &str = "recipe.lock";
 
 /// What an initrd without graphics may take compressed, in MiB: it is loaded by firmware and over networks before
 /// anything is on the screen, and unpacked into the memory of a PC with 1 GiB.
@@ -70,12 +75,16 @@ pub struct Recipe {
     pub main: Main,
     /// The initrd.
     pub initrd: Initrd,
-    /// Folder of the initrd's description.
-    pub initrd_dir: PathBuf,
     /// The tools.
     pub tools: Tools,
     /// Firmware and microcode; nothing where the recipe does not say.
     pub hardware: Hardware,
+    /// Font of the splash; `None`: no splash.
+    pub font: Option<Font>,
+    /// Its lock, where no other is named.
+    pub lock: PathBuf,
+    /// Folders laid over the initrd, in order.
+    initrd_files: Vec<PathBuf>,
 }
 
 /// `recipe.toml`.
@@ -165,16 +174,19 @@ pub struct RestoreChoice {
     pub mode: Restore,
 }
 
-/// `recipe.toml` of a variant: another recipe, but for how PCs return to it.
+/// `recipe.toml` of a variant: another recipe, but for how PCs return to it or what its screen shows.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Variant {
     /// Always [`FORMAT`].
     format: u32,
-    /// Folder of the other recipe, relative to this one. Name, packages, files and lock are its own.
+    /// Folder of the other recipe, relative to this one. Name, packages, files and, without a splash here, lock are
+    /// its own.
     variant_of: PathBuf,
-    /// What differs.
-    restore: RestoreChoice,
+    /// What differs, if this does.
+    restore: Option<RestoreChoice>,
+    /// The same; all of the other recipe's screen is replaced.
+    screen: Option<Screen>,
 }
 
 /// Paths that are taken out again, and why.
@@ -254,22 +266,40 @@ impl Recipe {
     pub fn read(dir: &Path) -> Result<Self, RecipeError> {
         let path = dir.join("recipe.toml");
         let text = files::read_text(&path)?;
-        if let Some(variant) = variant(&path, &text)? {
-            let mut recipe = Self::read_whole(&dir.join(&variant.variant_of))?;
-            recipe.main.restore = variant.restore;
-            return Ok(recipe);
+        let Some(variant) = variant(&path, &text)? else {
+            return Self::read_whole(dir, None);
+        };
+        let screen = variant.screen.map(|screen| (screen, dir));
+        let mut recipe = Self::read_whole(&dir.join(&variant.variant_of), screen)?;
+        if let Some(restore) = variant.restore {
+            recipe.main.restore = restore;
         }
-        Self::read_whole(dir)
+        Ok(recipe)
     }
 
-    fn read_whole(dir: &Path) -> Result<Self, RecipeError> {
+    /// With `screen` of a variant in the given folder in place of its own.
+    fn read_whole(dir: &Path, screen: Option<(Screen, &Path)>) -> Result<Self, RecipeError> {
         let path = dir.join("recipe.toml");
-        let main: Main = parse(&path, &files::read_text(&path)?)?;
+        let mut main: Main = parse(&path, &files::read_text(&path)?)?;
         check::main_file(&path, &main)?;
         let initrd_path = dir.join(&main.initrd);
-        let initrd: Initrd = parse(&initrd_path, &files::read_text(&initrd_path)?)?;
+        let mut initrd: Initrd = parse(&initrd_path, &files::read_text(&initrd_path)?)?;
         check::initrd_file(&initrd_path, &initrd)?;
-        check::screen_keys(&path, &main.screen, &initrd)?;
+        let screen_dir = screen.map_or(dir, |(screen, of_variant)| {
+            main.screen = screen;
+            of_variant
+        });
+        check::screen_keys(&screen_dir.join("recipe.toml"), &main.screen, &initrd)?;
+        let mut initrd_files = inside(&initrd_path, &initrd.files);
+        let mut lock = dir.join(LOCK_FILE);
+        let mut font = None;
+        if let Some(splash) = &main.screen.splash {
+            let (path, splash) = splash::read(&screen_dir.join(splash))?;
+            initrd_files.extend(inside(&path, &splash.files));
+            font = Some(splash.add_to(&path, &mut initrd)?);
+            // Other packages, so another lock.
+            lock = screen_dir.join(LOCK_FILE);
+        }
         let tools_path = dir.join(&main.tools);
         let tools: Tools = parse(&tools_path, &files::read_text(&tools_path)?)?;
         for package in &tools.packages {
@@ -278,14 +308,15 @@ impl Recipe {
         let hardware = main.hardware.as_ref();
         let hardware = hardware.map(|wanted| read_hardware(dir, &path, wanted));
         let hardware = hardware.transpose()?.unwrap_or_default();
-        let initrd_dir = initrd_path.parent().unwrap_or(dir).to_owned();
         Ok(Self {
             dir: dir.to_owned(),
             main,
             initrd,
-            initrd_dir,
             tools,
             hardware,
+            font,
+            lock,
+            initrd_files,
         })
     }
 
@@ -299,12 +330,14 @@ impl Recipe {
     /// Folders laid over the initrd, in order.
     #[must_use]
     pub fn initrd_files(&self) -> Vec<PathBuf> {
-        let files = &self.initrd.files;
-        files
-            .iter()
-            .map(|path| self.initrd_dir.join(path))
-            .collect()
+        self.initrd_files.clone()
     }
+}
+
+/// Folders that the description at `path` names.
+fn inside(path: &Path, folders: &[PathBuf]) -> Vec<PathBuf> {
+    let dir = path.parent().unwrap_or(Path::new(""));
+    folders.iter().map(|folder| dir.join(folder)).collect()
 }
 
 /// A recipe that names another one; a variant of a variant is none.
@@ -362,175 +395,4 @@ fn read_hardware(dir: &Path, recipe: &Path, wanted: &Wanted) -> Result<Hardware,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"
-        format = 1
-        name = "minimal"
-        suite = "trixie"
-        architecture = "amd64"
-        initrd = "initrd.toml"
-        tools = "tools.toml"
-        [[sources]]
-        archive = "debian"
-        suites = ["trixie"]
-        components = ["main"]
-        keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-        [kernel]
-        package = "linux-image-amd64"
-        cmdline = ["quiet"]
-        [baseline]
-        packages = ["systemd"]
-        files = ["files"]
-        [[baseline.remove]]
-        paths = ["usr/share/doc/*"]
-        reason = "nobody reads them on a shared PC"
-    "#;
-
-    fn read(main: &str) -> Result<Recipe, RecipeError> {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("recipe.toml"), main).unwrap();
-        let initrd = "packages = []\nmodules = []\ndlopen = []\nfiles = [\"initrd\"]";
-        std::fs::write(dir.path().join("initrd.toml"), initrd).unwrap();
-        std::fs::write(dir.path().join("tools.toml"), "packages = []").unwrap();
-        let group = "[firmware.nic]\npackage = \"firmware-nic\"\nreason = \"test\"\npaths = ";
-        for (file, paths) in [
-            ("hardware.toml", "[\"nic\"]"),
-            ("climbs.toml", "[\"../etc\"]"),
-        ] {
-            std::fs::write(dir.path().join(file), format!("{group}{paths}")).unwrap();
-        }
-        Recipe::read(dir.path())
-    }
-
-    #[test]
-    fn a_good_recipe_is_read() {
-        assert_eq!(read(GOOD).unwrap().main.name, "minimal");
-    }
-
-    #[test]
-    fn a_variant_is_another_recipe_restored_in_another_way() {
-        let whole = tempfile::tempdir().unwrap();
-        std::fs::create_dir(whole.path().join("plain")).unwrap();
-        std::fs::create_dir(whole.path().join("variant")).unwrap();
-        let write = |path: &str, text: &str| std::fs::write(whole.path().join(path), text).unwrap();
-        write("plain/recipe.toml", GOOD);
-        let initrd = "packages = []\nmodules = []\ndlopen = []\nfiles = []";
-        write("plain/initrd.toml", initrd);
-        write("plain/tools.toml", "packages = []");
-        let variant = "format = 1\nvariant_of = \"../plain\"\n[restore]\nmode = \"rewrite\"";
-        write("variant/recipe.toml", variant);
-        let recipe = Recipe::read(&whole.path().join("variant")).unwrap();
-        assert_eq!(recipe.main.restore.mode, Restore::Rewrite);
-        assert_eq!(recipe.main.name, "minimal");
-        assert!(recipe.dir.ends_with("plain"));
-        let plain = Recipe::read(&whole.path().join("plain")).unwrap();
-        assert_eq!(plain.main.restore.mode, Restore::Verified);
-        for (from, to) in [
-            ("rewrite", "copy"),
-            ("[restore]", "name = \"other\"\n[restore]"),
-            ("format = 1", "format = 2"),
-            ("../plain", "../variant"),
-        ] {
-            write("variant/recipe.toml", &variant.replace(from, to));
-            assert!(Recipe::read(&whole.path().join("variant")).is_err(), "{to}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        let cases = [
-            ("unknown key", "suite = ", "colour = 1\nsuite = ", "colour"),
-            ("missing key", "suite = \"trixie\"", "", "suite"),
-            (
-                "format of the future",
-                "format = 1",
-                "format = 2",
-                "newer program",
-            ),
-            ("name with a slash", "\"minimal\"", "\"a/b\"", "name"),
-            (
-                "other architecture",
-                "\"amd64\"",
-                "\"riscv64\"",
-                "only amd64",
-            ),
-            (
-                "upper case package",
-                "[\"systemd\"]",
-                "[\"Systemd\"]",
-                "Systemd",
-            ),
-            (
-                "option as package",
-                "[\"systemd\"]",
-                "[\"--force-yes\"]",
-                "--force-yes",
-            ),
-            (
-                "remove without reason",
-                "nobody reads them on a shared PC",
-                " ",
-                "reason",
-            ),
-            (
-                "remove that climbs out",
-                "usr/share/doc/*",
-                "../etc",
-                "../etc",
-            ),
-            ("remove from the root", "usr/share/doc/*", "/etc", "/etc"),
-            (
-                "layout the initrd has not",
-                "[kernel]",
-                "[screen]\nkeymap = \"dvorak\"\n[kernel]",
-                "keymaps",
-            ),
-            (
-                "language nobody speaks here",
-                "[kernel]",
-                "[screen]\nlanguage = \"tlh\"\n[kernel]",
-                "language",
-            ),
-            (
-                "time zone that climbs out",
-                "[kernel]",
-                "[screen]\ntimezone = \"../etc\"\n[kernel]",
-                "screen.timezone",
-            ),
-            (
-                "group nobody described",
-                "[kernel]",
-                "[hardware]\ngroups = \"hardware.toml\"\nfirmware = [\"tulip\"]\n[kernel]",
-                "hardware.firmware \"tulip\"",
-            ),
-            (
-                "group that climbs out",
-                "[kernel]",
-                "[hardware]\ngroups = \"climbs.toml\"\n[kernel]",
-                "firmware.nic.paths \"../etc\"",
-            ),
-            (
-                "address as archive",
-                "archive = \"debian\"",
-                "archive = \"http://m.test/debian\"",
-                "--mirror",
-            ),
-        ];
-        for (name, from, to, expected) in cases {
-            assert!(GOOD.contains(from), "{name}: the table is wrong");
-            let error = read(&GOOD.replace(from, to)).unwrap_err();
-            let chain = format!("{:#}", anyhow::Error::from(error));
-            assert!(chain.contains(expected), "{name}: {chain}");
-        }
-    }
-
-    #[test]
-    fn a_folder_without_recipe_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let error = Recipe::read(dir.path()).unwrap_err();
-        let chain = format!("{:#}", anyhow::Error::from(error));
-        assert!(chain.contains("recipe.toml: No such file"), "{chain}");
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! Source: docs/recipes.md; initrd-agent, `cmdline`; kernel-command-line(7) for `vconsole.keymap=`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -21,6 +21,8 @@ pub struct Screen {
     pub keymap: Option<String>,
     /// Time zone of the PCs, as in `Asia/Tokyo`.
     pub timezone: Option<String>,
+    /// What a graphical screen adds to the initrd, relative to the recipe; `None`: text only.
+    pub splash: Option<PathBuf>,
 }
 
 /// A language the agent speaks.

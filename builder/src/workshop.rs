@@ -139,6 +139,9 @@ impl<'a> Workshop<'a> {
         key.value(&packages(self.lock, Set::Kernel));
         key.value(&packages(self.lock, Set::Tools));
         key.value(&self.recipe.initrd);
+        if let Some(font) = &self.recipe.font {
+            key.value(&(&font.path, files::read_text(&font.characters)?));
+        }
         self.hardware_key(&mut key, &self.recipe.hardware.firmware);
         key.value(&self.build_timestamp);
         for folder in self.recipe.initrd_files() {
@@ -167,6 +170,7 @@ impl<'a> Workshop<'a> {
         let dir = place.begin()?;
         let parts = initrd::Parts {
             recipe: &self.recipe.initrd,
+            font: self.recipe.font.as_ref(),
             firmware,
             firmware_from: &firmware_from,
             files: self.recipe.initrd_files(),

@@ -15,7 +15,7 @@ use walkdir::WalkDir;
 use super::{
     BootError,
     cpio::Archive,
-    elf, keymaps,
+    elf, font, keymaps,
     modules::{self, Kernel},
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     files::{self, Doing, FileError},
     hardware::{self, Firmware},
     progress::Stage,
-    recipe::{Initrd, Only},
+    recipe::{Font, Initrd, Only},
     tree::{
         finish, prune,
         unpack::{self, Deb},
@@ -41,6 +41,8 @@ const LEVEL: i32 = 9;
 pub struct Parts<'a> {
     /// `initrd.toml`.
     pub recipe: &'a Initrd,
+    /// Font of the splash.
+    pub font: Option<&'a Font>,
     /// Firmware of devices a PC needs before its baseline.
     pub firmware: &'a [Firmware],
     /// Its packages, unpacked.
@@ -92,6 +94,10 @@ pub fn make_tree(root: &Path, parts: &Parts<'_>, stage: &Stage) -> Result<Made, 
     owners.add(KERNEL, modules::ALIASES);
     hardware::copy_firmware(parts.firmware, parts.firmware_from, root, &mut owners)?;
     keymaps::compile(&recipe.keymaps, root, parts.tools)?;
+    if let Some(font) = parts.font {
+        font::check(font, root)?;
+        font::link(font, root)?;
+    }
     finish::clamp_times(root, parts.build_timestamp)?;
     let entries = contents::list(root, &owners)?;
     Ok(Made { idle, entries })

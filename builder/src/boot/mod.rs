@@ -2,12 +2,13 @@
 //!
 //! [`modules`] chooses drivers, [`elf`] finds the libraries programs need, [`initrd`] makes the part
 //! every release shares, [`site_part`] the part with the agent and the site's keys, [`keymaps`] compiles
-//! keyboard layouts, [`cpio`] writes both, [`uki`] joins kernel, initrd and command line into one file firmware starts. [`entries`] and [`pe`] read
+//! keyboard layouts, [`font`] gives plymouth its font, [`cpio`] writes both, [`uki`] joins kernel, initrd and command line into one file firmware starts. [`entries`] and [`pe`] read
 //! them again, to compare.
 
 pub mod cpio;
 pub mod elf;
 pub mod entries;
+pub mod font;
 pub mod initrd;
 pub mod keymaps;
 pub mod modules;
@@ -37,6 +38,14 @@ pub enum BootError {
     /// Its firmware.
     #[error("put firmware into the initrd")]
     Hardware(#[from] HardwareError),
+    /// The splash would show boxes in the place of text.
+    #[error("use the splash's font {path}: {rule}")]
+    Font {
+        /// Where it is in the initrd.
+        path: String,
+        /// What is wrong, and what to do.
+        rule: String,
+    },
     /// A program that makes it.
     #[error("{doing}")]
     Command {

@@ -26,7 +26,7 @@ use crate::{
     manifest::{self, ManifestError},
     mirrors::MirrorError,
     progress::{Amount, Progress},
-    recipe::{Recipe, RecipeError},
+    recipe::{LOCK_FILE, Recipe, RecipeError},
     release_key::{self, ReleaseKeyError},
 };
 
@@ -156,11 +156,11 @@ pub fn verify(order: &Order, work: &Path, progress: &Progress) -> Result<Report,
 
 /// The lock that was named, or the one kept with the release, or the recipe's.
 fn lock_path(order: &Order, recipe: &Recipe) -> PathBuf {
-    let kept = order.out.join(build::LOCK_FILE);
+    let kept = order.out.join(LOCK_FILE);
     match &order.lock {
         Some(named) => named.clone(),
         None if kept.exists() => kept,
-        None => recipe.dir.join(build::LOCK_FILE),
+        None => recipe.lock.clone(),
     }
 }
 

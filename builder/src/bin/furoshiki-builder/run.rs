@@ -15,7 +15,7 @@ use builder::{
     progress::Progress,
     publish::Publisher,
     rebuild::{self, compare::Artefact},
-    recipe::Recipe,
+    recipe::{LOCK_FILE, Recipe},
     release_key::{ReleaseKey, ReleaseKeyError},
     secure_boot::{self, SecureBootError},
     surroundings,
@@ -99,15 +99,14 @@ pub(super) fn diff(before: &Path, after: &Path, progress: &Progress) -> anyhow::
 
 pub(super) fn fetch(args: &FetchArgs, progress: &Progress) -> anyhow::Result<ExitCode> {
     let recipe = Recipe::read(&args.recipe)?;
-    let beside = || recipe.dir.join(release::LOCK_FILE);
-    let lock = Lock::read(&args.from.lock.clone().unwrap_or_else(beside), &recipe)?;
+    let lock = Lock::read(args.from.lock.as_ref().unwrap_or(&recipe.lock), &recipe)?;
     let cache = Cache::open(&args.from.cache)?;
     let mut mirrors = Mirrors::of_this_machine(&args.from.mirrors)?;
     mirrors.add_snapshots(&args.from.snapshots)?;
     let store = Store::new(cache.dir(), mirrors, &args.from.packages);
     store.fetch(&lock, progress)?;
     store.copy_to(&lock, &args.to)?;
-    lock.write(&args.to.join(release::LOCK_FILE))?;
+    lock.write(&args.to.join(LOCK_FILE))?;
     let count = lock.packages.len();
     progress.result(
         &format!(
