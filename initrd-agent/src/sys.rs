@@ -1,12 +1,14 @@
 //! The system calls no safe crate wraps. All unsafe code of the workspace is in this file.
 #![allow(
     unsafe_code,
-    reason = "ioctls of block devices and keyboards and add_key(2) have no safe wrapper; each block says why it is sound"
+    reason = "ioctls of block devices, keyboards and screens and add_key(2) have no safe wrapper; each block says why it is sound"
 )]
 
 use std::{ffi::CStr, io, os::fd::AsFd};
 
-use rustix::ioctl::{Getter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, ioctl, opcode};
+use rustix::ioctl::{
+    Getter, IntegerSetter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, ioctl, opcode,
+};
 
 /// `BLKRRPART`: read the partition table again. Source: Linux, include/uapi/linux/fs.h.
 const BLKRRPART: Opcode = opcode::none(0x12, 95);
@@ -46,6 +48,22 @@ pub fn set_key(terminal: impl AsFd, table: u8, index: u8, value: u16) -> io::Res
             Setter::<KDSKBENT, [u8; 4]>::new([table, index, low, high]),
         )
     }?;
+    Ok(())
+}
+
+/// `KDSETMODE`, and its two modes. Source: Linux, include/uapi/linux/kd.h; ioctl_console(2).
+const KDSETMODE: Opcode = 0x4b3a;
+const KD_TEXT: usize = 0;
+const KD_GRAPHICS: usize = 1;
+
+/// Whether the kernel draws a virtual terminal; it keeps what is written to it, and reads its keyboard, in any case.
+///
+/// # Errors
+/// `EPERM`: not root; `ENOTTY`: not a virtual terminal.
+pub fn set_console_drawn(terminal: impl AsFd, drawn: bool) -> io::Result<()> {
+    let mode = if drawn { KD_TEXT } else { KD_GRAPHICS };
+    // SAFETY: KDSETMODE takes its argument by value, so the kernel reads and writes no memory of ours.
+    unsafe { ioctl(terminal, IntegerSetter::<KDSETMODE>::new_usize(mode)) }?;
     Ok(())
 }
 

@@ -27,7 +27,7 @@ use crate::{
     outbox::OutboxError,
     paths,
     rewrite::RewriteError,
-    screen::{AskError, Code, Language, Notice, Screen, Sentence, Step, chain, keymap},
+    screen::{AskError, Code, Ending, Language, Notice, Screen, Sentence, Step, chain, keymap},
     session::StateError,
     signin::{self, SignInError},
     site::{ClientError, Finder, SiteClient},
@@ -146,10 +146,13 @@ pub fn boot() -> Result<(), BootError> {
     {
         tracing::warn!(error = %chain(&error), "the keyboard keeps the layout us");
     }
-    let screen = Screen::open(events.clone(), language);
+    let screen = Screen::open_graphical(events.clone(), language);
     options
         .and_then(|options| with_options(&options, &screen, &events))
-        .inspect_err(|error| screen.message(&Notice::of(error.code(), error)))
+        .inspect_err(|error| {
+            screen.message(&Notice::of(error.code(), error));
+            screen.end_graphical(Ending::Stay);
+        })
 }
 
 fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(), BootError> {
@@ -229,6 +232,7 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
     }
     environment.arm(options, pc, &account, &restored.manifest, &prepared)?;
     handover::hand_over(restored.ground.as_ref(), restore, &account)?;
+    screen.end_graphical(Ending::Leave);
     stage.end(0);
     screen.report_silence();
     Ok(())

@@ -82,7 +82,7 @@ impl Doing {
         for console in &mut shared.consoles {
             let (due, text) = (
                 match console.kind() {
-                    Kind::Terminal => ON_TERMINAL,
+                    Kind::Terminal | Kind::Splash => ON_TERMINAL,
                     Kind::Serial => ON_SERIAL,
                 },
                 what.text(console.language(language)),
@@ -92,7 +92,8 @@ impl Doing {
             }
             let text = match console.kind() {
                 Kind::Terminal => format!("{text}  {} s", self.since.elapsed().as_secs()),
-                Kind::Serial => text,
+                // plymouthd keeps every text it was ever told, so there are few.
+                Kind::Serial | Kind::Splash => text,
             };
             self.turn = (self.turn + 1) % TURNING.len();
             console.beat(text, TURNING.get(self.turn).copied().unwrap_or("|"));

@@ -32,6 +32,8 @@ pub(super) enum Kind {
     Terminal,
     /// A log that is also typed on: lines only.
     Serial,
+    /// A graphical screen: drawn over like a terminal, in every language. Nobody types on it.
+    Splash,
 }
 
 /// A console. One that was taken over gets its old mode back when it is dropped.
@@ -137,6 +139,11 @@ impl Console {
         Arc::clone(&self.file)
     }
 
+    /// A console that is no terminal of the kernel.
+    pub(super) fn splash(file: File) -> Self {
+        Self::on(file, Kind::Splash)
+    }
+
     /// Drops what was typed before anybody asked.
     pub(super) fn forget_typed_ahead(&mut self) {
         // Not a terminal (tests): nothing to drop.
@@ -147,7 +154,7 @@ impl Console {
     pub(super) fn language(&self, wanted: Language) -> Language {
         match self.kind {
             Kind::Terminal => Language::English,
-            Kind::Serial => wanted,
+            Kind::Serial | Kind::Splash => wanted,
         }
     }
 
@@ -175,7 +182,9 @@ impl Console {
     /// Shows that `doing` goes on: a screen draws `turning` over itself, a log gets one more dot.
     pub(super) fn beat(&mut self, doing: String, turning: &str) {
         match self.kind {
-            Kind::Terminal => self.write(&format!("\r\x1b[K{turning} {doing}")),
+            Kind::Terminal | Kind::Splash => {
+                self.write(&format!("\r\x1b[K{turning} {doing}"));
+            }
             Kind::Serial => {
                 let (text, count) = match self.dots.take() {
                     Some((before, count)) if before == doing && count < DOTS => {

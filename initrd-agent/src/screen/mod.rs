@@ -13,6 +13,7 @@ pub mod keymap;
 mod line;
 mod progress;
 mod sentence;
+mod splash;
 mod text;
 
 use std::{
@@ -30,12 +31,14 @@ pub use self::{
     beat::Underway,
     progress::Progress,
     sentence::{Label, Said, Sentence, Step},
+    splash::Ending,
     text::{Code, Language, Notice, Prompt, chain},
 };
 use self::{
     console::{Console, Kind},
     line::{Line, Typed},
     progress::Bar,
+    splash::Splash,
 };
 use crate::events::Events;
 
@@ -50,6 +53,7 @@ pub struct Screen {
 #[derive(Debug)]
 struct Shared {
     consoles: Vec<Console>,
+    splash: Option<Splash>,
     open: Option<Open>,
     language: Language,
     /// Steps under way, the newest last, with the number that ends them.
@@ -75,6 +79,30 @@ impl Screen {
         screen
     }
 
+    /// The same, and the graphical screen where the initrd has one. It comes when it can; nothing waits for it.
+    #[must_use]
+    pub fn open_graphical(events: Events, language: Language) -> Self {
+        let screen = Self::open(events, language);
+        if let Some((file, splash)) = splash::start(&screen.events) {
+            let mut shared = screen.lock();
+            shared.consoles.push(Console::splash(file));
+            shared.splash = Some(splash);
+        }
+        screen
+    }
+
+    /// Ends the graphical screen once all that was said is on it.
+    pub fn end_graphical(&self, ending: Ending) {
+        let mut shared = self.lock();
+        let splash = shared.splash.take();
+        // Dropping its console is what tells it that nothing more comes.
+        shared.consoles.retain(|c| c.kind() != Kind::Splash);
+        drop(shared);
+        if let Some(splash) = splash {
+            splash.end(ending);
+        }
+    }
+
     /// Every console of the kernel, to show only what goes on beside whoever has it: nothing is asked, and the
     /// console's mode stays as it is.
     #[must_use]
@@ -94,6 +122,7 @@ impl Screen {
         Self {
             shared: Arc::new(Mutex::new(Shared {
                 consoles,
+                splash: None,
                 open: None,
                 language,
                 steps: Vec::new(),
@@ -205,16 +234,13 @@ impl Screen {
         if prompt_open {
             // A bar would be drawn over what is being typed.
             if bar.due_beside_prompt(finished) {
-                shared.print(
-                    |language| bar.plain(language),
-                    |kind| kind == Kind::Terminal,
-                );
+                shared.print(|language| bar.plain(language), |kind| kind != Kind::Serial);
             }
         } else if bar.due_on_terminal(finished) {
             let end = if finished { "\n" } else { "" };
             shared.raw(
                 |language| format!("\r\x1b[K{}{end}", bar.drawn(language)),
-                Kind::Terminal,
+                |kind| kind != Kind::Serial,
             );
         }
     }
@@ -224,16 +250,18 @@ impl Shared {
     /// Prints whole lines above an open prompt.
     fn print(&mut self, text: impl Fn(Language) -> String, on: impl Fn(Kind) -> bool) {
         let open = self.open.as_ref();
+        let terminal = |console: &Console| console.kind() == Kind::Terminal;
+        let terminal = self.consoles.iter().position(terminal);
         for (index, console) in self
             .consoles
             .iter_mut()
             .enumerate()
             .filter(|(_, c)| on(c.kind()))
         {
-            let start = if console.kind() == Kind::Terminal {
-                "\r\x1b[K"
-            } else {
+            let start = if console.kind() == Kind::Serial {
                 "\r"
+            } else {
+                "\r\x1b[K"
             };
             let lead = if open.is_some() && console.kind() == Kind::Serial {
                 "\n"
@@ -244,8 +272,12 @@ impl Shared {
             let mut out = format!("{start}{lead}{}\n", text(language));
             if let Some(open) = open {
                 out.push_str(&open.prompt.text(language));
+                let typed_on = match console.kind() {
+                    Kind::Splash => terminal.unwrap_or(index),
+                    Kind::Terminal | Kind::Serial => index,
+                };
                 if !open.prompt.is_secret()
-                    && let Some(line) = open.lines.get(index)
+                    && let Some(line) = open.lines.get(typed_on)
                 {
                     out.push_str(line.as_str());
                 }
@@ -262,6 +294,9 @@ impl Shared {
         // Capital letters take a third less room, and no name here needs small ones.
         let text = format!("FUROSHIKI {code} {}", self.place).to_uppercase();
         for console in &mut self.consoles {
+            if console.kind() == Kind::Splash {
+                console.write(&splash::code_sequence(text.trim_end()));
+            }
             let Some((columns, rows)) = console.size() else {
                 continue;
             };
@@ -272,8 +307,8 @@ impl Shared {
         }
     }
 
-    fn raw(&mut self, text: impl Fn(Language) -> String, on: Kind) {
-        for console in self.consoles.iter_mut().filter(|c| c.kind() == on) {
+    fn raw(&mut self, text: impl Fn(Language) -> String, on: impl Fn(Kind) -> bool) {
+        for console in self.consoles.iter_mut().filter(|c| on(c.kind())) {
             let language = console.language(self.language);
             console.write(&text(language));
         }
@@ -283,8 +318,10 @@ impl Shared {
         for console in &mut self.consoles {
             console.forget_typed_ahead();
             let clear = match console.kind() {
-                Kind::Terminal => "\r\x1b[K",
-                Kind::Serial => "",
+                Kind::Terminal => "\r\x1b[K".to_owned(),
+                Kind::Serial => String::new(),
+                // The code of an error before it is read by now.
+                Kind::Splash => splash::code_sequence("") + "\r\x1b[K",
             };
             let text = prompt.text(console.language(self.language));
             console.write(&format!("{clear}\r\n{text}"));
@@ -293,11 +330,16 @@ impl Shared {
         self.open = Some(Open { prompt, lines });
     }
 
-    /// Takes what was typed; the answer once a line ended.
+    /// Takes what was typed; the answer once a line ended. What a terminal shows of it the splash shows too: the
+    /// keyboard of both is the same.
     fn read(&mut self) -> Option<Zeroizing<String>> {
         let open = self.open.as_mut()?;
         let mut answer = None;
+        let mut echo = String::new();
         for (console, line) in self.consoles.iter_mut().zip(&mut open.lines) {
+            if console.kind() == Kind::Splash {
+                continue;
+            }
             for byte in console.read().iter().copied() {
                 if answer.is_some() {
                     break;
@@ -305,9 +347,20 @@ impl Shared {
                 match line.push(byte) {
                     Typed::Nothing => {}
                     Typed::Echo(text) if open.prompt.is_secret() => drop(text),
-                    Typed::Echo(text) => console.write(&text),
+                    Typed::Echo(text) => {
+                        console.write(&text);
+                        if console.kind() == Kind::Terminal {
+                            echo.push_str(&text);
+                        }
+                    }
                     Typed::Done(text) => answer = Some(text),
                 }
+            }
+        }
+        if !echo.is_empty() {
+            let splash = |console: &&mut Console| console.kind() == Kind::Splash;
+            for console in self.consoles.iter_mut().filter(splash) {
+                console.write(&echo);
             }
         }
         if answer.is_some() {

@@ -428,6 +428,25 @@ mod tests {
     }
 
     #[test]
+    fn the_font_of_the_splash_is_asked_for_every_character() {
+        let sources = [
+            include_str!("text.rs"),
+            include_str!("sentence.rs"),
+            include_str!("progress.rs"),
+        ];
+        let listed = include_str!("../../../image-recipes/common/splash/characters.txt");
+        let ascii = (' '..='~').map(String::from).collect::<String>();
+        let used = sources.iter().flat_map(|source| source.chars());
+        let used = used.filter(|c| !c.is_ascii()).chain(ascii.chars());
+        let missing: std::collections::BTreeSet<char> =
+            used.filter(|c| !listed.contains(*c)).collect();
+        assert!(
+            missing.is_empty(),
+            "add to image-recipes/common/splash/characters.txt: {missing:?}"
+        );
+    }
+
+    #[test]
     fn prompts_ask_what_they_are_named_for() {
         let cases = [
             (Prompt::InsertCard, "insert-card", "Insert your card."),
