@@ -24,6 +24,8 @@ pub mod lab;
 pub mod limit;
 pub mod machine;
 pub mod menu;
+pub mod more_initrd;
+pub mod picture;
 pub mod place;
 pub mod portal;
 pub mod qmp;

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::events::Event;
 use crate::guest::Outcome;
+use crate::picture::Picture;
 use crate::shared_pc::{Person, RunningPc};
 use crate::timeline::{self, Stage};
 use crate::wait::Deadline;
@@ -73,6 +74,18 @@ impl<'pc> Session<'pc> {
     #[must_use]
     pub fn home(&self) -> String {
         format!("/home/{}", self.user)
+    }
+
+    /// [`RunningPc::picture_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn picture_with(
+        &mut self,
+        what: &str,
+        is_it: impl Fn(&Picture) -> bool,
+    ) -> Result<Picture> {
+        self.pc.picture_with(what, is_it)
     }
 
     /// Runs a shell command as root; it must succeed. Gives its standard output.

@@ -15,8 +15,9 @@ use crate::child;
 use crate::events::Event;
 use crate::keyboard;
 use crate::lab::Wire;
-use crate::machine::{Build, Firmware, Hardware, Machine};
+use crate::machine::{self, Build, Firmware, Hardware, Machine};
 use crate::menu::Menu;
+use crate::picture::Picture;
 use crate::release::Release;
 use crate::session::Session;
 use crate::wait::{self, Deadline};
@@ -283,6 +284,38 @@ impl<'pc> RunningPc<'pc> {
                 }
                 if deadline.passed() {
                     bail!("no code on the screen, see {}", picture.display());
+                }
+                wait::pause(deadline)?;
+            }
+        })
+    }
+
+    /// Takes pictures of the screen until one shows `what`, as `is_it` sees it; gives that one.
+    ///
+    /// # Errors
+    /// None does in time; the last picture is kept.
+    pub fn picture_with(
+        &mut self,
+        what: &str,
+        is_it: impl Fn(&Picture) -> bool,
+    ) -> Result<Picture> {
+        let deadline = self.deadline(CODE_SECONDS);
+        let file = self.pc.logs.join(format!("{}-screen.ppm", self.pc.name));
+        self.reported(|machine| {
+            loop {
+                let filename = file.display().to_string();
+                machine
+                    .qmp
+                    .command("screendump", &json!({ "filename": filename }))?;
+                let bytes = fs::read(&file).with_context(|| format!("read {filename}"))?;
+                // A picture that is being written is torn.
+                if let Ok(picture) = Picture::parse(&bytes)
+                    && is_it(&picture)
+                {
+                    return Ok(picture);
+                }
+                if deadline.passed() {
+                    bail!("the screen does not show {what}, see {filename}");
                 }
                 wait::pause(deadline)?;
             }

@@ -13,6 +13,8 @@ use crate::{build, check, child, image, paths, reproducible};
 const RECIPE: &str = "minimal";
 /// The same, rewritten at every boot: what the test of that name boots.
 const RECIPE_TO_REWRITE: (&str, &str) = ("minimal-rewrite", "rewrite");
+/// The same, with a graphical screen.
+const RECIPE_WITH_SPLASH: (&str, &str) = ("minimal-graphical", "splash");
 
 /// Cases of a property test: quick and thorough.
 const CASES: (&str, &str) = ("64", "2048");
@@ -100,6 +102,7 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
             run.part(reproducible::check(RECIPE));
             run.prepared(&[
                 "sign_in",
+                "splash",
                 "altered",
                 "uki",
                 "media",
@@ -242,9 +245,9 @@ impl Run {
     }
 
     fn machines(&mut self, names: &[String]) {
-        let (recipe, test) = RECIPE_TO_REWRITE;
-        let also = names.iter().any(|name| name == test).then_some(recipe);
-        for recipe in [RECIPE].into_iter().chain(also) {
+        let also = [RECIPE_TO_REWRITE, RECIPE_WITH_SPLASH].into_iter();
+        let also = also.filter(|(_, test)| names.iter().any(|name| name == test));
+        for recipe in [RECIPE].into_iter().chain(also.map(|(recipe, _)| recipe)) {
             if let Err(error) = image::release(recipe) {
                 self.part(Err(error));
                 return;
