@@ -15,7 +15,7 @@ use crate::child;
 use crate::events::Event;
 use crate::keyboard;
 use crate::lab::Wire;
-use crate::machine::{self, Build, Firmware, Hardware, Machine};
+use crate::machine::{Build, Firmware, Hardware, Machine};
 use crate::menu::Menu;
 use crate::picture::Picture;
 use crate::release::Release;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The files the site keeps chunks in.
-pub fn packs(site: &TestSite) -> Vec<std::path::PathBuf> {
+pub(crate) fn packs(site: &TestSite) -> Vec<std::path::PathBuf> {
     let folder = std::fs::read_dir(site.site.layout.chunks()).unwrap();
     folder.map(|entry| entry.unwrap().path()).collect()
 }

@@ -12,11 +12,11 @@ use snapshot::{
 
 use crate::support::{Answer, TestSite, random, random_bytes};
 
-pub struct Release {
-    pub id: ReleaseId,
-    pub seed: [u8; 32],
-    pub files: Vec<(ReleaseFile, Vec<u8>)>,
-    pub manifest: BaselineManifest,
+pub(crate) struct Release {
+    pub(crate) id: ReleaseId,
+    pub(crate) seed: [u8; 32],
+    pub(crate) files: Vec<(ReleaseFile, Vec<u8>)>,
+    pub(crate) manifest: BaselineManifest,
 }
 
 fn digest(bytes: &[u8]) -> Digest {
@@ -24,21 +24,21 @@ fn digest(bytes: &[u8]) -> Digest {
 }
 
 impl Release {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::built(1_700_000_000)
     }
 
-    pub fn file(&self, file: ReleaseFile) -> &[u8] {
+    pub(crate) fn file(&self, file: ReleaseFile) -> &[u8] {
         let found = self.files.iter().find(|(one, _)| *one == file);
         &found.unwrap().1
     }
 
-    pub fn built(build_timestamp: i64) -> Self {
+    pub(crate) fn built(build_timestamp: i64) -> Self {
         Self::made(random(), random_bytes(2 * 4096), build_timestamp)
     }
 
     /// A release whose image is this data behind a tree of one block.
-    pub fn of(seed: [u8; 32], data: Vec<u8>) -> Self {
+    pub(crate) fn of(seed: [u8; 32], data: Vec<u8>) -> Self {
         Self::made(seed, data, 1_700_000_000)
     }
 
@@ -47,7 +47,12 @@ impl Release {
     }
 
     /// As [`Self::of`], built at a time, which forbids older ones than another.
-    pub fn forbidding(seed: [u8; 32], data: Vec<u8>, build_timestamp: i64, minimum: i64) -> Self {
+    pub(crate) fn forbidding(
+        seed: [u8; 32],
+        data: Vec<u8>,
+        build_timestamp: i64,
+        minimum: i64,
+    ) -> Self {
         let mut cutter = Cutter::default();
         data.chunks(4096).for_each(|block| cutter.block(block));
         let index = cutter.finish().encode();
@@ -125,14 +130,14 @@ impl Release {
         }
     }
 
-    pub fn trust(&self, site: &TestSite) {
+    pub(crate) fn trust(&self, site: &TestSite) {
         let file = site.dir.path().join("release.pub");
         let key = hex::encode(baseline::release_public_key(&self.seed));
         std::fs::write(&file, format!("{key}\n")).unwrap();
         site_server::admin::set_release_key(site.site.layout.root(), &file).unwrap();
     }
 
-    pub async fn put(&self, site: &TestSite, file: ReleaseFile, bytes: Vec<u8>) -> Answer {
+    pub(crate) async fn put(&self, site: &TestSite, file: ReleaseFile, bytes: Vec<u8>) -> Answer {
         let bearer = operator(site);
         site.call(
             Method::PUT,
@@ -143,14 +148,14 @@ impl Release {
         .await
     }
 
-    pub async fn upload(&self, site: &TestSite) {
+    pub(crate) async fn upload(&self, site: &TestSite) {
         for (file, bytes) in &self.files {
             let put = self.put(site, *file, bytes.clone()).await;
             assert!(put.status.is_success(), "{}: {}", file.name(), put.text());
         }
     }
 
-    pub async fn commit(&self, site: &TestSite) -> Answer {
+    pub(crate) async fn commit(&self, site: &TestSite) -> Answer {
         let bearer = operator(site);
         site.call(
             Method::POST,
@@ -162,7 +167,7 @@ impl Release {
     }
 }
 
-pub fn operator(site: &TestSite) -> String {
+pub(crate) fn operator(site: &TestSite) -> String {
     let token = std::fs::read_to_string(site.site.layout.operator_token()).unwrap();
     format!("Bearer {}", token.trim())
 }
