@@ -143,7 +143,33 @@ fn every_disk_is_restored_or_named_with_its_reason() -> Result<()> {
     );
     nvme.scrap()?;
 
-    // SATA, between disks that nobody may take: that one is taken without a question.
+    // Soldered eMMC: what was discarded is asked to go from its cells too, and the answer is kept, whatever it is.
+    let mut emmc = SharedPc::new(&folder, "pc-emmc", 3, &release)?;
+    emmc.build.bus = Bus::Emmc;
+    emmc.build.words = "furoshiki.pc=pc-emmc".into();
+    let file = File::options().write(true).open(emmc.disk())?;
+    file.set_len(4 << 30)?;
+    file.write_all_at(foreign.as_bytes(), 2 << 30)?;
+    let mut running = emmc.power_on(&urls)?;
+    running.expect_prompt("erase")?;
+    running.type_line("ERASE")?;
+    let wiped = running.expect_stage("wipe")?;
+    let record = &wiped.fields["record"];
+    let last = record["steps"].as_array().and_then(|steps| steps.last());
+    ensure!(
+        record["disk"]["class"] == "emmc"
+            && last.is_some_and(|step| step["asked"] == "emmc-sanitize"),
+        "{wiped:?}"
+    );
+    running.expect_stage("restore")?;
+    running.cut_power();
+    ensure!(
+        !disk::contains(emmc.disk(), foreign)?,
+        "the foreign data is still there"
+    );
+    emmc.scrap()?;
+
+    // SATA, between disks that nobody may take: that one is asked for, and says itself what it can erase.
     let mut pc = SharedPc::new(&folder, "pc-sata", 2, &release)?;
     let mut bad = drive(&folder, "small", 64, "", "virtio-blk-pci")?;
     bad.extend(drive(
@@ -153,9 +179,18 @@ fn every_disk_is_restored_or_named_with_its_reason() -> Result<()> {
         "readonly=on,",
         "virtio-blk-pci",
     )?);
+    File::options()
+        .write(true)
+        .open(pc.disk())?
+        .write_all_at(foreign.as_bytes(), 1 << 30)?;
     pc.build.bus = Bus::Sata;
     pc.build.arguments.clone_from(&bad);
+    pc.build.words = "systemd.journald.forward_to_console=1".into();
     let mut running = pc.power_on(&urls)?;
+    running.expect_prompt("erase")?;
+    running.type_line("ERASE")?;
+    // QEMU's disks have neither of ATA's ways; that they were asked is in the journal.
+    running.expect_text("what the disk can erase by itself ways=[]")?;
     running.expect_prompt("insert-card")?;
     let restored = running.expect_stage("restore")?;
     ensure!(
@@ -163,6 +198,11 @@ fn every_disk_is_restored_or_named_with_its_reason() -> Result<()> {
         "{restored:?}"
     );
     running.cut_power();
+    ensure!(
+        !disk::contains(pc.disk(), foreign)?,
+        "the foreign data is still there"
+    );
+    pc.build.words.clear();
 
     // Altered, and the disk does not take the repair: four lines, and the next boot goes on from there.
     let (_, first, _) = disk::partitions(pc.disk())?

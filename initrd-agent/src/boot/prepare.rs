@@ -27,7 +27,7 @@ use crate::{
     screen::{Code, Notice, Prompt, Screen, chain},
     site::{Finder, SiteClient},
     update,
-    wipe::{self, About, BareVolume, Before, Moment, Outcome, Policy},
+    wipe::{self, About, BareVolume, Before, Locks, Moment, Outcome, Policy},
 };
 
 /// Time for a disk to appear after power-on.
@@ -60,6 +60,7 @@ pub(super) fn choose_disk(
 ) -> Result<Found, BootError> {
     let since = Instant::now();
     let mut manifest = None;
+    let mut locks = Locks::default();
     loop {
         // A disk of ours needs no manifest to be recognised; a new one is divided by the size of the image.
         let image_bytes = manifest
@@ -70,7 +71,8 @@ pub(super) fn choose_disk(
             .disk
             .as_ref()
             .map(|disk| fs::canonicalize(disk).unwrap_or_else(|_| disk.clone()));
-        match disk::choose(&disk::look()?, image_bytes, only.as_deref()) {
+        let probes = locks.open(disk::look()?);
+        match disk::choose(&probes, image_bytes, only.as_deref()) {
             Choice::Reuse(path, layout) => {
                 return Ok(Found::Disk(
                     Disk::claim(&path)?,

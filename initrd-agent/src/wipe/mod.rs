@@ -3,7 +3,10 @@
 //! What makes the last session unreadable is that its key died with the memory it lived in. Dropping its blocks
 //! comes on top, so that a disk image holds no old ciphertext either; what was really done is recorded.
 
+mod ata;
+mod by_itself;
 mod erase;
+mod locks;
 mod nvme;
 mod record;
 mod table;
@@ -15,9 +18,10 @@ use serde::{Deserialize, Serialize};
 pub use site_api::wipe::{Asked, Before, Moment, WipeRecord};
 use site_api::wipe::{DiskClass, DiskInfo, Proof, Step};
 
+use self::erase::Target;
 pub(crate) use self::volume::private_dir;
-use self::{erase::Target, nvme::Nvme};
 pub use self::{
+    locks::Locks,
     record::About,
     volume::{BareVolume, VolumeError, make_ext4},
 };
@@ -230,11 +234,9 @@ fn given_up(
         return erase::overwrite(target, &mut progress);
     }
     let mut steps = Vec::new();
-    if class == DiskClass::Nvme {
-        by_nvme(target, &mut steps, &mut |done| {
-            progress.set(target.bytes / 65_536 * u64::from(done));
-        })?;
-    }
+    by_itself::erase(target, class, &mut steps, &mut |done| {
+        progress.set(target.bytes / 65_536 * u64::from(done));
+    })?;
     let proved = |steps: &[Step]| {
         let proof = steps.last().and_then(|step| step.proof);
         proof.is_some_and(Proof::is_whole)
@@ -242,31 +244,10 @@ fn given_up(
     if !proved(&steps) {
         steps.extend(erase::quick(target, GIVEN_UP)?);
     }
-    Ok(steps)
-}
-
-/// What the controller can do by itself, best first, until one way works.
-fn by_nvme(
-    target: Target<'_>,
-    steps: &mut Vec<Step>,
-    progress: &mut dyn FnMut(u16),
-) -> io::Result<()> {
-    let nvme = match Nvme::ask(target.disk) {
-        Ok(nvme) => nvme,
-        Err(error) => {
-            tracing::warn!(%error, "NVMe disk does not say what it can erase");
-            return Ok(());
-        }
-    };
-    for way in &nvme.ways {
-        let answer = nvme.erase(*way, progress).map(|()| target.bytes);
-        let proof = answer.is_ok().then(|| target.zeroes()).transpose()?;
-        steps.push(target.step(*way, &answer, proof));
-        if answer.is_ok() {
-            break;
-        }
+    if class == DiskClass::Emmc {
+        steps.push(by_itself::sanitize_emmc(target)?);
     }
-    Ok(())
+    Ok(steps)
 }
 
 /// Whether a partition begins with zeroes only.

@@ -138,10 +138,16 @@ pub enum Asked {
     NvmeSanitizeBlock,
     /// NVMe Sanitize, cryptographic erase.
     NvmeSanitizeCrypto,
+    /// ATA SANITIZE DEVICE, BLOCK ERASE EXT.
+    AtaSanitizeBlock,
+    /// ATA SANITIZE DEVICE, CRYPTO SCRAMBLE EXT.
+    AtaSanitizeCrypto,
     /// ATA SECURITY ERASE UNIT, normal mode.
     AtaSecureErase,
     /// ATA SECURITY ERASE UNIT, enhanced mode.
     AtaSecureEraseEnhanced,
+    /// eMMC SANITIZE: what was discarded goes from the cells too.
+    EmmcSanitize,
 }
 
 /// Samples read back.
@@ -220,7 +226,8 @@ pub fn plain(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const VECTORS: [&str; 2] = [
+    const VECTORS: [&str; 3] = [
+        include_str!("../testdata/wipe-record/v1/boot-ata.json"),
         include_str!("../testdata/wipe-record/v1/boot-nvme.json"),
         include_str!("../testdata/wipe-record/v1/power-off-virtio.json"),
     ];

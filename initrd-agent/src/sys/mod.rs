@@ -1,13 +1,21 @@
-//! The system calls no safe crate wraps. All unsafe code of the workspace is in this file.
+//! The system calls no safe crate wraps. All unsafe code of the workspace is in this room.
 #![allow(
     unsafe_code,
     reason = "ioctls of block devices, keyboards and screens and add_key(2) have no safe wrapper; each block says why it is sound"
 )]
 
+mod mmc;
+mod scsi;
+
 use std::{ffi::CStr, io, os::fd::AsFd};
 
 use rustix::ioctl::{
     Getter, IntegerSetter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, ioctl, opcode,
+};
+
+pub use self::{
+    mmc::mmc_sanitize,
+    scsi::{ScsiAnswer, ScsiData, scsi_command},
 };
 
 /// `BLKRRPART`: read the partition table again. Source: Linux, include/uapi/linux/fs.h.
