@@ -106,8 +106,13 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
                 "altered",
                 "uki",
                 "media",
+                "stick",
                 "netboot",
                 "secure_boot",
+                "disks",
+                "rewrite",
+                "update",
+                "wipe",
             ])?;
         }
         Some(Room::Session) => {
