@@ -10,6 +10,8 @@ use crate::console::Console;
 use crate::wait::{self, Deadline};
 
 const ON_BLACK: &[u8] = b"\x1b[40m\x1b[";
+/// Begins a page: its frame is drawn from the upper left corner. Moving the cursor draws the box again, no frame.
+const PAGE: &[u8] = b"\x1b[01;01H";
 /// The vertical line of a box in code page 437.
 const BORDER: u8 = 0xb3;
 const DOWN: &str = "\x1b[B";
@@ -20,12 +22,18 @@ const ENTER: &str = "\r";
 pub struct Menu<'c> {
     console: &'c mut Console,
     before: usize,
+    /// Something was chosen, so what comes is another page.
+    turned: bool,
 }
 
 impl<'c> Menu<'c> {
     /// What is drawn now and from now on.
     pub fn new(console: &'c mut Console) -> Self {
-        Self { console, before: 0 }
+        Self {
+            console,
+            before: 0,
+            turned: true,
+        }
     }
 
     /// Moves the cursor to `item` and chooses it.
@@ -59,6 +67,7 @@ impl<'c> Menu<'c> {
     }
 
     fn press(&mut self, key: &str) -> Result<()> {
+        self.turned = key == ENTER;
         self.before = self.console.bytes().len();
         self.console.press(key)
     }
@@ -68,7 +77,12 @@ impl<'c> Menu<'c> {
         let mut length = 0;
         while !deadline.passed() {
             let bytes = self.console.bytes();
-            let item = under_cursor(bytes.get(self.before..).unwrap_or_default());
+            let since = bytes.get(self.before..).unwrap_or_default();
+            let item = match memmem::rfind(since, PAGE) {
+                Some(page) => under_cursor(since.get(page..).unwrap_or_default()),
+                None if self.turned => None,
+                None => under_cursor(since),
+            };
             if item.is_some() && bytes.len() == length {
                 return Ok(item);
             }

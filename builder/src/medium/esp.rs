@@ -9,7 +9,7 @@ use fatfs::{
     format_volume,
 };
 
-use super::{Making, MediumError, shim, site};
+use super::{Making, MediumError, dots, shim, site};
 
 /// What firmware starts, where shim does not stand before it.
 pub const UKI_PATH: &str = "EFI/BOOT/BOOTX64.EFI";
@@ -63,7 +63,9 @@ pub(super) fn make(making: &Making<'_>, uki: &[u8]) -> Result<Vec<u8>, MediumErr
         }
         fs.unmount().map_err(fat("finish writing"))?;
     }
-    Ok(disk.into_inner())
+    let mut disk = disk.into_inner();
+    dots::plain(&mut disk);
+    Ok(disk)
 }
 
 /// Writes the addresses of sites into a finished file system, in place of what was there. The file gets the time of
@@ -74,10 +76,14 @@ pub(super) fn make(making: &Making<'_>, uki: &[u8]) -> Result<Vec<u8>, MediumErr
 pub fn set_sites(esp: &mut [u8], sites: &[String]) -> Result<(), MediumError> {
     let json = site::to_json(sites)?;
     let time: &'static FixedTime = Box::leak(Box::new(FixedTime::new(0)));
-    let mut disk = Cursor::new(esp);
-    let fs = open(&mut disk, time)?;
-    put(&fs, site::PATH, &json)?;
-    fs.unmount().map_err(fat("finish writing"))
+    {
+        let mut disk = Cursor::new(&mut *esp);
+        let fs = open(&mut disk, time)?;
+        put(&fs, site::PATH, &json)?;
+        fs.unmount().map_err(fat("finish writing"))?;
+    }
+    dots::plain(esp);
+    Ok(())
 }
 
 /// The bytes of one file.
@@ -205,6 +211,22 @@ mod tests {
             ..making
         };
         let mut second = make(&through, &uki).unwrap();
+        // A second opinion; it says nothing of long names before dots unless it is asked to be verbose.
+        for (name, bytes) in [("first", &first), ("second", &second)] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), bytes).unwrap();
+            let check = std::process::Command::new("/usr/sbin/fsck.fat")
+                .args(["-n", "-v"])
+                .arg(file.path())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&check.stdout).into_owned();
+            assert!(check.status.success(), "{name}: {said}");
+            assert!(
+                !said.contains("Renamed") && !said.contains("Expected"),
+                "{said}"
+            );
+        }
         for (path, content) in [
             (shim::SHIM_PATH, &shim.shim),
             (shim::MOK_MANAGER_PATH, &shim.mok_manager),

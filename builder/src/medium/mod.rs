@@ -5,6 +5,7 @@
 //! [`usb`] puts a partition table around the file system, [`iso`] an ISO 9660 image.
 //! The page of the format is `docs/formats/medium.md`.
 
+mod dots;
 pub mod esp;
 pub mod grub;
 pub mod iso;
