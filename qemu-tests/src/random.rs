@@ -25,6 +25,24 @@ impl Random {
         Self(hasher.finalize_xof())
     }
 
+    /// So many of these, each once, in their order; all where there are no more.
+    pub fn some_of<'a, T>(&mut self, all: &'a [T], count: u32) -> Vec<&'a T> {
+        let mut ranked: Vec<(usize, [u8; 8])> = (0..all.len())
+            .map(|index| {
+                let mut rank = [0; 8];
+                self.0.fill(&mut rank);
+                (index, rank)
+            })
+            .collect();
+        ranked.sort_by_key(|(_, rank)| *rank);
+        ranked.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+        ranked.sort_unstable();
+        ranked
+            .iter()
+            .filter_map(|(index, _)| all.get(*index))
+            .collect()
+    }
+
     /// A moment before `limit`.
     pub fn before(&mut self, limit: Duration) -> Duration {
         let mut bytes = [0; 4];
@@ -46,6 +64,21 @@ pub fn samples(few: u32, thorough: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sample_has_each_at_most_once_and_reaches_all() {
+        let all = ['a', 'b', 'c', 'd'];
+        let mut random = Random::of("7", "test");
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..50 {
+            let some = random.some_of(&all, 2);
+            assert_eq!(some.len(), 2);
+            assert!(some[0] < some[1]);
+            seen.extend(some.into_iter().copied());
+        }
+        assert_eq!(seen.len(), 4);
+        assert_eq!(random.some_of(&all, u32::MAX).len(), 4);
+    }
 
     #[test]
     fn one_seed_gives_one_row_of_moments_within_the_limit() {

@@ -1,8 +1,10 @@
 //! A shared PC: a disk that stays, a machine that goes on and off.
 
+mod expect;
+mod screen;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -11,13 +13,10 @@ use serde_json::json;
 
 use crate::accel::Accel;
 use crate::card::{InReader, TestCard};
-use crate::child;
 use crate::events::Event;
 use crate::keyboard;
 use crate::lab::Wire;
 use crate::machine::{Build, Firmware, Hardware, Machine};
-use crate::menu::Menu;
-use crate::picture::Picture;
 use crate::release::Release;
 use crate::session::Session;
 use crate::wait::{self, Deadline};
@@ -29,8 +28,6 @@ const PROMPT_SECONDS: u64 = 45;
 /// How long a card stays out, as with a hand. One that is back before pcscd looked stays lost to it: at the
 /// end of a connection pcscd notes by itself that the card is gone, and its polling thread then sees no change.
 const OUT_AT_LEAST: Duration = Duration::from_secs(2);
-/// A message to its code on the screen.
-const CODE_SECONDS: u64 = 5;
 /// A prompt answered to the armed session, on a real processor.
 const READY_SECONDS: u64 = 60;
 
@@ -263,214 +260,6 @@ impl<'pc> RunningPc<'pc> {
         Ok(())
     }
 
-    /// Takes a picture of the screen until a reader of codes finds one in it; gives its text.
-    ///
-    /// # Errors
-    /// There is no code in time; the last picture stays beside the logs.
-    pub fn read_code_on_screen(&mut self) -> Result<String> {
-        let deadline = self.deadline(CODE_SECONDS);
-        let picture = self.pc.logs.join(format!("{}-screen.ppm", self.pc.name));
-        self.reported(|machine| {
-            loop {
-                let filename = picture.display().to_string();
-                machine
-                    .qmp
-                    .command("screendump", &json!({ "filename": filename }))?;
-                let mut zbarimg = Command::new("zbarimg");
-                zbarimg.args(["--quiet", "--raw"]).arg(&picture);
-                // zbarimg(1): exit code 4 means there is no code in the picture.
-                if let Ok(text) = child::output(&mut zbarimg) {
-                    return Ok(text.trim().to_owned());
-                }
-                if deadline.passed() {
-                    bail!("no code on the screen, see {}", picture.display());
-                }
-                wait::pause(deadline)?;
-            }
-        })
-    }
-
-    /// Takes pictures of the screen until one shows `what`, as `is_it` sees it; gives that one.
-    ///
-    /// # Errors
-    /// None does in time; the last picture is kept.
-    pub fn picture_with(
-        &mut self,
-        what: &str,
-        is_it: impl Fn(&Picture) -> bool,
-    ) -> Result<Picture> {
-        let deadline = self.deadline(CODE_SECONDS);
-        let file = self.pc.logs.join(format!("{}-screen.ppm", self.pc.name));
-        self.reported(|machine| {
-            loop {
-                let filename = file.display().to_string();
-                machine
-                    .qmp
-                    .command("screendump", &json!({ "filename": filename }))?;
-                let bytes = fs::read(&file).with_context(|| format!("read {filename}"))?;
-                // A picture that is being written is torn.
-                if let Ok(picture) = Picture::parse(&bytes)
-                    && is_it(&picture)
-                {
-                    return Ok(picture);
-                }
-                if deadline.passed() {
-                    bail!("the screen does not show {what}, see {filename}");
-                }
-                wait::pause(deadline)?;
-            }
-        })
-    }
-
-    /// Waits until the PC asks for `prompt`. Another prompt or a message before it is a failure.
-    ///
-    /// # Errors
-    /// What came instead, with the end of the console.
-    pub fn expect_prompt(&mut self, prompt: &str) -> Result<Event> {
-        self.expect_prompt_after(prompt, &[])
-    }
-
-    /// [`Self::expect_prompt`], where messages with these codes may come before it.
-    ///
-    /// # Errors
-    /// What came instead, with the end of the console.
-    pub fn expect_prompt_after(&mut self, prompt: &str, codes: &[&str]) -> Result<Event> {
-        let has_card = self.card.is_some();
-        let deadline = self.deadline(PROMPT_SECONDS);
-        self.reported(|machine| {
-            machine.events.until(
-                &format!("the {prompt} prompt"),
-                deadline,
-                |event| event.is("prompt", "prompt", prompt),
-                |event| match event.event.as_str() {
-                    // A card that is in may still be on its way through reader and pcscd.
-                    "prompt" => !(has_card && event.text("prompt") == "insert-card"),
-                    "message" => !codes.contains(&event.text("code")),
-                    _ => false,
-                },
-            )
-        })
-    }
-
-    /// Waits until the PC shows the message with `code`, and gives its four lines on the console.
-    /// Another message before it is a failure.
-    ///
-    /// # Errors
-    /// What came instead, or what is wrong with the lines, with the end of the console.
-    pub fn expect_message(&mut self, code: &str) -> Result<[String; 4]> {
-        self.expect_message_of(&[code])
-    }
-
-    /// [`Self::expect_message`], where the moment decides which of these codes it is.
-    ///
-    /// # Errors
-    /// As [`Self::expect_message`].
-    pub fn expect_message_of(&mut self, codes: &[&str]) -> Result<[String; 4]> {
-        let deadline = self.deadline(PROMPT_SECONDS);
-        self.reported(|machine| {
-            let event = machine.events.until(
-                &format!("message {}", codes.join(" or ")),
-                deadline,
-                |event| event.event == "message" && codes.contains(&event.text("code")),
-                |event| event.event == "message",
-            )?;
-            machine.console.four_lines(event.text("code"), deadline)
-        })
-    }
-
-    /// Waits until the console shows `text`, whoever writes it.
-    ///
-    /// # Errors
-    /// It did not come in time, with the end of the console.
-    pub fn expect_text(&mut self, text: &str) -> Result<()> {
-        let deadline = self.deadline(PROMPT_SECONDS);
-        self.reported(|machine| machine.console.expect_text(text, deadline))
-    }
-
-    /// A person at MokManager, when shim starts nothing: enrols the key in this file of the medium. The PC starts again
-    /// and so is off.
-    ///
-    /// # Errors
-    /// Shim did start something, or a menu is another, with the end of the console.
-    pub fn enrol_in_mok_manager(mut self, medium: &str, path: &[&str]) -> Result<()> {
-        let deadline = self.deadline(PROMPT_SECONDS);
-        self.reported(|machine| {
-            machine
-                .console
-                .expect_text("Security Violation", deadline)?;
-            let mut menu = Menu::new(&mut machine.console);
-            menu.choose("OK", deadline)?;
-            menu.any_key("Press any key", deadline)?;
-            let way = ["Enroll key from disk", medium];
-            for item in way.iter().chain(path) {
-                menu.choose(item, deadline)?;
-            }
-            for item in ["Continue", "Yes", "Reboot"] {
-                menu.choose(item, deadline)?;
-            }
-            machine.wait_off(deadline)
-        })
-    }
-
-    /// Waits until a stage begins.
-    ///
-    /// # Errors
-    /// A message, or it did not begin in time, with the end of the console.
-    pub fn expect_begin(&mut self, stage: &str) -> Result<Event> {
-        let deadline = self.deadline(PROMPT_SECONDS);
-        self.reported(|machine| {
-            machine.events.until(
-                &format!("the beginning of stage {stage}"),
-                deadline,
-                |event| event.is("stage", "stage", stage) && event.text("state") == "begin",
-                |event| event.event == "message",
-            )
-        })
-    }
-
-    /// Waits until a stage ended well.
-    ///
-    /// # Errors
-    /// It failed or did not end in time, with the end of the console.
-    pub fn expect_stage(&mut self, stage: &str) -> Result<Event> {
-        let deadline = self.deadline(PROMPT_SECONDS);
-        self.reported(|machine| {
-            machine.events.until(
-                &format!("the end of stage {stage}"),
-                deadline,
-                |event| event.is("stage", "stage", stage) && event.text("state") == "end",
-                |event| event.is("stage", "stage", stage) && event.text("state") == "failed",
-            )
-        })
-    }
-
-    /// Waits until an event of this kind comes, or came before. A message before it is a failure.
-    ///
-    /// # Errors
-    /// It did not come in time, with the end of the console.
-    pub fn expect_event(&mut self, kind: &str) -> Result<Event> {
-        self.expect_event_within(kind, PROMPT_SECONDS)
-    }
-
-    /// [`Self::expect_event`] with another number of seconds, on a real processor.
-    ///
-    /// # Errors
-    /// As [`Self::expect_event`].
-    pub fn expect_event_within(&mut self, kind: &str, seconds: u64) -> Result<Event> {
-        if let Some(event) = self.events().iter().find(|event| event.event == kind) {
-            return Ok(event.clone());
-        }
-        let deadline = self.deadline(seconds);
-        self.reported(|machine| {
-            machine.events.until(
-                kind,
-                deadline,
-                |event| event.event == kind,
-                |event| event.event == "message",
-            )
-        })
-    }
-
     /// Answers every prompt once, as `person`, until the session is ready.
     ///
     /// # Errors
@@ -562,31 +351,6 @@ impl<'pc> RunningPc<'pc> {
     /// The machine cannot be asked.
     pub fn is_on(&mut self) -> Result<bool> {
         self.machine.is_on()
-    }
-
-    /// The longest time from the agent's first event to `until` in which the serial console showed nothing, as seen
-    /// from outside, while it was nobody's turn to type.
-    #[must_use]
-    pub fn longest_silence(&self, until: &Event) -> Duration {
-        let mut longest = Duration::ZERO;
-        let mut from = self.events().first().map_or(until.seen, |event| event.seen);
-        let is_question =
-            |event: &&Event| event.event == "prompt" && event.text("prompt") != "insert-card";
-        for asked in self.events().iter().filter(is_question) {
-            let to = asked.seen.min(until.seen);
-            if from < to {
-                longest = longest.max(self.machine.console.longest_silence(from, to));
-            }
-            let answered = self.typed.iter().find(|typed| **typed >= asked.seen);
-            from = answered.copied().unwrap_or(until.seen);
-        }
-        longest.max(self.machine.console.longest_silence(from, until.seen))
-    }
-
-    /// Everything the console showed so far.
-    #[must_use]
-    pub fn console_text(&self) -> String {
-        self.machine.console.text()
     }
 
     /// The events taken so far.

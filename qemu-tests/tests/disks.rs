@@ -1,14 +1,16 @@
 //! Disks as they come: large sectors, several of them, bad ones, one that is pulled out.
+#![allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use qemu_tests::disk;
 use qemu_tests::machine::Bus;
 use qemu_tests::place;
+use qemu_tests::random::{Random, samples};
 use qemu_tests::release::Release;
 use qemu_tests::shared_pc::SharedPc;
 use qemu_tests::site::TestSite;
@@ -87,28 +89,97 @@ fn a_pc_without_a_disk_works_in_memory_and_loses_nothing_silently() -> Result<()
     pc.scrap()
 }
 
+/// What every case has.
+struct Scene {
+    folder: PathBuf,
+    release: Release,
+    site: TestSite,
+}
+
+impl Scene {
+    fn pc(&self, name: &str) -> Result<SharedPc> {
+        SharedPc::new(&self.folder, name, 1, &self.release)
+    }
+
+    fn urls(&self) -> [String; 1] {
+        [self.site.guest_url()]
+    }
+}
+
+/// Somebody's data.
+const FOREIGN: &str = "somebody's thesis 5521";
+
+/// Writes [`FOREIGN`] at these places of a disk.
+fn leave_data(disk: &Path, places: &[u64]) -> Result<()> {
+    let file = File::options().write(true).open(disk)?;
+    for place in places {
+        file.write_all_at(FOREIGN.as_bytes(), *place)?;
+    }
+    ensure!(disk::contains(disk, FOREIGN)?, "the search finds nothing");
+    Ok(())
+}
+
+/// Nobody's data is left.
+fn is_erased(disk: &Path) -> Result<()> {
+    ensure!(
+        !disk::contains(disk, FOREIGN)?,
+        "the foreign data is still there"
+    );
+    Ok(())
+}
+
+/// Two disks that nobody may take.
+fn bad_disks(folder: &Path) -> Result<Vec<String>> {
+    let mut bad = drive(folder, "small", 64, "", "virtio-blk-pci")?;
+    bad.extend(drive(
+        folder,
+        "write-protected",
+        3072,
+        "readonly=on,",
+        "virtio-blk-pci",
+    )?);
+    Ok(bad)
+}
+
+fn scrap_bad_disks(folder: &Path) -> Result<()> {
+    for name in ["small.raw", "write-protected.raw"] {
+        fs::remove_file(folder.join(name))?;
+    }
+    Ok(())
+}
+
+/// A name and what happens.
+type Case = (&'static str, fn(&Scene) -> Result<()>);
+
+/// Kinds of disks and what befalls them.
+const CASES: [Case; 4] = [("NVMe", nvme), ("eMMC", emmc), ("SATA", sata), ("USB", usb)];
+
 #[test]
 fn every_disk_is_restored_or_named_with_its_reason() -> Result<()> {
     let folder = place::evidence("disks")?;
     let release = Release::built("minimal")?;
     let site = TestSite::start(&folder, "site-1")?;
     site.publish(&release)?;
-    let urls = [site.guest_url()];
+    let scene = Scene {
+        folder,
+        release,
+        site,
+    };
+    let mut random = Random::seeded("kinds of disks");
+    for (name, case) in random.some_of(&CASES, samples(2, u32::MAX)) {
+        println!("{name}");
+        case(&scene).context(name)?;
+    }
+    Ok(())
+}
 
-    // NVMe with sectors of 4096 bytes and somebody's data: asked, erased by the controller, restored.
-    let mut nvme = SharedPc::new(&folder, "pc-nvme", 1, &release)?;
+/// Sectors of 4096 bytes and somebody's data: asked, erased by the controller, restored.
+fn nvme(scene: &Scene) -> Result<()> {
+    let mut nvme = scene.pc("pc-nvme")?;
     nvme.build.bus = Bus::Nvme4096;
     nvme.build.words = "furoshiki.pc=pc-nvme".into();
-    let foreign = "somebody's thesis 5521";
-    let file = File::options().write(true).open(nvme.disk())?;
-    for place in [4096, 300 << 20, 2 << 30] {
-        file.write_all_at(foreign.as_bytes(), place)?;
-    }
-    ensure!(
-        disk::contains(nvme.disk(), foreign)?,
-        "the search finds nothing"
-    );
-    let mut running = nvme.power_on(&urls)?;
+    leave_data(nvme.disk(), &[4096, 300 << 20, 2 << 30])?;
+    let mut running = nvme.power_on(&scene.urls())?;
     running.expect_prompt("erase")?;
     running.type_line("ERASE")?;
     let wiped = running.expect_stage("wipe")?;
@@ -119,16 +190,13 @@ fn every_disk_is_restored_or_named_with_its_reason() -> Result<()> {
     );
     running.expect_stage("restore")?;
     running.cut_power();
-    ensure!(
-        !disk::contains(nvme.disk(), foreign)?,
-        "the foreign data is still there"
-    );
+    is_erased(nvme.disk())?;
     let partitions = disk::partitions(nvme.disk())?;
     ensure!(
         partitions.iter().any(|(_, first, _)| *first == 1 << 20),
         "{partitions:?}"
     );
-    let kept = wipes(&site)?;
+    let kept = wipes(&scene.site)?;
     let record = kept
         .iter()
         .map(|kept| &kept["record"])
@@ -141,16 +209,20 @@ fn every_disk_is_restored_or_named_with_its_reason() -> Result<()> {
             && record["before"] == "given-up",
         "{record}"
     );
-    nvme.scrap()?;
+    nvme.scrap()
+}
 
-    // Soldered eMMC: what was discarded is asked to go from its cells too, and the answer is kept, whatever it is.
-    let mut emmc = SharedPc::new(&folder, "pc-emmc", 3, &release)?;
+/// What was discarded is asked to go from the cells too, and the answer is kept, whatever it is.
+fn emmc(scene: &Scene) -> Result<()> {
+    let mut emmc = scene.pc("pc-emmc")?;
     emmc.build.bus = Bus::Emmc;
     emmc.build.words = "furoshiki.pc=pc-emmc".into();
-    let file = File::options().write(true).open(emmc.disk())?;
-    file.set_len(4 << 30)?;
-    file.write_all_at(foreign.as_bytes(), 2 << 30)?;
-    let mut running = emmc.power_on(&urls)?;
+    File::options()
+        .write(true)
+        .open(emmc.disk())?
+        .set_len(4 << 30)?;
+    leave_data(emmc.disk(), &[2 << 30])?;
+    let mut running = emmc.power_on(&scene.urls())?;
     running.expect_prompt("erase")?;
     running.type_line("ERASE")?;
     let wiped = running.expect_stage("wipe")?;
@@ -163,30 +235,20 @@ fn every_disk_is_restored_or_named_with_its_reason() -> Result<()> {
     );
     running.expect_stage("restore")?;
     running.cut_power();
-    ensure!(
-        !disk::contains(emmc.disk(), foreign)?,
-        "the foreign data is still there"
-    );
-    emmc.scrap()?;
+    is_erased(emmc.disk())?;
+    emmc.scrap()
+}
 
-    // SATA, between disks that nobody may take: that one is asked for, and says itself what it can erase.
-    let mut pc = SharedPc::new(&folder, "pc-sata", 2, &release)?;
-    let mut bad = drive(&folder, "small", 64, "", "virtio-blk-pci")?;
-    bad.extend(drive(
-        &folder,
-        "write-protected",
-        3072,
-        "readonly=on,",
-        "virtio-blk-pci",
-    )?);
-    File::options()
-        .write(true)
-        .open(pc.disk())?
-        .write_all_at(foreign.as_bytes(), 1 << 30)?;
+/// Between disks that nobody may take, that one is asked for, and says itself what it can erase. A repair it does not take
+/// is told.
+fn sata(scene: &Scene) -> Result<()> {
+    let mut pc = scene.pc("pc-sata")?;
+    let bad = bad_disks(&scene.folder)?;
+    leave_data(pc.disk(), &[1 << 30])?;
     pc.build.bus = Bus::Sata;
-    pc.build.arguments.clone_from(&bad);
+    pc.build.arguments = bad;
     pc.build.words = "systemd.journald.forward_to_console=1".into();
-    let mut running = pc.power_on(&urls)?;
+    let mut running = pc.power_on(&scene.urls())?;
     running.expect_prompt("erase")?;
     running.type_line("ERASE")?;
     // QEMU's disks have neither of ATA's ways; that they were asked is in the journal.
@@ -194,67 +256,63 @@ fn every_disk_is_restored_or_named_with_its_reason() -> Result<()> {
     running.expect_prompt("insert-card")?;
     let restored = running.expect_stage("restore")?;
     ensure!(
-        restored.number("bytes") == Some(release.image_bytes),
+        restored.number("bytes") == Some(scene.release.image_bytes),
         "{restored:?}"
     );
     running.cut_power();
-    ensure!(
-        !disk::contains(pc.disk(), foreign)?,
-        "the foreign data is still there"
-    );
+    is_erased(pc.disk())?;
     pc.build.words.clear();
+    scrap_bad_disks(&scene.folder)?;
 
     // Altered, and the disk does not take the repair: four lines, and the next boot goes on from there.
     let (_, first, _) = disk::partitions(pc.disk())?
         .into_iter()
         .find(|(name, ..)| name.contains("baseline"))
         .context("the disk has no baseline partition")?;
-    let place = first + release.image_bytes / 2;
+    let place = first + scene.release.image_bytes / 2;
     disk::flip(pc.disk(), place)?;
     pc.build.arguments.clear();
     pc.build.bus = Bus::Virtio;
     pc.build.bad_byte = Some(place / 4096 * 4096);
-    let mut running = pc.power_on(&urls)?;
+    let mut running = pc.power_on(&scene.urls())?;
     running.expect_message("RESTORE-ALTERED-BASELINE")?;
     let lines = running.expect_message("RESTORE-WRITE")?;
     ensure!(lines[1].contains("Input/output error"), "{lines:?}");
     running.cut_power();
     pc.build.bad_byte = None;
-    let mut running = pc.power_on(&urls)?;
+    let mut running = pc.power_on(&scene.urls())?;
     running.expect_prompt("insert-card")?;
     running.expect_stage("restore")?;
     running.cut_power();
+    pc.scrap()
+}
 
-    // On USB, named on the command line, and pulled out in the middle of writing.
-    let esp = vec![0; 1 << 20];
-    File::options()
-        .write(true)
-        .open(pc.disk())?
-        .write_all_at(&esp, 1 << 20)?;
+/// Named on the command line, and pulled out in the middle of writing; not named, it is not taken.
+fn usb(scene: &Scene) -> Result<()> {
+    let mut pc = scene.pc("pc-usb")?;
     pc.build.bus = Bus::Usb;
     pc.build.words = "furoshiki.disk=/dev/sda".into();
-    let mut running = pc.power_on(&urls)?;
+    let mut running = pc.power_on(&scene.urls())?;
     running.expect_begin("restore")?;
     running.unplug_disk()?;
     // The new session volume is made in that moment, or the baseline is written already.
     let lines = running.expect_message_of(&["WIPE-FAILED", "RESTORE-WRITE"])?;
     ensure!(lines.iter().all(|line| !line.is_empty()), "{lines:?}");
     running.cut_power();
-    let mut running = pc.power_on(&urls)?;
+    let mut running = pc.power_on(&scene.urls())?;
     running.expect_stage("restore")?;
     running.cut_power();
 
     // Nothing but disks that may not be taken: each is named with its reason.
     pc.build.bus = Bus::Usb;
     pc.build.words.clear();
-    pc.build.arguments = bad;
-    let mut running = pc.power_on(&urls)?;
+    pc.build.arguments = bad_disks(&scene.folder)?;
+    let mut running = pc.power_on(&scene.urls())?;
     let lines = running.expect_message("RESTORE-NO-DISK")?;
     for reason in ["on USB", "64 MiB", "read-only"] {
         ensure!(lines[1].contains(reason), "{reason} is not in {lines:?}");
     }
     running.cut_power();
-    fs::remove_file(folder.join("small.raw"))?;
-    fs::remove_file(folder.join("write-protected.raw"))?;
+    scrap_bad_disks(&scene.folder)?;
     pc.scrap()
 }

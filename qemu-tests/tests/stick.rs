@@ -35,7 +35,9 @@ fn the_builder_writes_the_stick_it_was_told_and_nothing_else() -> Result<()> {
         "-drive".into(),
         format!("if=none,id=stick,format=raw,file={}", stick.display()),
         "-device".into(),
-        "usb-storage,drive=stick,bus=hc.0,removable=on,serial=fsstick".into(),
+        "qemu-xhci,id=ports".into(),
+        "-device".into(),
+        "usb-storage,drive=stick,bus=ports.0,removable=on,serial=fsstick".into(),
     ];
     let mut session = pc.boot(&[site.guest_url()], &hanako)?;
     tools::mount(&mut session)?;

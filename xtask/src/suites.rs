@@ -104,7 +104,6 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
                 "sign_in",
                 "splash",
                 "altered",
-                "uki",
                 "media",
                 "stick",
                 "netboot",
