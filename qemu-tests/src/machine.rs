@@ -83,8 +83,6 @@ pub enum Bus {
     Nvme4096,
     /// SATA, sectors of 512 bytes.
     Sata,
-    /// Soldered eMMC, sectors of 512 bytes; its length must be a power of two.
-    Emmc,
     /// USB; its device is called `disk0` and can be pulled.
     Usb,
     /// There is none.
@@ -437,17 +435,11 @@ fn attach_disk(hardware: &Hardware<'_>) -> Result<Vec<String>> {
             Some("nvme,drive=disk,serial=fsdisk,logical_block_size=4096,physical_block_size=4096")
         }
         Bus::Sata => Some("ide-hd,drive=disk,serial=fsdisk"),
-        Bus::Emmc => Some("emmc,drive=disk"),
         Bus::Usb => None,
         Bus::Nothing => return Ok(vec!["-device".into(), "qemu-xhci,id=hc".into()]),
     };
     let mut all = vec!["-drive".to_owned(), drive];
-    let controller = (build.bus == Bus::Emmc).then_some("sdhci-pci");
-    for device in controller
-        .into_iter()
-        .chain(device)
-        .chain(["qemu-xhci,id=hc"])
-    {
+    for device in device.into_iter().chain(["qemu-xhci,id=hc"]) {
         all.extend(["-device".to_owned(), device.to_owned()]);
     }
     Ok(all)
