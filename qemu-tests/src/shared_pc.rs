@@ -260,6 +260,18 @@ impl<'pc> RunningPc<'pc> {
         Ok(())
     }
 
+    /// Answers the prompts for PIN, name and password on the PC's own keyboard.
+    ///
+    /// # Errors
+    /// Another prompt than those comes.
+    pub fn type_credentials(&mut self, person: &Person) -> Result<()> {
+        self.type_on_japanese_keyboard(&person.card.pin)?;
+        self.expect_prompt("user")?;
+        self.type_on_japanese_keyboard(&person.name)?;
+        self.expect_prompt("password")?;
+        self.type_on_japanese_keyboard(&person.password)
+    }
+
     /// Answers every prompt once, as `person`, until the session is ready.
     ///
     /// # Errors

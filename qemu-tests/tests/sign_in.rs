@@ -192,11 +192,7 @@ fn at_one_pc(
     // It may have been told once more before the site was back.
     pc.expect_prompt_after("pin", &["SITE-DOWN"])?;
     // This time at the PC's own keyboard, where ':' and '@' are on other keys than the kernel thinks by itself.
-    pc.type_on_japanese_keyboard(&hanako.card.pin)?;
-    pc.expect_prompt("user")?;
-    pc.type_on_japanese_keyboard(&hanako.name)?;
-    pc.expect_prompt("password")?;
-    pc.type_on_japanese_keyboard(&hanako.password)?;
+    pc.type_credentials(hanako)?;
     let mut session = pc.sign_in(hanako)?;
     ensure!(
         session.run_as_user("id -un")?.trim() == hanako.name,

@@ -96,11 +96,7 @@ fn graphical(pc: &mut SharedPc, site: &mut TestSite, hanako: &Person) -> Result<
     pc.picture_with("the splash below the code", Picture::is_splash)?;
     site.serve()?;
     pc.expect_prompt_after("pin", &["SITE-DOWN"])?;
-    pc.type_on_japanese_keyboard(&hanako.card.pin)?;
-    pc.expect_prompt("user")?;
-    pc.type_on_japanese_keyboard(&hanako.name)?;
-    pc.expect_prompt("password")?;
-    pc.type_on_japanese_keyboard(&hanako.password)?;
+    pc.type_credentials(hanako)?;
 
     // The session has the screen to itself.
     let mut session = pc.sign_in(hanako)?;
