@@ -79,6 +79,11 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
                 &["-p", "qemu-tests", "--lib", "--bins"],
             );
             run.part(reproducible::check(RECIPE));
+            if thorough {
+                for (recipe, _) in [RECIPE_TO_REWRITE, RECIPE_WITH_SPLASH] {
+                    run.part(reproducible::check(recipe));
+                }
+            }
             run.machines(&tests()?);
         }
         Some(Room::Snapshot) => {
