@@ -17,9 +17,17 @@ const FILE: &str = "canary-in-a-file-7731";
 const NAME: &str = "canary-as-a-name-2290";
 const DELETED: &str = "canary-deleted-again-4418";
 const TORN: &str = "canary-in-mid-write-9055";
-const SECRETS: [&str; 4] = [FILE, NAME, DELETED, TORN];
+const SWAPPED: &str = "canary-in-swap-space-3162";
+const SECRETS: [&str; 5] = [FILE, NAME, DELETED, TORN, SWAPPED];
 /// Written past every encryption into the gap before the first partition.
 const CONTROL: &str = "control-on-the-bare-disk-1266";
+
+/// Makes swap space and fills more memory with a text than its group may keep.
+const SWAP_OUT: &str = "set -e
+dd if=/dev/zero of=/home/swap bs=1M count=64 status=none
+chmod 600 /home/swap; mkswap -q /home/swap; swapon /home/swap
+systemd-run --quiet --scope -p MemoryMax=8M sh -c 'yes CANARY | head -c 24M > /dev/shm/text'
+sync /home/swap";
 
 /// No secret is on the disk, and the search can find.
 fn search(pc: &SharedPc, moment: &str) -> Result<()> {
@@ -50,8 +58,16 @@ fn no_trace_is_on_the_disk_whenever_the_power_goes() -> Result<()> {
     session.run_as_user(&format!(
         "for i in $(seq 300); do echo {DELETED} $i > gone-$i; done; sync; rm gone-*; sync"
     ))?;
+    // The baseline has no swap, so nothing of it can get there by itself. A user who makes some loses nothing to it.
     let swaps = session.run("cat /proc/swaps")?;
     ensure!(swaps.lines().count() <= 1, "this system swaps: {swaps}");
+    session.run(&SWAP_OUT.replace("CANARY", SWAPPED))?;
+    let swapped: u64 = session
+        .run("awk 'NR == 2 { print $4 }' /proc/swaps")?
+        .trim()
+        .parse()
+        .context("read /proc/swaps")?;
+    ensure!(swapped > 4 << 10, "only {swapped} KiB are swapped out");
     session.run(&format!(
         "printf '%s' {CONTROL} | dd of=/dev/disk/by-id/virtio-fsdisk bs=512 seek=1999 conv=notrunc,fsync status=none"
     ))?;
