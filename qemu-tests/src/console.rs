@@ -1,10 +1,14 @@
-//! The serial console: QEMU keeps the log, we keep the line open and type.
+//! The serial console: we keep its log, keep the line open and type.
+//!
+//! QEMU would keep a log too, but it has a byte twice when the line was full at that moment: it counts "try again" as
+//! the end (`qemu_chr_write_buffer`, chardev/char.c).
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -24,23 +28,36 @@ pub struct Console {
     read_lines: usize,
     /// When it showed something, by this machine's clock.
     shown: Arc<Mutex<Vec<Instant>>>,
+    reader: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Console {
-    /// Takes the line; `log` is the file QEMU copies everything to.
+    /// Takes the line; everything it says goes to the file `log`.
     ///
     /// # Errors
-    /// The line cannot be shared with the thread that drains it.
+    /// The line cannot be shared with the thread that reads it, or the log cannot be made.
     pub fn new(line: UnixStream, log: &Path) -> Result<Self> {
-        let mut drain = line.try_clone().context("share the console line")?;
+        let mut reading = line.try_clone().context("share the console line")?;
+        let mut file = File::create(log).with_context(|| format!("make {}", log.display()))?;
         let shown = Arc::new(Mutex::new(Vec::new()));
         let moments = Arc::clone(&shown);
         // Unread output would stop the guest. The thread ends with the machine.
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut buffer = [0; 4096];
-            while matches!(drain.read(&mut buffer), Ok(n) if n > 0) {
+            loop {
+                let count = match reading.read(&mut buffer) {
+                    Ok(0) => return Ok(()),
+                    Ok(count) => count,
+                    // QEMU was killed with something typed and unread.
+                    Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error),
+                };
                 let mut moments = moments.lock().unwrap_or_else(PoisonError::into_inner);
                 moments.push(Instant::now());
+                drop(moments);
+                file.write_all(buffer.get(..count).unwrap_or_default())?;
             }
         });
         Ok(Self {
@@ -48,7 +65,23 @@ impl Console {
             log: log.to_path_buf(),
             read_lines: 0,
             shown,
+            reader: Some(reader),
         })
+    }
+
+    /// Waits for the last bytes of a machine that is off: then the log has all of it.
+    ///
+    /// # Errors
+    /// The log could not be written.
+    pub fn end(&mut self) -> Result<()> {
+        let ended = self.reader.take().map(JoinHandle::join);
+        match ended {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(error))) => {
+                Err(error).with_context(|| format!("write {}", self.log.display()))
+            }
+            Some(Err(_)) => bail!("the console's reader panicked"),
+        }
     }
 
     /// Types a line, as a person would. What it says is in no report: it may be a PIN.
@@ -114,7 +147,7 @@ impl Console {
                     "message {code} was sent as an event, but the console has no four lines with [{code}] in the second"
                 );
             }
-            // The log is written by QEMU: look again when more of it may be there.
+            // Look again when more of it may be there.
             wait::pause(deadline)?;
         }
     }
@@ -209,6 +242,21 @@ fn plain(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_log_has_every_byte_once_however_slowly_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("console.log");
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut console = Console::new(ours, &log).unwrap();
+        let said: Vec<u8> = (0..20_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        for byte in &said {
+            theirs.write_all(&[*byte]).unwrap();
+        }
+        drop(theirs);
+        console.end().unwrap();
+        assert_eq!(console.bytes(), said);
+    }
 
     #[test]
     fn four_lines_are_told_from_three_and_from_five() {

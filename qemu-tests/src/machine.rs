@@ -182,7 +182,7 @@ impl Machine {
             listen("qmp")?,
         );
         let card_port = free_port()?;
-        let mut command = command(hardware, sockets.path(), &log, card_port)?;
+        let mut command = command(hardware, sockets.path(), card_port)?;
         let mut qemu = Running::start(&mut command, &qemu_log)?;
         let mut accept = |listener: &UnixListener| accept(listener, &mut qemu, &qemu_log);
         let (serial, events, guest, qmp) = (
@@ -212,6 +212,7 @@ impl Machine {
         let status = wait::exit(&mut self.qemu.child, deadline)
             .context("the PC did not switch itself off")?;
         self.events.drain(Deadline::after(Duration::from_secs(5)));
+        self.console.end()?;
         if !status.success() {
             bail!(
                 "QEMU ended with {status}\n{}",
@@ -237,6 +238,9 @@ impl Machine {
     /// Pulls the plug.
     pub fn cut_power(&mut self) {
         self.qemu.kill();
+        if let Err(error) = self.console.end() {
+            eprintln!("{error:#}");
+        }
     }
 }
 
@@ -265,7 +269,7 @@ pub fn free_port() -> Result<u16> {
     Ok(listener.local_addr().context("read the free port")?.port())
 }
 
-fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) -> Result<Command> {
+fn command(hardware: &Hardware<'_>, sockets: &Path, card_port: u16) -> Result<Command> {
     let mut command = emulator::command(hardware.wire.map(|wire| wire.namespace.as_str()));
     command
         .args([
@@ -341,9 +345,8 @@ fn command(hardware: &Hardware<'_>, sockets: &Path, log: &Path, card_port: u16) 
         .args(["-device", "ccid-card-passthru,chardev=card,bus=reader.0"])
         .arg("-chardev")
         .arg(format!(
-            "socket,id=serial,path={},logfile={}",
-            text(&sockets.join("serial"))?,
-            text(log)?
+            "socket,id=serial,path={}",
+            text(&sockets.join("serial"))?
         ))
         .args(["-serial", "chardev:serial", "-device", "virtio-serial-pci"]);
     for (id, port) in [
