@@ -13,6 +13,7 @@ mod paths;
 mod reproducible;
 mod setup;
 mod shim;
+mod stall;
 mod suites;
 mod tally;
 mod unpacked;

@@ -1,13 +1,14 @@
 //! What `demo`, `test`, `vm` and `fuzz` run.
 
 use std::process::Command;
+use std::time::SystemTime;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::setup::{self, For};
 use crate::tally::Tally;
-use crate::{build, check, child, image, paths, reproducible};
+use crate::{build, check, child, image, paths, reproducible, stall};
 
 /// The recipe tests and demo boot.
 const RECIPE: &str = "minimal";
@@ -263,12 +264,28 @@ impl Run {
             }
         }
         for name in names {
-            let mut command =
-                child::cargo(&["test", "--locked", "-p", "qemu-tests", "--test", name]);
-            // One machine after another: two emulated ones on two cores only make deadlines tight.
-            command.args(["--", "--nocapture", "--test-threads=1"]);
-            self.tests(&format!("VM test {name}"), command);
+            let (since, before) = (SystemTime::now(), (self.tally, self.broken.len()));
+            self.machine(name);
+            let failed = self.broken.len() > before.1;
+            let folder = paths::root().join("target/vm");
+            if let (true, Some(console)) = (failed, stall::console_of_stalled_guest(&folder, since))
+            {
+                let console = console.display();
+                eprintln!(
+                    "xtask: THE EMULATOR lost a processor of a guest ({console}), which says nothing about {name}: once again"
+                );
+                self.tally = before.0;
+                self.broken.truncate(before.1);
+                self.machine(name);
+            }
         }
+    }
+
+    fn machine(&mut self, name: &str) {
+        let mut command = child::cargo(&["test", "--locked", "-p", "qemu-tests", "--test", name]);
+        // One machine after another: two emulated ones on two cores only make deadlines tight.
+        command.args(["--", "--nocapture", "--test-threads=1"]);
+        self.tests(&format!("VM test {name}"), command);
     }
 
     fn close(self) -> Result<()> {
