@@ -7,7 +7,9 @@
 //! - in the session and at its end: [`session`] → [`capture`] → [`push`], and [`outbox`] when no site takes it;
 //!   [`delivery`] empties that at the next boot; [`update`] fetches the next baseline, [`esp`] starts it,
 //! - after the system: [`exitrd`]; what was wiped is told by [`report`],
-//! - at a PC to be looked at: [`inventory`]; at the operator's desk: [`station`].
+//! - at a PC to be looked at: [`inventory`]; at the operator's desk: [`station`],
+//! - at anybody's desk, with the card: [`desk`], which takes a snapshot out as an ordinary tar ([`export`]) and in
+//!   ([`import`]).
 //!
 //! Beside them [`screen`] has every sentence a person reads, [`events`] tells machines, [`dm`] and [`keyring`]
 //! speak to the kernel, and [`sys`] has all unsafe code.
@@ -34,8 +36,12 @@ pub mod report;
 pub mod session;
 pub mod update;
 
+pub mod export;
+pub mod import;
+
 pub mod exitrd;
 
+pub mod desk;
 pub mod inventory;
 pub mod station;
 

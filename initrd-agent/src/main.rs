@@ -4,7 +4,14 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use initrd_agent::{boot, exitrd, inventory::Inventory, session, session::Meanwhile};
+use initrd_agent::{
+    boot, desk,
+    desk::{ExportArguments, ImportArguments},
+    exitrd,
+    inventory::Inventory,
+    session,
+    session::Meanwhile,
+};
 
 /// Exit code of `inventory` when the PC lacks something.
 const LACKING: u8 = 3;
@@ -36,6 +43,10 @@ enum Command {
     /// At the operator's desk: issue and mend cards.
     #[command(subcommand)]
     Card(initrd_agent::station::Command),
+    /// With the card: write the newest snapshot as an ordinary tar.
+    Export(ExportArguments),
+    /// With the card: make a snapshot of an ordinary tar (pax, GNU or ustar).
+    Import(ImportArguments),
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]
@@ -80,6 +91,8 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Session(SessionCommand::Finish) => session::finish().context("session finish")?,
         Command::Inventory { json } => return inventory(json).context("inventory"),
         Command::Card(command) => initrd_agent::station::run(&command).context("card")?,
+        Command::Export(arguments) => return desk::export(&arguments).context("export"),
+        Command::Import(arguments) => return desk::import(&arguments).context("import"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -102,7 +102,11 @@ pub(crate) const RUN: &[Package] = &[
     ),
     (
         "tar",
-        "packs the generated tree with attributes and access lists",
+        "packs the generated tree with attributes and access lists; reads and writes tars beside us",
+    ),
+    (
+        "libarchive-tools",
+        "bsdtar, the second program that must read and write the tars we do",
     ),
     (
         "util-linux",

@@ -102,7 +102,13 @@ pub fn apply(
         bytes: AtomicU64::new(0),
         total: request.record.total_bytes(),
     };
-    let manifest = fetch_manifest(request, &fetcher)?;
+    let manifest = fetch_manifest(request.keys, request.record, &fetcher)?;
+    if manifest.baseline_name != request.baseline_name {
+        return Err(ApplyError::OtherBaseline {
+            have: manifest.baseline_name,
+            want: request.baseline_name.into(),
+        });
+    }
     let plan = Plan::new(&manifest);
     check_room(&roots, plan.bytes)?;
     let writer = Writer {
@@ -176,28 +182,41 @@ fn check_room(roots: &Roots, need: u64) -> Result<(), ApplyError> {
     Ok(())
 }
 
+/// The manifest of a snapshot, for whoever needs no tree.
+///
+/// # Errors
+/// [`ApplyError`]: an object that does not come, was altered, or does not fit the record.
+pub(crate) fn manifest_of(
+    keys: &SnapshotKeys,
+    record: &Record,
+    source: &dyn PackSource,
+    progress: &dyn Progress,
+) -> Result<Manifest, ApplyError> {
+    let fetcher = Fetcher {
+        source,
+        progress,
+        bytes: AtomicU64::new(0),
+        total: record.total_bytes(),
+    };
+    fetch_manifest(keys, record, &fetcher)
+}
+
 fn fetch_manifest(
-    request: &ApplyRequest<'_>,
+    keys: &SnapshotKeys,
+    record: &Record,
     fetcher: &Fetcher<'_>,
 ) -> Result<Manifest, ApplyError> {
-    let record = request.record;
     let [(object, bytes)] = record.manifests[..] else {
         return Err(ApplyError::Deltas {
             have: record.manifests.len(),
         });
     };
     let sealed = fetcher.get(object, bytes)?;
-    let manifest = manifest::open(request.keys, &sealed)
-        .map_err(|source| ApplyError::Manifest { object, source })?;
+    let manifest =
+        manifest::open(keys, &sealed).map_err(|source| ApplyError::Manifest { object, source })?;
     if manifest.baseline != record.baseline {
         return Err(ApplyError::Mismatch {
             rule: "both name the same baseline",
-        });
-    }
-    if manifest.baseline_name != request.baseline_name {
-        return Err(ApplyError::OtherBaseline {
-            have: manifest.baseline_name,
-            want: request.baseline_name.into(),
         });
     }
     let listed: std::collections::HashSet<_> = record.packs.iter().collect();

@@ -97,7 +97,7 @@ pub(super) fn assemble(
 }
 
 /// Joins runs that follow one another in the same frame.
-fn join(runs: &[Run], stored: &Stored) -> Vec<Ref> {
+pub(super) fn join(runs: &[Run], stored: &Stored) -> Vec<Ref> {
     let mut refs: Vec<Ref> = Vec::new();
     for run in runs {
         let next = match *run {
@@ -131,7 +131,7 @@ fn join(runs: &[Run], stored: &Stored) -> Vec<Ref> {
 }
 
 /// Lists the packs that hold something of this tree and no others: a site may delete those.
-fn keep_used_packs(manifest: &mut Manifest, stored: &Stored) -> Vec<Option<u32>> {
+pub(super) fn keep_used_packs(manifest: &mut Manifest, stored: &Stored) -> Vec<Option<u32>> {
     let mut renumbered = vec![None; stored.packs()];
     let files = |manifest: &mut Manifest, visit: &mut dyn FnMut(&mut u32)| {
         for entry in &mut manifest.entries {

@@ -14,6 +14,7 @@ mod read;
 mod report;
 pub(crate) mod state;
 mod store;
+pub(crate) mod stream;
 pub(crate) mod tree;
 mod walk;
 pub(crate) mod xattr;

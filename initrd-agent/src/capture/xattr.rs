@@ -18,7 +18,7 @@ use super::tree::Side;
 
 const OVERLAY: &[u8] = b"trusted.overlay.";
 const ESCAPED: &[u8] = b"trusted.overlay.overlay.";
-const OPAQUE: &[u8] = b"trusted.overlay.opaque";
+pub(crate) const OPAQUE: &[u8] = b"trusted.overlay.opaque";
 
 /// What has attributes: an open file, or a path that is not followed.
 #[derive(Clone, Copy)]
@@ -39,6 +39,19 @@ pub(crate) struct Attributes {
     /// The entry needs the baseline's data or another name of it: the overlay was mounted with
     /// `redirect_dir` or `metacopy`.
     pub(crate) redirected: bool,
+}
+
+/// See [`meaning`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// An attribute of the running system, of this name.
+    Attribute(Vec<u8>),
+    /// The directory hides what the baseline has.
+    Opaque,
+    /// The entry needs the baseline's data or another name of it.
+    Redirected,
+    /// Something overlayfs keeps for itself.
+    OfTheMount,
 }
 
 impl Holder<'_> {
@@ -86,21 +99,15 @@ pub(crate) fn read(holder: Holder<'_>, side: Side) -> Result<Attributes, Errno> 
             Err(Errno::NODATA) => continue, // removed since it was listed
             value => value?,
         };
-        match (side, name.strip_prefix(OVERLAY)) {
-            (Side::Upper, Some(b"opaque")) => out.opaque = value == b"y",
-            (Side::Upper, Some(b"redirect" | b"metacopy")) => out.redirected = true,
-            (Side::Upper, Some(own)) => {
-                if own.starts_with(b"overlay.") {
-                    out.xattrs.push(Xattr {
-                        name: [b"trusted.", own].concat(),
-                        value,
-                    });
-                }
-            }
-            _ => out.xattrs.push(Xattr {
-                name: name.to_vec(),
-                value,
-            }),
+        let meaning = match side {
+            Side::Upper => meaning(name, &value),
+            Side::Home => Meaning::Attribute(name.to_vec()),
+        };
+        match meaning {
+            Meaning::Attribute(name) => out.xattrs.push(Xattr { name, value }),
+            Meaning::Opaque => out.opaque = true,
+            Meaning::Redirected => out.redirected = true,
+            Meaning::OfTheMount => {}
         }
     }
     out.xattrs.sort();
@@ -115,11 +122,9 @@ pub(crate) fn write(
     opaque: bool,
 ) -> Result<(), Errno> {
     for xattr in xattrs {
-        match xattr.name.strip_prefix(OVERLAY) {
-            Some(own) if side == Side::Upper => {
-                holder.set(&[ESCAPED, own].concat(), &xattr.value)?
-            }
-            _ => holder.set(&xattr.name, &xattr.value)?,
+        match side {
+            Side::Upper => holder.set(&escaped(&xattr.name), &xattr.value)?,
+            Side::Home => holder.set(&xattr.name, &xattr.value)?,
         }
     }
     // Outside of an upper there is no baseline to hide.
@@ -127,6 +132,27 @@ pub(crate) fn write(
         holder.set(OPAQUE, b"y")
     } else {
         Ok(())
+    }
+}
+
+/// The name in an upper directory of an attribute of the running system.
+pub(crate) fn escaped(name: &[u8]) -> Vec<u8> {
+    match name.strip_prefix(OVERLAY) {
+        Some(own) => [ESCAPED, own].concat(),
+        None => name.to_vec(),
+    }
+}
+
+/// What an attribute in an upper directory means.
+pub(crate) fn meaning(name: &[u8], value: &[u8]) -> Meaning {
+    match name.strip_prefix(OVERLAY) {
+        None => Meaning::Attribute(name.to_vec()),
+        Some(b"opaque") if value == b"y" => Meaning::Opaque,
+        Some(b"redirect" | b"metacopy") => Meaning::Redirected,
+        Some(own) if own.starts_with(b"overlay.") => {
+            Meaning::Attribute([b"trusted.", own].concat())
+        }
+        Some(_) => Meaning::OfTheMount,
     }
 }
 

@@ -27,6 +27,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+pub(crate) use self::progress::{Bar, size};
 pub use self::{
     beat::Underway,
     progress::Progress,
@@ -37,7 +38,6 @@ pub use self::{
 use self::{
     console::{Console, Kind},
     line::{Line, Typed},
-    progress::Bar,
     splash::Splash,
 };
 use crate::events::Events;

@@ -20,7 +20,7 @@ impl Progress {
 
     /// So many bytes are done, since the beginning.
     pub fn set(&mut self, done_bytes: u64) {
-        self.bar.done = done_bytes;
+        self.bar.set(done_bytes);
         self.screen.draw(&mut self.bar, false);
     }
 
@@ -38,7 +38,7 @@ impl Drop for Progress {
 
 /// What a progress shows, and when it showed it last.
 #[derive(Debug)]
-pub(super) struct Bar {
+pub(crate) struct Bar {
     label: Label,
     done: u64,
     total: u64,
@@ -49,7 +49,7 @@ pub(super) struct Bar {
 }
 
 impl Bar {
-    pub(super) fn new(label: Label, total: u64) -> Self {
+    pub(crate) fn new(label: Label, total: u64) -> Self {
         let now = Instant::now();
         // Nothing is shown in the first moment: what is done at once needs no progress.
         Self {
@@ -63,20 +63,25 @@ impl Bar {
         }
     }
 
-    pub(super) fn due_on_serial(&mut self, finished: bool) -> bool {
+    /// So many bytes are done, since the beginning.
+    pub(crate) fn set(&mut self, done_bytes: u64) {
+        self.done = done_bytes;
+    }
+
+    pub(crate) fn due_on_serial(&mut self, finished: bool) -> bool {
         due(&mut self.serial, SERIAL_EVERY, finished)
     }
 
-    pub(super) fn due_on_terminal(&mut self, finished: bool) -> bool {
+    pub(crate) fn due_on_terminal(&mut self, finished: bool) -> bool {
         due(&mut self.terminal, TERMINAL_EVERY, finished)
     }
 
-    pub(super) fn due_beside_prompt(&mut self, finished: bool) -> bool {
+    pub(crate) fn due_beside_prompt(&mut self, finished: bool) -> bool {
         due(&mut self.beside, BESIDE_PROMPT_EVERY, finished)
     }
 
     /// One line: `restore 45 % (120 of 266 MiB, 8 s left)`.
-    pub(super) fn plain(&self, language: Language) -> String {
+    pub(crate) fn plain(&self, language: Language) -> String {
         let left = self.seconds_left().map(|s| match language {
             Language::English => format!(", {s} s left"),
             Language::Japanese => format!("、残り {s} 秒"),
@@ -105,7 +110,7 @@ impl Bar {
     }
 
     /// The same with a bar in front.
-    pub(super) fn drawn(&self, language: Language) -> String {
+    pub(crate) fn drawn(&self, language: Language) -> String {
         let full = usize::try_from(self.percent() / 5).unwrap_or(20).min(20);
         format!(
             "[{}{}] {}",
@@ -129,7 +134,8 @@ impl Bar {
     }
 }
 
-fn size(bytes: u64) -> String {
+/// A size as people read it.
+pub(crate) fn size(bytes: u64) -> String {
     if bytes >= 10 << 20 {
         format!("{} MiB", bytes >> 20)
     } else {

@@ -11,7 +11,7 @@ use crate::{
 
 /// Whether the PIN may be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gate {
+pub(crate) enum Gate {
     /// Yes.
     Ask,
     /// Only after a person agreed to use the last try.
@@ -21,7 +21,7 @@ pub(super) enum Gate {
 }
 
 /// Decides by the tries the card reports.
-pub(super) const fn gate(tries_left: Option<u8>) -> Gate {
+pub(crate) const fn gate(tries_left: Option<u8>) -> Gate {
     match tries_left {
         Some(0) => Gate::Blocked,
         Some(1) => Gate::LastTry,
@@ -49,7 +49,7 @@ pub(super) fn of_pin(error: &PinError, before: Option<u8>) -> Stop {
 }
 
 /// What to tell about a site that did not sign the user in.
-pub(super) fn of_site(error: &SiteError) -> Notice {
+pub(crate) fn of_site(error: &SiteError) -> Notice {
     let code = match error.code() {
         Some(ProblemCode::UnknownCard) => Code::UnknownCard,
         Some(ProblemCode::CardRevoked) => Code::CardRevoked,

@@ -22,7 +22,8 @@ use snapshot::{
 };
 use zeroize::Zeroizing;
 
-use self::decide::{Gate, gate, of_pin, of_site};
+use self::decide::of_pin;
+pub(crate) use self::decide::{Gate, gate, of_site};
 use crate::{
     clock,
     screen::{AskError, Code, Notice, Prompt, Screen, Sentence, Step},
@@ -190,7 +191,7 @@ fn once(
     // A fresh challenge: the first one may have died while somebody typed.
     let asked = challenge(&site, id, baseline)?;
     let using = screen.step(Step::UseCard);
-    let proof = prove(&mut card, &asked)?;
+    let proof = prove(&mut card, &asked).map_err(Stop::Again)?;
     drop(using);
     let request = SignInRequest {
         challenge: asked.challenge,
@@ -203,7 +204,7 @@ fn once(
     drop((password, Zeroizing::new(request.password)));
     let answer = answer.map_err(|e| Stop::Again(of_site(&e)))?;
     let _using = screen.step(Step::UseCard);
-    let keys = unwrap(card, &answer)?;
+    let keys = unwrap(card, &answer).map_err(Stop::Again)?;
     let token = Zeroizing::new(answer.token);
     Ok(SignedIn {
         site: site.signed_in(token.clone()),
@@ -264,24 +265,26 @@ fn challenge(site: &Site, card: CardId, baseline: BaselineId) -> Result<SignInCh
     })
 }
 
-fn prove(card: &mut Card<Unlocked>, asked: &SignInChallenge) -> Result<[u8; 32], Stop> {
+/// The card's answer to a challenge.
+pub(crate) fn prove(
+    card: &mut Card<Unlocked>,
+    asked: &SignInChallenge,
+) -> Result<[u8; 32], Notice> {
     let sealed = STANDARD
         .decode(&asked.sealed_b64)
-        .map_err(|e| Stop::Again(Notice::of(Code::SignInRefused, &e)))?;
+        .map_err(|e| Notice::of(Code::SignInRefused, &e))?;
     card.prove(asked.site, &asked.challenge, &sealed)
-        .map_err(|e| Stop::Again(Notice::of(Code::CardFailed, &e)))
+        .map_err(|e| Notice::of(Code::CardFailed, &e))
 }
 
 /// Unwraps the user key, derives what the session needs, and makes the card forget the PIN.
-fn unwrap(mut card: Card<Unlocked>, answer: &SignIn) -> Result<SnapshotKeys, Stop> {
-    let failed = |error: &(dyn std::error::Error + 'static)| {
-        Stop::Again(Notice::of(Code::KeyNotOpened, error))
-    };
+pub(crate) fn unwrap(mut card: Card<Unlocked>, answer: &SignIn) -> Result<SnapshotKeys, Notice> {
+    let failed = |error: &(dyn std::error::Error + 'static)| Notice::of(Code::KeyNotOpened, error);
     let slot = STANDARD.decode(&answer.slot_b64).map_err(|e| failed(&e))?;
     let slot = slot::parse(&slot).map_err(|e| failed(&e))?;
     if slot.context.user != answer.user {
         let detail = "the key slot the site sent is another user's";
-        return Err(Stop::Again(Notice::new(Code::KeyNotOpened, detail)));
+        return Err(Notice::new(Code::KeyNotOpened, detail));
     }
     let user_key = card.unwrap(&slot).map_err(|e| failed(&e))?;
     let keys = SnapshotKeys::derive(&user_key, answer.user, slot.context.epoch);

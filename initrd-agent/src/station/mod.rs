@@ -10,7 +10,7 @@ mod change;
 mod info;
 mod issue;
 mod old;
-mod prompt;
+pub(crate) mod prompt;
 
 use std::{io, path::PathBuf, time::Duration};
 

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use card::{Pin, Puk};
 use rustix::{
+    fd::BorrowedFd,
     io::Errno,
     stdio::stdin,
     termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr},
@@ -19,16 +20,41 @@ const ANSWER_BYTES: usize = 256;
 ///
 /// Reads byte by byte, so that no buffer keeps a copy and the next prompt gets the next line.
 pub(super) fn secret(prompt: &str) -> Result<Zeroizing<String>, StationError> {
-    let echo = EchoOff::new();
-    let mut out = io::stderr();
-    // A prompt nobody can read is not worth failing for: the answer may come from a pipe.
-    let _ = write!(out, "{prompt}: ").and_then(|()| out.flush());
-    let answer = read_line().map_err(|source| StationError::Prompt {
+    ask(stdin(), Some(prompt), Typing::Hidden).map_err(|source| StationError::Prompt {
         prompt: prompt.to_owned(),
         source,
-    });
+    })
+}
+
+/// Whether what is typed is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Typing {
+    /// As any terminal shows it.
+    Shown,
+    /// Not at all.
+    Hidden,
+}
+
+/// Asks on standard error and reads one line from `answers`. Without a prompt, it was shown in another way.
+pub(crate) fn ask(
+    answers: BorrowedFd<'_>,
+    prompt: Option<&str>,
+    typing: Typing,
+) -> io::Result<Zeroizing<String>> {
+    let echo = (typing == Typing::Hidden).then(|| EchoOff::new(answers));
+    let mut out = io::stderr();
+    if let Some(prompt) = prompt {
+        // A prompt nobody can read is not worth failing for: the answer may come from a pipe.
+        let _ = write!(out, "{prompt}: ").and_then(|()| out.flush());
+    }
+    let answer = read_line(answers);
     drop(echo);
-    let _ = writeln!(out);
+    if prompt.is_none() {
+        return answer;
+    }
+    if typing == Typing::Hidden || !answers.is_terminal() {
+        let _ = writeln!(out);
+    }
     answer
 }
 
@@ -57,11 +83,11 @@ pub(super) fn yes(question: &str, stopped: &'static str) -> Result<(), StationEr
     }
 }
 
-fn read_line() -> io::Result<Zeroizing<String>> {
+fn read_line(answers: BorrowedFd<'_>) -> io::Result<Zeroizing<String>> {
     let mut line = Zeroizing::new(Vec::with_capacity(ANSWER_BYTES));
     let mut byte = Zeroizing::new([0]);
     loop {
-        match rustix::io::read(stdin(), &mut *byte) {
+        match rustix::io::read(answers, &mut *byte) {
             Err(Errno::INTR) => continue,
             Err(err) => return Err(err.into()),
             Ok(0) if line.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -80,30 +106,30 @@ fn read_line() -> io::Result<Zeroizing<String>> {
 }
 
 /// Typing stays invisible until this is dropped.
-struct EchoOff(Option<Termios>);
+struct EchoOff<'a> {
+    terminal: BorrowedFd<'a>,
+    before: Option<Termios>,
+}
 
-impl EchoOff {
-    fn new() -> Self {
-        if !io::stdin().is_terminal() {
-            return Self(None);
-        }
-        let before = tcgetattr(stdin()).ok();
+impl<'a> EchoOff<'a> {
+    fn new(terminal: BorrowedFd<'a>) -> Self {
+        let before = tcgetattr(terminal).ok();
         if let Some(before) = &before {
             let mut silent = before.clone();
             silent.local_modes -= LocalModes::ECHO | LocalModes::ECHONL;
-            if let Err(err) = tcsetattr(stdin(), OptionalActions::Flush, &silent) {
+            if let Err(err) = tcsetattr(terminal, OptionalActions::Flush, &silent) {
                 tracing::warn!(%err, "the terminal may show what is typed");
             }
         }
-        Self(before)
+        Self { terminal, before }
     }
 }
 
-impl Drop for EchoOff {
+impl Drop for EchoOff<'_> {
     fn drop(&mut self) {
-        if let Some(before) = &self.0 {
+        if let Some(before) = &self.before {
             // Nothing better can be done for a terminal that refuses its own settings.
-            let _ = tcsetattr(stdin(), OptionalActions::Now, before);
+            let _ = tcsetattr(self.terminal, OptionalActions::Now, before);
         }
     }
 }

@@ -10,6 +10,8 @@
     reason = "a test that panics has failed; each test file uses what it needs"
 )]
 
+pub mod deeds;
+
 use std::{
     collections::{BTreeMap, HashMap},
     ffi::OsStr,
@@ -80,6 +82,20 @@ impl Session {
             baseline: Some(baseline),
         };
         fs::create_dir(&tree.home).unwrap();
+        Self { folder, tree }
+    }
+
+    /// A tree that something unpacks into one directory, [`Self::path`] of "".
+    pub fn to_unpack() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let upper = folder.path().join("all");
+        let home = upper.join("home");
+        fs::create_dir(&upper).unwrap();
+        let tree = SessionTree {
+            upper,
+            home,
+            baseline: None,
+        };
         Self { folder, tree }
     }
 
