@@ -29,5 +29,7 @@ pub mod slot;
 pub use bytes::ParseError;
 pub use seal::HeaderError;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 #[cfg(test)]
 mod vectors;

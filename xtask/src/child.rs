@@ -40,11 +40,16 @@ pub(crate) fn step(what: &str, command: &mut Command) -> Result<()> {
 }
 
 /// [`step`], and every line of standard output goes to `line` too.
-pub(crate) fn step_lines(
-    what: &str,
-    command: &mut Command,
-    mut line: impl FnMut(&str),
-) -> Result<()> {
+pub(crate) fn step_lines(what: &str, command: &mut Command, line: impl FnMut(&str)) -> Result<()> {
+    run(what, command, line).map(drop)
+}
+
+/// [`step`], and gives the last lines the child said.
+pub(crate) fn step_tail(what: &str, command: &mut Command) -> Result<Vec<String>> {
+    run(what, command, |_| {})
+}
+
+fn run(what: &str, command: &mut Command, mut line: impl FnMut(&str)) -> Result<Vec<String>> {
     eprintln!("xtask: {what}");
     let begin = Instant::now();
     let typed = typed(command);
@@ -72,15 +77,15 @@ pub(crate) fn step_lines(
     });
     let status = child.wait().with_context(|| format!("wait for {typed}"))?;
     let took = begin.elapsed().as_secs_f64();
+    let last = Vec::from(last.into_inner().unwrap_or_default());
     if !status.success() {
-        let last = last.into_inner().unwrap_or_default();
         bail!(
             "{what}: {typed} ended with {status} after {took:.0} s\n{}",
-            Vec::from(last).join("\n")
+            last.join("\n")
         );
     }
     eprintln!("xtask: {what}: {took:.1} s");
-    Ok(())
+    Ok(last)
 }
 
 /// Runs a command quietly and gives its standard output.

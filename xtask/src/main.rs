@@ -1,4 +1,4 @@
-//! Every command a developer runs: `cargo xtask demo | test | check | image | vm | bench | fuzz | bless`.
+//! Every command a developer runs: `cargo xtask demo | test | check | image | vm | bench | fuzz | miri | bless`.
 
 mod bench;
 mod bless;
@@ -7,7 +7,9 @@ mod check;
 mod child;
 mod deny;
 mod emulator;
+mod fuzz;
 mod image;
+mod miri;
 mod packages;
 mod paths;
 mod reproducible;
@@ -78,12 +80,19 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Throw random bytes at every parser for a while.
+    /// Throw bytes at every parser: libFuzzer at some targets; or at all, after the property tests with many cases.
     Fuzz {
+        /// Files below snapshot/fuzz/fuzz_targets/, without `.rs`.
+        targets: Vec<String>,
+        /// Time for each target.
+        #[arg(long, default_value_t = 10)]
+        minutes: u32,
         /// Cases for each property.
         #[arg(long, default_value_t = 100_000)]
         cases: u32,
     },
+    /// Run the pure crate's tests in Rust's interpreter, where it is installed.
+    Miri,
     /// Rewrite golden files and show what changed.
     Bless,
 }
@@ -115,7 +124,12 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Vm { name } => suites::vm(name.as_deref()),
         Command::Bench { arguments } => bench::run(&arguments),
-        Command::Fuzz { cases } => suites::fuzz(cases),
+        Command::Fuzz {
+            targets,
+            minutes,
+            cases,
+        } => fuzz::run(&targets, minutes, cases),
+        Command::Miri => miri::run(),
         Command::Bless => bless::run(),
     }
 }

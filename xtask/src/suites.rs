@@ -1,4 +1,4 @@
-//! What `demo`, `test`, `vm` and `fuzz` run.
+//! What `demo`, `test` and `vm` run.
 
 use std::process::Command;
 use std::time::SystemTime;
@@ -154,32 +154,6 @@ pub(crate) fn vm(name: Option<&str>) -> Result<()> {
     setup::install(For::Everything)?;
     run.machines(&chosen);
     run.close()
-}
-
-/// Throws random bytes at the parsers: the property tests, with many cases, optimised.
-///
-/// # Errors
-/// A case failed; proptest keeps it beside the test.
-pub(crate) fn fuzz(cases: u32) -> Result<()> {
-    setup::install(For::Checks)?;
-    let mut fuzz = child::cargo(&[
-        "test",
-        "--workspace",
-        "--exclude",
-        "qemu-tests",
-        "--exclude",
-        "xtask",
-        "prop_",
-    ]);
-    child::step(
-        "random bytes at every parser",
-        fuzz.env("PROPTEST_CASES", cases.to_string()),
-    )?;
-    let mut fuzz = child::cargo(&["test", "-p", "snapshot", "--test", "*"]);
-    child::step(
-        "random trees through every format",
-        fuzz.env("PROPTEST_CASES", cases.to_string()),
-    )
 }
 
 /// The VM tests there are.

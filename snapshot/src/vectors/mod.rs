@@ -6,6 +6,7 @@
 
 mod manifest;
 mod pack;
+mod seeds;
 mod signed;
 mod small;
 

@@ -1,0 +1,155 @@
+#!/usr/bin/python3
+"""Reads golden vectors with the second reader: one line for each, `ok …` or why it is refused.
+
+    vectors.py DIR          where DIR has keys/v1, chunk/v1, pack/v1, manifest/v1, …
+
+What good vectors must say is in the `expected.txt` of each folder.
+"""
+import struct
+import sys
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+import blake3
+from opening import Fields, Keys, Pack, Refused, cuts, expand, extract, open_record
+from reader import BARE, FILES, open_manifest
+
+KEYS = Keys.derive(b"\1" * 32, b"\2" * 16, 3)
+
+
+def keys(data):
+    read = Keys.parse(data)
+    public = read.signer.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+    name = read.name_of(b"tulip").hex()
+    return f"user {read.user.hex()} epoch {read.epoch} record key {public} chunk id of tulip {name}"
+
+
+def slot(data):
+    fields = Fields(data)
+    fields.head(b"FKSL")
+    user, number = fields.take(16, "user id"), fields.number("I", "number of the slot")
+    card, epoch = fields.take(16, "card id"), fields.number("I", "epoch")
+    point, sealed = fields.take(65, "encapsulated key"), fields.take(48, "sealed user key")
+    fields.end("key slot")
+    opened = hpke(int.from_bytes(b"\7" * 32, "big"), point, b"furoshiki key slot v1", data[:52], sealed).hex()
+    names = f"user: UserId({user.hex()}), slot: {number}, card: CardId({card.hex()}), epoch: {epoch}"
+    return f"SlotContext {{ {names} }} user key {opened}"
+
+
+def hpke(private, point, info, aad, sealed):
+    """Opens in base mode with DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM: RFC 9180."""
+
+    def labeled_extract(salt, label, key):
+        return extract(salt, b"HPKE-v1" + suite + label + key)
+
+    def labeled_expand(prk, label, text, size):
+        return expand(prk, struct.pack(">H", size) + b"HPKE-v1" + suite + label + text)[:size]
+
+    curve = ec.SECP256R1()
+    card = ec.derive_private_key(private, curve)
+    shared = card.exchange(ec.ECDH(), ec.EllipticCurvePublicKey.from_encoded_point(curve, point))
+    public = card.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    suite = b"KEM\0\x10"
+    secret = labeled_expand(labeled_extract(b"", b"eae_prk", shared), b"shared_secret", point + public, 32)
+    suite = b"HPKE\0\x10\0\1\0\2"
+    context = b"\0" + labeled_extract(b"", b"psk_id_hash", b"") + labeled_extract(b"", b"info_hash", info)
+    prk = labeled_extract(secret, b"secret", b"")
+    key, nonce = labeled_expand(prk, b"key", context, 32), labeled_expand(prk, b"base_nonce", context, 12)
+    return AESGCM(key).decrypt(nonce, sealed, aad)
+
+
+def chunk(words):
+    data = bytes(16384 if words == b"small" else 300001)
+    if words != b"zeros":
+        data = blake3.digest(words, size=len(data))
+    if words == b"sqlite":
+        data = b"SQLite format 3\0" + data[16:]
+    return str(cuts(KEYS, data, words == b"sqlite"))
+
+
+def pack(data):
+    read = Pack(KEYS, data)
+    frames = [f"frame {blake3.digest(read.frame(number)).hex()}" for number in range(len(read.frames))]
+    chunks = [f"chunk {name.hex()} {at}+{size}" for frame in read.frames for name, at, size in frame.chunks]
+    return " ".join(frames + chunks)
+
+
+def manifest(data):
+    return told(open_manifest(KEYS, data))
+
+
+def manifest_delta(data):
+    before = Path(sys.argv[1], "manifest/v1/good-every-kind.bin").read_bytes()
+    return told(open_manifest(KEYS, data, b"\x30" * 32, open_manifest(KEYS, before)))
+
+
+def told(read):
+    return f"{len(read.entries)} entries, plain bytes {blake3.digest(encoded(read)).hex()}"
+
+
+def encoded(read):
+    """The plain bytes of a base: there is one way to write them."""
+    out = [b"\0", read.baseline, sized(read.name), varint(len(read.packs))]
+    out += [name + varint(size) for name, size in read.packs] + [varint(len(read.entries))]
+    before, end, places = b"", (0, 0, 0), {entry.path: at for at, entry in enumerate(read.entries)}
+    for entry in read.entries:
+        pairs = list(zip(before, entry.path))
+        shared = next((at for at, (a, b) in enumerate(pairs) if a != b), len(pairs))
+        out += [bytes([entry.type]), varint(shared), sized(entry.path[shared:])]
+        before = entry.path
+        if entry.type not in BARE:
+            seconds = entry.mtime[0]
+            time = seconds << 1 if seconds >= 0 else (-seconds << 1) - 1
+            out += map(varint, (entry.mode, entry.uid, entry.gid, time, entry.mtime[1], len(entry.xattrs)))
+            out += [sized(part) for attribute in entry.xattrs for part in attribute]
+        if entry.type in FILES:
+            out += [varint(entry.size), varint(len(entry.runs))]
+            for *place, length in entry.runs:
+                if place[0] is None:
+                    out += [b"\0", varint(length)]
+                    continue
+                out += [b"\1"] if tuple(place) == end else [b"\2", *map(varint, place)]
+                out.append(varint(length))
+                end = (place[0], place[1], place[2] + length)
+        elif entry.type == 2:
+            out.append(sized(entry.target))
+        elif entry.type == 3:
+            out.append(varint(places[entry.target]))
+        elif entry.type in (5, 6):
+            out += map(varint, entry.device)
+    return b"".join(out)
+
+
+def varint(value):
+    return bytes([value & 0x7F | 0x80]) + varint(value >> 7) if value > 0x7F else bytes([value])
+
+
+def sized(data):
+    return varint(len(data)) + data
+
+
+def record(data):
+    read = open_record(data, KEYS.signer.public_key())
+    return f"{read.id.hex()} seq {read.seq} packs {len(read.packs)}"
+
+
+FORMATS = {"keys": keys, "slot": slot, "chunk": chunk, "pack": pack, "manifest": manifest,
+           "manifest-delta": manifest_delta, "record": record}
+
+
+def main():
+    for name, read in FORMATS.items():
+        for path in sorted(Path(sys.argv[1], name, "v1").glob("*")):
+            if path.name != "expected.txt":
+                try:
+                    answer = f"ok {read(path.read_bytes())}"
+                except Refused as error:
+                    answer = f"refused: {error}"
+                print(f"{name}/{path.name}: {answer}")
+
+
+if __name__ == "__main__":
+    main()

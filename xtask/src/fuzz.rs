@@ -1,0 +1,170 @@
+//! Bytes nobody would think of, at every parser: random ones in the property tests, and libFuzzer's.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::setup::{self, For};
+use crate::{child, paths};
+
+/// The version that is compiled when there is none.
+const CARGO_FUZZ: &str = "0.13.2";
+/// Most memory a target may take, in MB; a parser takes far less.
+const MEMORY_MB: u32 = 2048;
+/// Longest time for one input, in seconds.
+const TIMEOUT_S: u32 = 10;
+
+/// Fuzzes the targets named, or runs the property tests and fuzzes all.
+///
+/// # Errors
+/// A finding: libFuzzer keeps its input below `snapshot/fuzz/artifacts`, proptest beside the test.
+pub(crate) fn run(chosen: &[String], minutes: u32, cases: u32) -> Result<()> {
+    setup::install(For::Checks)?;
+    let all = targets()?;
+    if let Some(unknown) = chosen.iter().find(|name| !all.contains(name)) {
+        bail!("no fuzz target {unknown}: there are {}", all.join(", "));
+    }
+    let chosen = if chosen.is_empty() {
+        properties(cases)?;
+        &all
+    } else {
+        chosen
+    };
+    let fuzzer = Fuzzer::provide()?;
+    let done = chosen
+        .iter()
+        .map(|target| Ok((target, fuzzer.run(target, minutes)?)))
+        .collect::<Result<Vec<_>>>()?;
+    for (target, said) in done {
+        println!("xtask: fuzz {target}: no finding; {said}");
+    }
+    Ok(())
+}
+
+/// The property tests with many cases, optimised.
+fn properties(cases: u32) -> Result<()> {
+    let workspace = [
+        "--workspace",
+        "--exclude",
+        "qemu-tests",
+        "--exclude",
+        "xtask",
+        "prop_",
+    ];
+    let trees = ["-p", "snapshot", "--test", "*"];
+    for (what, arguments) in [
+        ("random bytes at every parser", &workspace[..]),
+        ("random trees through every format", &trees[..]),
+    ] {
+        let mut tests = child::cargo(&["test"]);
+        tests.args(arguments);
+        child::step(what, tests.env("PROPTEST_CASES", cases.to_string()))?;
+    }
+    Ok(())
+}
+
+fn folder() -> PathBuf {
+    paths::root().join("snapshot/fuzz")
+}
+
+/// The names of all fuzz targets.
+fn targets() -> Result<Vec<String>> {
+    let folder = folder().join("fuzz_targets");
+    let files = fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
+    let mut names = Vec::new();
+    for file in files {
+        let path = file?.path();
+        names.extend(
+            path.file_stem()
+                .map(|name| name.to_string_lossy().into_owned()),
+        );
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// cargo-fuzz and the compiler it uses.
+struct Fuzzer {
+    program: PathBuf,
+    nightly: bool,
+}
+
+impl Fuzzer {
+    /// Compiles cargo-fuzz when it is not there.
+    fn provide() -> Result<Self> {
+        let tools = paths::target().join("tools");
+        let program = tools.join("bin/cargo-fuzz");
+        if !child::works(&program, &["--version"]) {
+            let mut install = child::cargo(&["install", "--locked", "--root"]);
+            install
+                .arg(&tools)
+                .args(["cargo-fuzz", "--version", CARGO_FUZZ]);
+            child::step("compile cargo-fuzz", &mut install)?;
+        }
+        let nightly = child::works("rustup", &["run", "nightly", "cargo", "--version"]);
+        eprintln!(
+            "xtask: fuzzing with {}, AddressSanitizer on",
+            if nightly {
+                "the nightly toolchain"
+            } else {
+                "the pinned toolchain and RUSTC_BOOTSTRAP=1: there is no nightly one"
+            }
+        );
+        Ok(Self { program, nightly })
+    }
+
+    /// Fuzzes one target and gives libFuzzer's last word: runs and seconds.
+    fn run(&self, target: &str, minutes: u32) -> Result<String> {
+        let found = paths::target().join("fuzz-corpus").join(target);
+        fs::create_dir_all(&found).with_context(|| format!("make {}", found.display()))?;
+        let mut fuzz = Command::new(&self.program);
+        fuzz.args(["fuzz", "run", "--fuzz-dir"]).arg(folder());
+        fuzz.arg("--target-dir").arg(paths::target().join("fuzz"));
+        // What is found goes to the first folder; the others are read.
+        fuzz.arg(target).arg(found).args(seeds(target)?);
+        fuzz.args([
+            "--".to_owned(),
+            format!("-max_total_time={}", minutes * 60),
+            format!("-rss_limit_mb={MEMORY_MB}"),
+            format!("-timeout={TIMEOUT_S}"),
+        ]);
+        fuzz.current_dir(paths::root());
+        // Those of the cargo that started us, which is another one.
+        for name in [
+            "CARGO",
+            "RUSTC",
+            "RUSTDOC",
+            "RUSTUP_TOOLCHAIN",
+            "LD_LIBRARY_PATH",
+        ] {
+            fuzz.env_remove(name);
+        }
+        if self.nightly {
+            fuzz.env("RUSTUP_TOOLCHAIN", "nightly");
+        } else {
+            fuzz.env("RUSTC_BOOTSTRAP", "1");
+        }
+        let last = child::step_tail(&format!("fuzz {target} for {minutes} minutes"), &mut fuzz)?;
+        let done = last
+            .into_iter()
+            .rev()
+            .find(|line| line.starts_with("Done "));
+        done.with_context(|| {
+            format!("fuzz {target}: libFuzzer ended without saying how much it did")
+        })
+    }
+}
+
+/// Folders of bytes to begin with: the target's own, and all vectors.
+fn seeds(target: &str) -> Result<Vec<PathBuf>> {
+    let testdata = paths::root().join("snapshot/testdata");
+    let mut folders = vec![folder().join("seeds").join(target)];
+    for format in fs::read_dir(&testdata).with_context(|| format!("list {}", testdata.display()))? {
+        folders.push(format?.path().join("v1"));
+    }
+    folders.retain(|folder| folder.is_dir());
+    folders.sort();
+    Ok(folders)
+}
