@@ -123,7 +123,7 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
         Some(Room::Session) => {
             setup::install(For::Everything)?;
             run.cargo("initrd-agent", &["-p", "initrd-agent"]);
-            run.prepared(&["story", "altered", "outbox"])?;
+            run.prepared(&["story", "altered", "outbox", "desk"])?;
         }
         Some(Room::Desktop) => {
             if !paths::root().join("qemu-tests/tests/desktop.rs").exists() {
