@@ -305,7 +305,7 @@ impl Courier {
             }
             let sealed = parcel.object(*object)?;
             bytes += sealed.len() as u64;
-            push::put_object(&site, *object, sealed)?;
+            push::put_object(&site, *object, sealed.into())?;
             if let Some(item) = self.lock().item(parcel.id) {
                 item.moved = Instant::now();
             }

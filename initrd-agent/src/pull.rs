@@ -19,13 +19,11 @@ use crate::{
     events::Running,
     screen::{Code, Label, Screen},
     signin::SignedIn,
-    site::{Site, SiteError, code_of},
+    site::{self, Site, SiteError, code_of},
 };
 
-/// Tries for one object while the site does not answer.
+/// Tries for one object while no byte of it comes.
 const TRIES: u32 = 6;
-/// Least time one object may take; larger ones get more.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// A relay that moves no byte for this long has failed.
 const RELAY_STALL: Duration = Duration::from_secs(120);
 
@@ -199,20 +197,24 @@ impl SitePacks {
 impl PackSource for SitePacks {
     fn get(&self, id: ObjectId, bytes: u64) -> Result<Vec<u8>, BoxError> {
         let path = api::object(id);
-        let patience = PATIENCE + Duration::from_secs(bytes >> 18);
+        let patience = site::patience(bytes);
         let mut backoff = clock::Backoff::up_to(Duration::from_secs(5));
+        let room = usize::try_from(bytes.min(site_api::MAX_OBJECT_BYTES)).unwrap_or(0);
+        // One more, so that reading sees the end without growing.
+        let mut sealed = Vec::with_capacity(room + 1);
         let mut tries = 0;
-        let sealed = loop {
-            tries += 1;
-            match self
-                .site
-                .get_bytes("fetch a sealed object", &path, None, bytes, patience)
-            {
-                Ok(sealed) => break sealed,
+        loop {
+            let had = sealed.len();
+            let rest =
+                self.site
+                    .get_rest("fetch a sealed object", &path, &mut sealed, bytes, patience);
+            tries = if sealed.len() > had { 1 } else { tries + 1 };
+            match rest {
+                Ok(()) => break,
                 Err(error) if error.is_passing() && tries < TRIES => backoff.wait(),
                 Err(error) => return Err(error.into()),
             }
-        };
+        }
         let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
         fetched.0 += sealed.len() as u64;
         if fetched.0 >= self.total_bytes

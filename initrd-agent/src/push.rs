@@ -1,11 +1,12 @@
 //! Sealed objects → the site, or the outbox when the site is gone. Then the head.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use site_api::{Missing, MissingRequest, ProblemCode, PutHead, path as api};
 use snapshot::{
     id::{ObjectId, RecordId},
@@ -16,11 +17,8 @@ use crate::{
     capture::{BoxError, PackSink},
     clock::Backoff,
     outbox::{Draft, Outbox, OutboxError, Parcel},
-    site::{Site, SiteError},
+    site::{self, Site, SiteError},
 };
-
-/// Least time one object may take; larger ones get more.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What to do while the site does not answer.
 #[derive(Debug, Clone)]
@@ -71,8 +69,8 @@ pub struct Base<'a> {
 ///
 /// # Errors
 /// [`SiteError`].
-pub fn put_object(site: &Site, id: ObjectId, sealed: Vec<u8>) -> Result<(), SiteError> {
-    let patience = PATIENCE + Duration::from_secs(sealed.len() as u64 >> 18);
+pub fn put_object(site: &Site, id: ObjectId, sealed: Bytes) -> Result<(), SiteError> {
+    let patience = site::patience(sealed.len() as u64);
     site.put_bytes("push a sealed object", &api::object(id), sealed, patience)
 }
 
@@ -104,8 +102,12 @@ impl Push {
 
     /// Bytes and objects that reached the site.
     pub fn pushed(&self) -> (u64, u64) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.lock();
         (state.bytes, state.packs)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes `record` the head, or puts it beside its objects in the outbox.
@@ -154,7 +156,7 @@ impl Push {
         }
     }
 
-    fn to_site(&self, id: ObjectId, sealed: &[u8]) -> Result<(), SiteError> {
+    fn to_site(&self, id: ObjectId, sealed: &Bytes) -> Result<(), SiteError> {
         let mut again = false;
         persist(&self.gone, || {
             if again {
@@ -168,7 +170,7 @@ impl Push {
                 }
             }
             again = true;
-            put_object(&self.site, id, sealed.to_vec())
+            put_object(&self.site, id, sealed.clone())
         })
     }
 }
@@ -180,22 +182,26 @@ fn is_head(site: &Site, record: RecordId) -> bool {
 
 impl PackSink for Push {
     fn put(&self, id: ObjectId, sealed: Vec<u8>) -> Result<(), BoxError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(draft) = &state.draft {
+        if let Some(draft) = &self.lock().draft {
             return Ok(draft.add(id, &sealed)?);
         }
+        let sealed = Bytes::from(sealed);
+        // Not locked meanwhile: another thread sends another object.
         match (self.to_site(id, &sealed), &self.gone) {
             (Ok(()), _) => {
+                let mut state = self.lock();
                 state.bytes += sealed.len() as u64;
                 state.packs += 1;
                 Ok(())
             }
             (Err(error), SiteGone::UseOutbox { outbox, .. }) if is_outbox_case(&error) => {
                 tracing::warn!(error = %crate::screen::chain(&error), "site given up; the outbox takes the rest");
-                let draft = outbox.draft()?;
-                draft.add(id, &sealed)?;
-                state.draft = Some(draft);
-                Ok(())
+                let mut state = self.lock();
+                let draft = match &mut state.draft {
+                    Some(draft) => draft,
+                    none => none.insert(outbox.draft()?),
+                };
+                Ok(draft.add(id, &sealed)?)
             }
             (Err(error), _) => Err(error.into()),
         }

@@ -269,8 +269,9 @@ fn many_packs_come_back_and_only_used_ones_stay_listed() {
         session.remove(format!("home/ada/{number}"));
     }
     let second = site.save(&session, Some(&first.state));
+    // Two workers take turns, so the file's five frames and a bit lie among ten of others.
     assert!(
-        site.record().packs.len() <= 2,
+        site.record().packs.len() <= 3,
         "{}",
         site.record().packs.len()
     );

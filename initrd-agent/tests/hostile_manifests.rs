@@ -50,7 +50,7 @@ fn site(entries: &[Entry], spoil: impl Fn(&mut Manifest, &mut Record)) -> Site {
     frame.push(keys.chunk_id(b"tulip"), b"tulip").unwrap();
     pack.append(
         &frame
-            .close(Codec::Raw, &mut Compressor::new().unwrap())
+            .code(Codec::Raw, &mut Compressor::new().unwrap())
             .unwrap(),
     )
     .unwrap();
@@ -201,6 +201,6 @@ fn record_and_manifest_belong_together() {
         record.manifests.push((ObjectId::new([9; 32]), 1))
     });
     let error = two.try_restore(&session, &two).unwrap_err();
-    assert!(matches!(error, ApplyError::Deltas { have: 2 }), "{error}");
+    assert!(matches!(error, ApplyError::Fetch { .. }), "{error}");
     assert_eq!(session.describe().len(), 2, "nothing was written");
 }

@@ -25,6 +25,13 @@ fn an_overlay_that_leans_on_the_baseline_is_refused() {
         .xattr("etc", "trusted.overlay.redirect", b"/old");
     let error = site.try_save(&session, None, &site).unwrap_err();
     assert!(matches!(error, CaptureError::Redirected { .. }), "{error}");
+    let session = Session::new();
+    session
+        .dir("etc")
+        .file("etc/half", "")
+        .xattr("etc/half", "trusted.overlay.metacopy", b"");
+    let error = site.try_save(&session, None, &site).unwrap_err();
+    assert!(matches!(error, CaptureError::Redirected { .. }), "{error}");
 }
 
 struct FailingSink(AtomicUsize);

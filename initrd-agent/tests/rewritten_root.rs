@@ -412,3 +412,106 @@ fn a_deletion_of_an_older_build_is_kept_for_it() {
     assert!(!session.path("usr/share/doc/one/other").exists());
     assert!(session.path("usr/share/doc/one/deep/file").exists());
 }
+
+/// The patent's rule (parts 93 to 95): what is newer than the build, or absent from or different to the baseline, is
+/// copied; what is absent from the tree is deleted. Measured on a desktop's root after a session: of 119 entries that
+/// really differed, 94 had a time before the build, and a rule that only asks for newer ones saw no deletion.
+#[test]
+fn what_the_build_timestamp_alone_would_miss_is_found() {
+    if outer("what_the_build_timestamp_alone_would_miss_is_found") {
+        return;
+    }
+    const OLD: &str = "2020-02-02";
+    let baseline = Baseline::of(|root| {
+        a_system(root);
+        for number in 0..60 {
+            fs::write(
+                root.join(format!("usr/share/icons/theme/{number}")),
+                "of the build",
+            )
+            .unwrap();
+        }
+        run(
+            "touch",
+            &[
+                "-d",
+                OLD,
+                root.join("usr/share/icons/theme").to_str().unwrap(),
+            ],
+        );
+        let icons = root.join("usr/share/icons/theme");
+        for icon in fs::read_dir(icons).unwrap() {
+            run(
+                "touch",
+                &["-d", OLD, icon.unwrap().path().to_str().unwrap()],
+            );
+        }
+    });
+    let built = now() - 1;
+    let copy = baseline.copy("copy");
+    let (session, site) = (baseline.session_on(&copy), Site::default());
+    let mut changed = std::collections::BTreeSet::new();
+    let icon = |number: u32| format!("usr/share/icons/theme/{number}");
+    let old = |path: &str| {
+        run(
+            "touch",
+            &["-h", "-d", OLD, session.path(path).to_str().unwrap()],
+        )
+    };
+    // An unpacked archive keeps the times its files had.
+    session.dir("opt/tool");
+    for number in 0..60 {
+        let path = format!("opt/tool/{number}");
+        session.file(&path, "unpacked");
+        old(&path);
+        changed.insert(path);
+    }
+    // Owner, mode, attributes: no time of content changes. Written in place and set back.
+    for number in 0..34 {
+        let path = icon(number);
+        match number % 4 {
+            0 => drop(session.mode(&path, 0o600)),
+            1 => drop(session.owner(&path, 1000, 1000)),
+            2 => drop(session.xattr(&path, "user.note", b"mine")),
+            _ => {
+                session.file(&path, "of my hand!!");
+                old(&path);
+            }
+        }
+        changed.insert(path);
+    }
+    assert_eq!(changed.len(), 94);
+    let is_newer = |path: &String| session.path(path).symlink_metadata().unwrap().mtime() > built;
+    assert_eq!(changed.iter().filter(|path| is_newer(path)).count(), 0);
+    // What that rule would find: new and newly written files.
+    for number in 0..20 {
+        let path = format!("etc/app/conf.d/new-{number}");
+        session.file(&path, "new");
+        changed.insert(path);
+    }
+    for number in 34..39 {
+        session.file(icon(number), "newer");
+        changed.insert(icon(number));
+    }
+    session.remove(icon(40)).remove("etc/kept/other");
+
+    let found = entries(&site.save(&session, None), i64::MAX);
+    let path = |entry: &Entry| String::from_utf8(entry.path.clone()).unwrap();
+    let deleted: Vec<_> = found
+        .iter()
+        .filter(|entry| entry.kind == EntryKind::Whiteout)
+        .map(path)
+        .collect();
+    assert_eq!(deleted, ["etc/kept/other", &icon(40)]);
+    let files: std::collections::BTreeSet<_> = found
+        .iter()
+        .filter(|entry| matches!(entry.kind, EntryKind::File(_)))
+        .map(path)
+        .collect();
+    assert_eq!((files.len(), &files), (119, &changed));
+
+    let taken = baseline.copy("taken");
+    let taken = baseline.session_on(&taken);
+    restored(&site, &taken);
+    assert_eq!(seen(&taken.tree.upper), seen(&session.tree.upper));
+}

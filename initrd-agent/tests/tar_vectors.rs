@@ -172,10 +172,9 @@ fn site() -> Site {
     let mut pack = PackWriter::new(&keys).unwrap();
     let mut frame = FrameBuilder::new();
     frame.push(keys.chunk_id(b"tulip"), b"tulip").unwrap();
-    let frame = frame
-        .close(Codec::Raw, &mut Compressor::new().unwrap())
+    let mut zstd = Compressor::new().unwrap();
+    pack.append(&frame.code(Codec::Raw, &mut zstd).unwrap())
         .unwrap();
-    pack.append(&frame).unwrap();
     let pack = pack.finish();
     let packs = vec![(pack.id, pack.bytes.len() as u64)];
     let manifest = Manifest {

@@ -9,7 +9,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use snapshot::id::SiteId;
 
-use crate::boot::BootChoice;
+use crate::{boot::BootChoice, retention::Retention};
 
 /// What went wrong with the data folder.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +111,12 @@ impl Layout {
         self.root.join("staging")
     }
 
+    /// Files of objects that are being deleted.
+    #[must_use]
+    pub fn trash(&self) -> PathBuf {
+        self.root.join("trash")
+    }
+
     /// Held by the one server that may use the folder.
     #[must_use]
     pub fn lock(&self) -> PathBuf {
@@ -164,6 +170,9 @@ pub struct SiteConfig {
     /// Which release PCs boot from the network.
     #[serde(default, skip_serializing_if = "BootChoice::is_default")]
     pub boot: BootChoice,
+    /// Which snapshots are kept.
+    #[serde(default, skip_serializing_if = "Retention::is_default")]
+    pub retention: Retention,
 }
 
 impl SiteConfig {
@@ -299,12 +308,18 @@ mod tests {
                 release: None,
                 name: Some("minimal".into()),
             },
+            retention: Retention { newest: 2, days: 7 },
         };
         config.save(&layout).unwrap();
         let back = SiteConfig::load(&layout).unwrap();
         assert_eq!(
-            (back.name, back.utc_offset_minutes, back.boot),
-            ("東京".to_owned(), 540, config.boot)
+            (
+                back.name,
+                back.utc_offset_minutes,
+                back.boot,
+                back.retention
+            ),
+            ("東京".to_owned(), 540, config.boot, config.retention)
         );
         let mode = std::fs::metadata(layout.config())
             .unwrap()

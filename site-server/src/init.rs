@@ -7,6 +7,7 @@ use snapshot::id::SiteId;
 use crate::{
     boot::BootChoice,
     config::{ConfigError, Layout, SiteConfig, check_url, read_release_key, write_private},
+    retention::Retention,
     store::{Store, StoreError, new_token, random},
     tls::{Ca, IssueError, private_folder},
 };
@@ -98,6 +99,7 @@ pub async fn init(told: &Init) -> Result<SiteConfig, InitError> {
         release_key: release_key.map(hex::encode),
         utc_offset_minutes: 0,
         boot: BootChoice::default(),
+        retention: Retention::default(),
     };
     config.save(&layout)?;
     Ok(config)

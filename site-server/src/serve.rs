@@ -34,11 +34,12 @@ use crate::{
     announce::{AnnounceError, Announced, announce},
     app::{Site, StartError, router},
     boot,
+    clock::now_ms,
     config::{ConfigError, Layout},
     error::chain,
     relay, replication,
     routes::{PeerIdentity, RemoteAddress},
-    store::StoreError,
+    store::{Forgotten, StoreError},
     tls::peer_of,
 };
 
@@ -152,6 +153,7 @@ impl Running {
         let lock = lock(&layout)?;
         let site = Site::open(layout).await?;
         site.store.clear_staging().map_err(StartError::from)?;
+        site.store.empty_trash().await.map_err(StartError::from)?;
         let tls = site.identity.server().map_err(StartError::from)?;
         let (listener, address) = bind(listen.site).await?;
         let (boot_listener, boot_address) = match listen.boot {
@@ -357,18 +359,32 @@ fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
     }
 }
 
-/// Once a second the counters, once an hour what died.
+/// Once a second the counters, once an hour what died and what nobody needs any more.
 async fn upkeep(site: Arc<Site>, mut stop: watch::Receiver<bool>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let mut hour = tokio::time::interval(Duration::from_secs(3600));
     loop {
         let done: Result<(), StoreError> = tokio::select! {
             _ = second.tick() => site.store.flush_counters().await,
-            _ = hour.tick() => site.store.forget_expired().await,
+            _ = hour.tick() => hourly(&site).await,
             _ = stop.changed() => return,
         };
         if let Err(error) = done {
             tracing::error!(error = %chain(&error), "upkeep failed; trying again");
         }
     }
+}
+
+async fn hourly(site: &Site) -> Result<(), StoreError> {
+    site.store.forget_expired().await?;
+    let forgotten = site.store.retain(&site.config.retention, now_ms()).await?;
+    if forgotten != Forgotten::default() {
+        let Forgotten {
+            records,
+            objects,
+            bytes,
+        } = forgotten;
+        tracing::info!(records, objects, bytes, "old snapshots forgotten");
+    }
+    Ok(())
 }

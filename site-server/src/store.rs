@@ -12,6 +12,7 @@ mod heads;
 mod objects;
 mod outbox;
 mod releases;
+mod retention;
 mod tokens;
 mod transfers;
 mod tries;
@@ -34,6 +35,7 @@ pub use heads::{NewHead, PutHeadOutcome};
 pub use objects::{Origin, Put};
 pub use outbox::{Peer, Waiting, WaitingKind};
 pub use releases::ListedRelease;
+pub use retention::Forgotten;
 pub use tokens::{MAX_DELIVERIES, Pusher, TokenKind, hash_token, new_token};
 pub use transfers::{Incoming, NextSite};
 pub use tries::{TryAgainAt, delay};
@@ -165,6 +167,7 @@ impl Store {
             layout.releases(),
             layout.chunks(),
             layout.staging(),
+            layout.trash(),
         ] {
             std::fs::create_dir_all(&folder).map_err(StoreError::io("create", &folder))?;
         }

@@ -47,8 +47,11 @@ impl Codec {
 #[error("compress a frame")]
 pub struct CompressError(#[source] std::io::Error);
 
-/// Compresses frame after frame with one set of tables.
-pub struct Compressor(zstd::bulk::Compressor<'static>);
+/// Compresses frame after frame with one set of tables and one buffer.
+pub struct Compressor {
+    zstd: zstd::bulk::Compressor<'static>,
+    out: Vec<u8>,
+}
 
 impl Compressor {
     /// A compressor at [`LEVEL`].
@@ -56,13 +59,20 @@ impl Compressor {
     /// # Errors
     /// [`CompressError`]: no memory.
     pub fn new() -> Result<Self, CompressError> {
-        zstd::bulk::Compressor::new(LEVEL)
-            .map(Self)
-            .map_err(CompressError)
+        let zstd = zstd::bulk::Compressor::new(LEVEL).map_err(CompressError)?;
+        let out = Vec::new();
+        Ok(Self { zstd, out })
     }
 
-    pub(crate) fn compress(&mut self, plain: &[u8]) -> Result<Vec<u8>, CompressError> {
-        self.0.compress(plain).map_err(CompressError)
+    /// The compressed bytes, until the next call.
+    pub(crate) fn compress(&mut self, plain: &[u8]) -> Result<&[u8], CompressError> {
+        let most = zstd::zstd_safe::compress_bound(plain.len());
+        self.out.clear();
+        self.out.reserve(most);
+        self.zstd
+            .compress_to_buffer(plain, &mut self.out)
+            .map_err(CompressError)?;
+        Ok(&self.out)
     }
 }
 
@@ -172,43 +182,107 @@ impl FrameBuilder {
         Some(offset)
     }
 
-    /// Closes the frame and begins the next one. `codec` is what the caller hopes for: a frame that
-    /// zstd would not make smaller is stored raw.
+    /// Plain bytes pushed.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.plain.len()
+    }
+
+    /// How many of the first chunks have at most `bytes` plain bytes together.
+    #[must_use]
+    pub fn chunks_within(&self, bytes: usize) -> usize {
+        let mut end = 0usize;
+        self.chunks
+            .iter()
+            .take_while(|chunk| {
+                end = end.saturating_add(chunk.bytes as usize);
+                end <= bytes
+            })
+            .count()
+    }
+
+    /// Codes all chunks. `codec` is what the caller hopes for: a frame that zstd would not make smaller is stored raw.
     ///
     /// # Errors
-    /// [`CompressError`]: no memory; the frame is lost.
-    pub fn close(&mut self, codec: Codec, zstd: &mut Compressor) -> Result<Frame, CompressError> {
-        let chunks = std::mem::take(&mut self.chunks);
-        let plain_bytes = self.plain.len();
-        if codec == Codec::Zstd {
-            let stored = zstd.compress(&self.plain)?;
-            if stored.len() < plain_bytes {
-                self.plain.clear();
-                return Ok(Frame {
-                    codec,
-                    stored,
-                    plain_bytes,
-                    chunks,
-                });
-            }
-        }
-        let stored = std::mem::take(&mut self.plain);
+    /// [`CompressError`]: no memory.
+    pub fn code<'a>(
+        &'a self,
+        codec: Codec,
+        zstd: &'a mut Compressor,
+    ) -> Result<Frame<'a>, CompressError> {
+        self.code_first(self.chunks.len(), codec, zstd)
+    }
+
+    /// Codes the first `count` chunks alone, as [`code`](Self::code) does.
+    ///
+    /// # Errors
+    /// [`CompressError`]: no memory.
+    pub fn code_first<'a>(
+        &'a self,
+        count: usize,
+        codec: Codec,
+        zstd: &'a mut Compressor,
+    ) -> Result<Frame<'a>, CompressError> {
+        let chunks = self.chunks.get(..count).unwrap_or(&self.chunks);
+        let plain = self.plain.get(..length(chunks)).unwrap_or(&self.plain);
+        let (codec, stored) = match codec {
+            Codec::Raw => (codec, plain),
+            Codec::Zstd => match zstd.compress(plain)? {
+                smaller if smaller.len() < plain.len() => (codec, smaller),
+                _ => (Codec::Raw, plain),
+            },
+        };
         Ok(Frame {
-            codec: Codec::Raw,
+            codec,
             stored,
-            plain_bytes,
+            plain_bytes: plain.len(),
             chunks,
         })
     }
+
+    /// Forgets the first `count` chunks; those behind move to the front.
+    pub fn drop_first(&mut self, count: usize) {
+        let count = count.min(self.chunks.len());
+        let bytes: usize = self
+            .chunks
+            .drain(..count)
+            .map(|chunk| chunk.bytes as usize)
+            .sum();
+        self.plain.drain(..bytes);
+    }
+
+    /// Forgets all chunks.
+    pub fn clear(&mut self) {
+        self.chunks.clear();
+        self.plain.clear();
+    }
+}
+
+fn length(chunks: &[FrameChunk]) -> usize {
+    chunks.iter().map(|chunk| chunk.bytes as usize).sum()
 }
 
 /// A closed frame: coded, not yet sealed.
 #[derive(Debug)]
-pub struct Frame {
+pub struct Frame<'a> {
     pub(crate) codec: Codec,
-    pub(crate) stored: Vec<u8>,
+    pub(crate) stored: &'a [u8],
     pub(crate) plain_bytes: usize,
-    pub(crate) chunks: Vec<FrameChunk>,
+    pub(crate) chunks: &'a [FrameChunk],
+}
+
+impl Frame<'_> {
+    /// Coded bytes.
+    #[must_use]
+    pub fn stored_bytes(&self) -> usize {
+        self.stored.len()
+    }
+
+    /// Plain bytes.
+    #[must_use]
+    pub fn plain_bytes(&self) -> usize {
+        self.plain_bytes
+    }
 }
 
 #[cfg(test)]
@@ -236,16 +310,36 @@ mod tests {
         let mut frame = FrameBuilder::new();
         assert_eq!(frame.push(ChunkId::new([0; 16]), &noise(5000)), Some(0));
         assert_eq!(frame.push(ChunkId::new([1; 16]), &[]), None);
-        let closed = frame.close(Codec::Zstd, &mut zstd).unwrap();
+        let closed = frame.code(Codec::Zstd, &mut zstd).unwrap();
         assert_eq!(
             (closed.codec, closed.plain_bytes, closed.stored.len()),
             (Codec::Raw, 5000, 5000)
         );
+        frame.clear();
         assert!(frame.is_empty());
         frame.push(ChunkId::new([2; 16]), &[0; 5000]);
-        let closed = frame.close(Codec::Zstd, &mut zstd).unwrap();
+        let closed = frame.code(Codec::Zstd, &mut zstd).unwrap();
         assert_eq!((closed.codec, closed.plain_bytes), (Codec::Zstd, 5000));
         assert!(closed.stored.len() < 100);
+    }
+
+    #[test]
+    fn the_first_chunks_of_a_frame_can_go_alone() {
+        let mut zstd = Compressor::new().unwrap();
+        let mut frame = FrameBuilder::new();
+        for byte in 1..=4 {
+            frame.push(ChunkId::new([byte; 16]), &[byte; 100]).unwrap();
+        }
+        for (bytes, chunks) in [(0, 0), (99, 0), (100, 1), (399, 3), (1000, 4)] {
+            assert_eq!(frame.chunks_within(bytes), chunks, "{bytes}");
+        }
+        let part = frame.code_first(3, Codec::Raw, &mut zstd).unwrap();
+        assert_eq!((part.plain_bytes, part.chunks.len()), (300, 3));
+        frame.drop_first(3);
+        assert_eq!(frame.push(ChunkId::new([5; 16]), &[5; 100]), Some(100));
+        let rest = frame.code(Codec::Raw, &mut zstd).unwrap();
+        assert_eq!(rest.stored, [[4; 100], [5; 100]].concat());
+        assert_eq!(rest.chunks.len(), 2);
     }
 
     #[test]
@@ -260,10 +354,8 @@ mod tests {
 
     #[test]
     fn decompression_never_exceeds_what_was_promised() {
-        let bomb = Compressor::new()
-            .unwrap()
-            .compress(&vec![0; 1 << 20])
-            .unwrap();
+        let mut zstd = Compressor::new().unwrap();
+        let bomb = zstd.compress(&vec![0; 1 << 20]).unwrap().to_vec();
         let mut unzstd = Decompressor::new().unwrap();
         let mut out = Vec::new();
         assert!(!unzstd.decompress(&bomb, 1000, &mut out));

@@ -13,9 +13,9 @@ use crate::{
     seal::{HEADER_BYTES, HeaderError, Part, Sealer, TAG_BYTES},
 };
 
-/// Length packs are filled up to, in bytes.
+/// Length of every full pack, in bytes.
 pub const TARGET_BYTES: usize = 8 << 20;
-/// The length of a pack is a multiple of this, in bytes.
+/// The length of a pack that is not full is a multiple of this, in bytes.
 pub const PADDED_TO_BYTES: usize = 64 << 10;
 /// Longest pack a reader takes, in bytes.
 pub const MAX_BYTES: usize = 64 << 20;
@@ -25,6 +25,7 @@ pub const MAX_FRAMES: usize = 4096;
 /// [`frame::MAX_BYTES`] as the type offsets have.
 const FRAME_LIMIT: u32 = 1 << 20;
 const _: () = assert!(FRAME_LIMIT as usize == frame::MAX_BYTES);
+const _: () = assert!(2 * frame::MAX_BYTES + frame::MAX_CHUNKS * LISTED_CHUNK_BYTES < TARGET_BYTES);
 /// Length of the footer's length at the very end.
 const TRAILER_BYTES: usize = 4;
 /// Most a chunk takes in the footer: its id and its length.
@@ -116,22 +117,27 @@ impl PackWriter {
         self.table.is_empty()
     }
 
-    /// Whether it is time to finish it: another frame might exceed [`TARGET_BYTES`].
+    /// Most stored bytes of one more frame with so many chunks.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        let frame = frame::MAX_BYTES + TAG_BYTES + frame::MAX_CHUNKS * LISTED_CHUNK_BYTES;
-        self.bytes.len() + self.footer_bytes + frame > TARGET_BYTES
-            || self.table.len() >= MAX_FRAMES
+    pub fn room(&self, chunks: usize) -> usize {
+        let footer = self.footer_bytes + LISTED_FRAME_BYTES + chunks * LISTED_CHUNK_BYTES;
+        let taken = self.bytes.len() + footer + 2 * TAG_BYTES + TRAILER_BYTES;
+        if self.table.len() < MAX_FRAMES {
+            TARGET_BYTES.saturating_sub(taken)
+        } else {
+            0
+        }
     }
 
-    /// Seals a frame and tells its number in the pack; `None`: the pack [is full](Self::is_full).
-    pub fn append(&mut self, frame: &Frame) -> Option<u32> {
-        if self.is_full() {
+    /// Seals a frame and tells its number in the pack; `None`: there is no [room](Self::room) for it. An empty pack has
+    /// room for any frame.
+    pub fn append(&mut self, frame: &Frame<'_>) -> Option<u32> {
+        if frame.stored.len() > self.room(frame.chunks.len()) {
             return None;
         }
         let index = u32::try_from(self.table.len()).ok()?;
         let from = self.bytes.len();
-        self.bytes.extend_from_slice(&frame.stored);
+        self.bytes.extend_from_slice(frame.stored);
         self.sealer.seal(
             Part::Frame {
                 index,
@@ -145,15 +151,21 @@ impl PackWriter {
             codec: frame.codec,
             sealed_bytes: self.bytes.len() - from,
             plain_bytes: frame.plain_bytes,
-            chunks: frame.chunks.clone(),
+            chunks: frame.chunks.to_vec(),
         });
         Some(index)
     }
 
-    /// Seals the table, pads and names the pack.
+    /// Seals the table, pads and names a pack nothing more will come into.
     #[must_use]
     pub fn finish(self) -> SealedPack {
         self.finish_padded_to(PADDED_TO_BYTES)
+    }
+
+    /// Seals the table, pads to [`TARGET_BYTES`] and names the pack: full packs look all the same.
+    #[must_use]
+    pub fn finish_full(self) -> SealedPack {
+        self.finish_padded_to(TARGET_BYTES)
     }
 
     pub(crate) fn finish_padded_to(self, padded_to: usize) -> SealedPack {
@@ -276,6 +288,15 @@ impl<B: AsRef<[u8]>> PackReader<B> {
         self.frames
             .iter()
             .map(|frame| frame.plain_bytes as u64)
+            .sum()
+    }
+
+    /// Sealed bytes of all frames, without table and padding.
+    #[must_use]
+    pub fn sealed_bytes(&self) -> u64 {
+        self.frames
+            .iter()
+            .map(|frame| frame.sealed_bytes as u64)
             .sum()
     }
 
@@ -415,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pack_of_tiny_chunks_stays_below_its_target() {
+    fn a_pack_full_of_tiny_chunks_has_the_length_of_every_full_one() {
         let keys = SnapshotKeys::derive(
             &crate::keys::UserKey::from_bytes([1; 32]),
             crate::id::UserId::new([2; 16]),
@@ -426,13 +447,13 @@ mod tests {
         let mut frame = frame::FrameBuilder::new();
         loop {
             while frame.push(ChunkId::new([0; 16]), &[0]).is_some() {}
-            let closed = frame.close(Codec::Zstd, &mut zstd).unwrap();
+            let closed = frame.code(Codec::Zstd, &mut zstd).unwrap();
             if pack.append(&closed).is_none() {
                 break;
             }
         }
-        let sealed = pack.finish();
-        assert!(sealed.bytes.len() <= TARGET_BYTES, "{}", sealed.bytes.len());
+        let sealed = pack.finish_full();
+        assert_eq!(sealed.bytes.len(), TARGET_BYTES);
         let again = PackReader::open(&keys, sealed.bytes).unwrap();
         assert_eq!(again.chunks().len(), again.frames() * frame::MAX_CHUNKS);
     }

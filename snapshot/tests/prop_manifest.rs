@@ -13,7 +13,7 @@ use snapshot::{
     diff::Diff,
     id::{BaselineId, ObjectId, UserId},
     keys::{SnapshotKeys, UserKey},
-    manifest::{self, Entry, EntryKind, FileData, Manifest, Meta, Ref, Time, Xattr},
+    manifest::{self, Delta, Entry, EntryKind, FileData, Manifest, Meta, Ref, Time, Xattr},
 };
 
 const PACKS: u32 = 3;
@@ -184,6 +184,7 @@ proptest! {
     #[test]
     fn random_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = Manifest::decode(&bytes);
+        let _ = Delta::decode(&bytes);
         let _ = manifest::open(&keys(), &bytes);
         let _ = snapshot::record::parse_unverified(&bytes);
         let _ = snapshot::slot::parse(&bytes);
@@ -193,6 +194,47 @@ proptest! {
         let mut behind_a_baseline = vec![0; 33];
         behind_a_baseline.extend(bytes);
         let _ = Manifest::decode(&behind_a_baseline);
+        behind_a_baseline[0] = 1;
+        let _ = Delta::decode(&behind_a_baseline);
+    }
+
+    #[test]
+    fn a_delta_leads_from_one_manifest_to_the_other(
+        a in tree(), b in tree(), keep in prop::collection::vec(any::<bool>(), 3), more in 0u8..3
+    ) {
+        // Some of the packs of `a`, then others, as a capture lists them; `b` speaks of the first three.
+        let mut b = b;
+        b.packs = a.packs.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(pack, _)| *pack).collect();
+        for number in 0..3 + more {
+            b.packs.push((ObjectId::new([0xf0 + number; 32]), 1 << 16));
+        }
+        let follows = ObjectId::new([9; 32]);
+        let delta = Delta::between(&a, &b, follows).unwrap();
+        let bytes = delta.encode().unwrap();
+        prop_assert_eq!(&Delta::decode(&bytes).unwrap(), &delta);
+        prop_assert_eq!(delta.apply(a.clone()).unwrap(), b.clone());
+        let sealed = manifest::seal_delta(&Delta::decode(&bytes).unwrap(), &keys()).unwrap();
+        prop_assert_eq!(manifest::open_delta(&keys(), &sealed.bytes, follows, a.clone()).unwrap(), b);
+        prop_assert!(manifest::open_delta(&keys(), &sealed.bytes, ObjectId::new([8; 32]), a.clone()).is_err());
+        prop_assert!(manifest::open(&keys(), &sealed.bytes).is_err());
+        let nothing = Delta::between(&a, &a, follows).unwrap();
+        prop_assert!(nothing.changes.is_empty() && nothing.new_packs.is_empty());
+        prop_assert_eq!(nothing.apply(a.clone()).unwrap(), a);
+    }
+
+    #[test]
+    fn altered_bytes_of_a_delta_are_refused_or_lead_to_a_manifest(
+        a in tree(), b in tree(), at in any::<prop::sample::Index>(), byte in any::<u8>()
+    ) {
+        let mut bytes = Delta::between(&a, &b, ObjectId::new([9; 32])).unwrap().encode().unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(delta) = Delta::decode(&bytes) {
+            prop_assert_eq!(delta.encode().unwrap(), bytes);
+            if let Ok(manifest) = delta.apply(a) {
+                prop_assert!(manifest.encode().is_ok());
+            }
+        }
     }
 
     #[test]

@@ -35,8 +35,7 @@ fn seal(keys: &SnapshotKeys, data: &[Vec<u8>]) -> SealedPack {
         } else {
             Codec::Raw
         };
-        pack.append(&frame.close(codec, &mut zstd).unwrap())
-            .unwrap();
+        pack.append(&frame.code(codec, &mut zstd).unwrap()).unwrap();
     }
     pack.finish()
 }

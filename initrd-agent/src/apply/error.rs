@@ -14,14 +14,6 @@ pub enum ApplyError {
     /// Something lies in the directories already.
     #[error("the session's tree is not empty: a snapshot is applied to a fresh file system only")]
     NotEmpty,
-    /// The record needs a newer program.
-    #[error(
-        "the snapshot has {have} manifests, this program reads snapshots with one; use a newer program"
-    )]
-    Deltas {
-        /// How many it has.
-        have: usize,
-    },
     /// The source did not give an object.
     #[error("fetch object {object}")]
     Fetch {

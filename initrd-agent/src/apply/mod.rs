@@ -1,19 +1,20 @@
 //! From a signed record to the user's tree on a fresh file system.
 //!
-//! Data walks: one thread fetches packs and checks their names, two open frames in the order they
-//! lie and write every file's part of each (`write`), as `plan` laid it out. Nothing is used before
-//! its name, its seal and its rules are checked; nothing in a manifest leads out of the tree.
+//! Data walks: `manifest` fetches base and deltas, two threads fetch packs and check their names, two open frames in
+//! the order they lie and write every file's part of each (`write`), as `plan` laid it out: packs with settings first.
+//! Nothing is used before its name, its seal and its rules are checked; nothing in a manifest leads out of the tree.
 //! On the way the state for the next capture is written: it then reads only what changed.
 
 mod error;
 mod make_room;
+mod manifest;
 mod plan;
 mod write;
 
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
@@ -23,12 +24,12 @@ use snapshot::{
     frame::Decompressor,
     id::ObjectId,
     keys::SnapshotKeys,
-    manifest::{self, Manifest, Time},
+    manifest::{Manifest, Time},
     pack::PackReader,
     record::Record,
 };
 
-pub use self::error::ApplyError;
+pub use self::{error::ApplyError, manifest::manifest_of};
 use self::{
     plan::{FrameJob, Plan},
     write::Writer,
@@ -41,6 +42,8 @@ use crate::capture::{
 
 /// Threads that open frames and write files.
 const WORKERS: usize = 2;
+/// Threads that fetch packs: while one waits for the site's answer the other's bytes come.
+const FETCHERS: usize = 2;
 /// Frames that may wait for a worker: about two packs.
 const WAITING_FRAMES: usize = 16;
 /// Space left free beside the files, for the file system's own and for the first steps of a session.
@@ -49,7 +52,7 @@ const SPARE_BYTES: u64 = 16 << 20;
 /// Gives sealed objects: from a site, or from the outbox.
 pub trait PackSource: Sync {
     /// Gives an object. `bytes` is its length by the signed record: reading more is of no use.
-    /// Called by one thread, one object after the other, some packs ahead of the writing.
+    /// Called by two threads at once, some packs ahead of the writing.
     ///
     /// # Errors
     /// Whatever the source says. It ends the apply.
@@ -96,13 +99,8 @@ pub fn apply(
 ) -> Result<Applied, ApplyError> {
     let roots = Roots::open(request.tree).map_err(ApplyError::Open)?;
     check_empty(&roots)?;
-    let fetcher = Fetcher {
-        source,
-        progress,
-        bytes: AtomicU64::new(0),
-        total: request.record.total_bytes(),
-    };
-    let manifest = fetch_manifest(request.keys, request.record, &fetcher)?;
+    let fetcher = Fetcher::new(source, progress, request.record);
+    let manifest = manifest::fetch(request.keys, request.record, &fetcher)?;
     if manifest.baseline_name != request.baseline_name {
         return Err(ApplyError::OtherBaseline {
             have: manifest.baseline_name,
@@ -140,6 +138,7 @@ pub fn apply(
     };
     let state = State {
         manifest,
+        manifests: request.record.manifests.clone(),
         rows,
         chunks,
         trusted_before,
@@ -182,52 +181,6 @@ fn check_room(roots: &Roots, need: u64) -> Result<(), ApplyError> {
     Ok(())
 }
 
-/// The manifest of a snapshot, for whoever needs no tree.
-///
-/// # Errors
-/// [`ApplyError`]: an object that does not come, was altered, or does not fit the record.
-pub(crate) fn manifest_of(
-    keys: &SnapshotKeys,
-    record: &Record,
-    source: &dyn PackSource,
-    progress: &dyn Progress,
-) -> Result<Manifest, ApplyError> {
-    let fetcher = Fetcher {
-        source,
-        progress,
-        bytes: AtomicU64::new(0),
-        total: record.total_bytes(),
-    };
-    fetch_manifest(keys, record, &fetcher)
-}
-
-fn fetch_manifest(
-    keys: &SnapshotKeys,
-    record: &Record,
-    fetcher: &Fetcher<'_>,
-) -> Result<Manifest, ApplyError> {
-    let [(object, bytes)] = record.manifests[..] else {
-        return Err(ApplyError::Deltas {
-            have: record.manifests.len(),
-        });
-    };
-    let sealed = fetcher.get(object, bytes)?;
-    let manifest =
-        manifest::open(keys, &sealed).map_err(|source| ApplyError::Manifest { object, source })?;
-    if manifest.baseline != record.baseline {
-        return Err(ApplyError::Mismatch {
-            rule: "both name the same baseline",
-        });
-    }
-    let listed: std::collections::HashSet<_> = record.packs.iter().collect();
-    if !manifest.packs.iter().all(|pack| listed.contains(pack)) {
-        return Err(ApplyError::Mismatch {
-            rule: "the record lists every pack of the manifest",
-        });
-    }
-    Ok(manifest)
-}
-
 /// Fetches objects and checks their names.
 struct Fetcher<'a> {
     source: &'a dyn PackSource,
@@ -236,7 +189,16 @@ struct Fetcher<'a> {
     total: u64,
 }
 
-impl Fetcher<'_> {
+impl<'a> Fetcher<'a> {
+    fn new(source: &'a dyn PackSource, progress: &'a dyn Progress, record: &Record) -> Self {
+        Self {
+            source,
+            progress,
+            bytes: AtomicU64::new(0),
+            total: record.total_bytes(),
+        }
+    }
+
     fn get(&self, object: ObjectId, bytes: u64) -> Result<Vec<u8>, ApplyError> {
         let sealed = self
             .source
@@ -293,7 +255,7 @@ fn write_frames(
     meter: &Meter<'_>,
     rows: &mut Vec<Row>,
 ) -> Result<Vec<Known>, ApplyError> {
-    let stop = AtomicBool::new(false);
+    let (stop, next) = (AtomicBool::new(false), AtomicUsize::new(0));
     let packs = writer.plan.packs();
     if packs.is_empty() {
         return Ok(Vec::new());
@@ -316,42 +278,66 @@ fn write_frames(
             .collect();
         // When the last worker is gone the receiving end is too, and sending fails.
         drop(waiting);
-        let chunks = fetch_packs(keys, fetcher, writer.plan.manifest, packs, &tasks, &stop);
+        let manifest = writer.plan.manifest;
+        let fetching = || {
+            let tasks = tasks.clone();
+            let (packs, next, stop) = (&packs, &next, &stop);
+            scope.spawn(move || fetch_packs(keys, fetcher, manifest, (packs, next), &tasks, stop))
+        };
+        let fetchers: Vec<_> = (0..FETCHERS.min(packs.len())).map(|_| fetching()).collect();
         drop(tasks);
-        let mut stopped = None;
-        let mut failed = None;
-        for worker in workers {
-            match worker
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            {
-                Ok(done) => rows.extend(done),
-                Err(ApplyError::Stopped) => stopped = Some(ApplyError::Stopped),
-                Err(error) => failed = Some(error),
+        let chunks = first_cause(fetchers.into_iter().map(join).collect());
+        let written = first_cause(workers.into_iter().map(join).collect());
+        match (written, chunks) {
+            (Ok(written), Ok(chunks)) => {
+                rows.extend(written);
+                Ok(chunks)
             }
-        }
-        match (failed, chunks, stopped) {
-            (Some(error), _, _) | (None, Err(error), _) | (None, Ok(_), Some(error)) => Err(error),
-            (None, Ok(chunks), None) => Ok(chunks),
+            (Err(ApplyError::Stopped) | Ok(_), Err(error)) | (Err(error), _) => Err(error),
         }
     })
 }
 
+fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// All results, or the error that made the others stop.
+fn first_cause<T>(results: Vec<Result<Vec<T>, ApplyError>>) -> Result<Vec<T>, ApplyError> {
+    let mut done = Vec::new();
+    let mut stopped = false;
+    for result in results {
+        match result {
+            Ok(value) => done.extend(value),
+            Err(ApplyError::Stopped) => stopped = true,
+            Err(error) => return Err(error),
+        }
+    }
+    if stopped {
+        Err(ApplyError::Stopped)
+    } else {
+        Ok(done)
+    }
+}
+
+/// One fetcher: takes the next pack and hands out its frames; tells where every chunk of its packs lies.
 fn fetch_packs(
     keys: &SnapshotKeys,
     fetcher: &Fetcher<'_>,
     manifest: &Manifest,
-    packs: Vec<(u32, Vec<FrameJob>)>,
+    (packs, next): (&[(u32, Vec<FrameJob>)], &AtomicUsize),
     tasks: &SyncSender<Task>,
     stop: &AtomicBool,
 ) -> Result<Vec<Known>, ApplyError> {
     let fetch_all = || {
         let mut chunks = Vec::new();
-        for (number, jobs) in packs {
+        while let Some((number, jobs)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
             if stop.load(Ordering::Relaxed) {
                 return Err(ApplyError::Stopped);
             }
-            let listed = manifest.packs.get(number as usize);
+            let listed = manifest.packs.get(*number as usize);
             let (object, bytes) = *listed.ok_or(ApplyError::Mismatch {
                 rule: "every pack a file needs is listed",
             })?;
@@ -359,14 +345,14 @@ fn fetch_packs(
                 .map_err(|source| ApplyError::Pack { object, source })?;
             chunks.extend(pack.chunks().iter().map(|chunk| Known {
                 id: chunk.id,
-                pack: number,
+                pack: *number,
                 frame: chunk.frame,
                 offset: chunk.offset,
                 bytes: chunk.bytes,
             }));
             let pack = Arc::new(pack);
             for job in jobs {
-                let pack = Arc::clone(&pack);
+                let (pack, job) = (Arc::clone(&pack), job.clone());
                 tasks
                     .send(Task { object, pack, job })
                     .map_err(|_| ApplyError::Stopped)?;

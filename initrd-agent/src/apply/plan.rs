@@ -4,6 +4,8 @@ use std::{ops::Range, sync::atomic::AtomicU32};
 
 use snapshot::manifest::{EntryKind, FileData, Manifest, Ref};
 
+use crate::capture::login::needed_at_login;
+
 /// Bytes of a frame that belong into a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Segment {
@@ -94,7 +96,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Packs in order, each with its frames in order.
+    /// Packs in order, those with settings first, each with its frames in order.
     pub(super) fn packs(&self) -> Vec<(u32, Vec<FrameJob>)> {
         let mut packs: Vec<(u32, Vec<FrameJob>)> = Vec::new();
         let mut start = 0;
@@ -115,7 +117,16 @@ impl<'a> Plan<'a> {
                 _ => packs.push((pack, vec![job])),
             }
         }
+        packs.sort_by_cached_key(|(_, jobs)| !jobs.iter().any(|job| self.has_settings(job)));
         packs
+    }
+
+    fn has_settings(&self, job: &FrameJob) -> bool {
+        let segments = self.segments.get(job.segments.clone()).unwrap_or_default();
+        segments.iter().any(|segment| {
+            let entry = self.manifest.entries.get(segment.entry as usize);
+            entry.is_some_and(needed_at_login)
+        })
     }
 
     /// The segments of a frame, file by file.

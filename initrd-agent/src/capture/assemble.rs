@@ -35,31 +35,33 @@ pub(super) fn assemble(
         let mut entry = one.entry;
         let mut stat = one.stat;
         match &mut entry.kind {
-            EntryKind::File(data) if one.read => {
-                let Some(done) = read.remove(&number) else {
+            EntryKind::File(data) => match read.remove(&number) {
+                Some(done) => {
+                    let torn = done.stat.is_none();
+                    if torn {
+                        report.torn.push(Place::new(&entry.path));
+                    }
+                    *data = FileData {
+                        size: done.size,
+                        refs: join(&done.runs, stored),
+                        torn,
+                    };
+                    entry.meta = done.meta;
+                    stat = done.stat;
+                }
+                None if one.read => {
                     gone.insert(entry.path);
                     report.vanished += 1;
                     continue;
-                };
-                let torn = done.stat.is_none();
-                if torn {
-                    report.torn.push(Place::new(&entry.path));
                 }
-                *data = FileData {
-                    size: done.size,
-                    refs: join(&done.runs, stored),
-                    torn,
-                };
-                entry.meta = done.meta;
-                stat = done.stat;
-            }
-            EntryKind::File(data) => {
-                // Packs of the state have the same numbers in the store.
-                let before = stat.and_then(|stat| seen.file(&entry.path, &stat));
-                if let Some(EntryKind::File(before)) = before.map(|before| &before.entry.kind) {
-                    *data = before.clone();
+                None => {
+                    // Packs of the state have the same numbers in the store.
+                    let before = stat.and_then(|stat| seen.file(&entry.path, &stat));
+                    if let Some(EntryKind::File(before)) = before.map(|before| &before.entry.kind) {
+                        *data = before.clone();
+                    }
                 }
-            }
+            },
             EntryKind::Hardlink { target } if gone.contains(target) => {
                 report.vanished += 1;
                 continue;
@@ -90,6 +92,7 @@ pub(super) fn assemble(
     report.new_bytes = stored.new_bytes;
     State {
         manifest,
+        manifests: Vec::new(),
         rows,
         chunks,
         trusted_before,
@@ -100,34 +103,37 @@ pub(super) fn assemble(
 pub(super) fn join(runs: &[Run], stored: &Stored) -> Vec<Ref> {
     let mut refs: Vec<Ref> = Vec::new();
     for run in runs {
-        let next = match *run {
-            Run::Hole(bytes) => Ref::Hole { bytes },
-            Run::Data(piece) => stored.run(piece),
-        };
-        match (refs.last_mut(), next) {
-            (Some(Ref::Hole { bytes }), Ref::Hole { bytes: more }) => *bytes += more,
-            (
-                Some(Ref::Data {
-                    pack,
-                    frame,
-                    offset,
-                    bytes,
-                }),
-                Ref::Data {
-                    pack: next_pack,
-                    frame: next_frame,
-                    offset: next_offset,
-                    bytes: more,
-                },
-            ) if (*pack, *frame, *offset + *bytes) == (next_pack, next_frame, next_offset)
-                && (*offset + *bytes + more) as usize <= frame::MAX_BYTES =>
-            {
-                *bytes += more;
-            }
-            _ => refs.push(next),
+        match *run {
+            Run::Hole(bytes) => push(&mut refs, Ref::Hole { bytes }),
+            Run::Data(piece) => stored.runs(piece, |next| push(&mut refs, next)),
         }
     }
     refs
+}
+
+fn push(refs: &mut Vec<Ref>, next: Ref) {
+    match (refs.last_mut(), next) {
+        (Some(Ref::Hole { bytes }), Ref::Hole { bytes: more }) => *bytes += more,
+        (
+            Some(Ref::Data {
+                pack,
+                frame,
+                offset,
+                bytes,
+            }),
+            Ref::Data {
+                pack: next_pack,
+                frame: next_frame,
+                offset: next_offset,
+                bytes: more,
+            },
+        ) if (*pack, *frame, *offset + *bytes) == (next_pack, next_frame, next_offset)
+            && (*offset + *bytes + more) as usize <= frame::MAX_BYTES =>
+        {
+            *bytes += more;
+        }
+        _ => refs.push(next),
+    }
 }
 
 /// Lists the packs that hold something of this tree and no others: a site may delete those.

@@ -6,27 +6,29 @@
 //! snapshots before the caller advances the head to that record.
 
 mod assemble;
+mod chain;
 mod copy;
 mod error;
 mod exclude;
+pub(crate) mod login;
 mod progress;
+mod pushing;
 mod read;
+mod repack;
 mod report;
 pub(crate) mod state;
 mod store;
 pub(crate) mod stream;
 pub(crate) mod tree;
 mod walk;
+mod work;
 pub(crate) mod xattr;
 
 use std::{
     collections::HashMap,
-    sync::{
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Receiver, sync_channel},
-    },
+    sync::atomic::AtomicBool,
     thread,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use snapshot::{
@@ -34,8 +36,7 @@ use snapshot::{
     diff::Diff,
     id::{BaselineId, ObjectId, RecordId},
     keys::SnapshotKeys,
-    manifest::{self, Manifest, Time},
-    pack::SealedPack,
+    manifest::{Entry, EntryKind, Manifest, Time},
     record::{Record, SignedRecord},
 };
 
@@ -48,29 +49,25 @@ pub use self::{
     tree::SessionTree,
 };
 use self::{
-    read::{FileReader, Read},
+    pushing::Pushing,
+    read::Read,
+    repack::Repack,
     state::Seen,
-    store::{Filler, Store, Stored},
+    store::{Earlier, Stored},
     tree::Roots,
     walk::{Found, Walk},
+    work::{Work, run},
 };
 
 /// Threads that read, compress and seal.
 const WORKERS: usize = 2;
-/// Packs of 8 MiB that may wait for the sink.
-const WAITING_PACKS: usize = 2;
-/// Files at least this long are read first, longest first, so that no worker ends with one alone.
-const LARGE_BYTES: u64 = 1 << 20;
-/// Small files a worker takes at once: neighbours go into the same frame.
-const BATCH: usize = 32;
 /// A change this shortly before a capture may look the same as one shortly after. The kernel's
 /// clock for files ticks every 10 ms at most.
 const TICK_NANOS: u32 = 20_000_000;
 
 /// Takes sealed objects: sends them to a site, or keeps them in the outbox.
 pub trait PackSink: Sync {
-    /// Takes one object, packs first, the manifest last. Called by one thread, one object after the
-    /// other, while packing goes on.
+    /// Takes one object. Packs come from two threads at once while packing goes on, the manifest alone and last.
     ///
     /// # Errors
     /// Whatever the sink says. It ends the capture: try again later, with the same state.
@@ -106,6 +103,9 @@ pub struct CaptureRequest<'a> {
     pub exclusions: &'a Exclusions,
     /// What the last capture or apply left; `None`: everything is read and pushed.
     pub state: Option<&'a State>,
+    /// How long files may be read again only to have packs repacked that hold little of the tree any more; `None`: not
+    /// at all. What was begun is finished.
+    pub repack: Option<Duration>,
 }
 
 /// A finished capture.
@@ -152,14 +152,18 @@ pub fn capture(
         progress,
     };
     let found = walk.run(&mut report)?;
-    let Sealed {
-        read,
-        stored,
-        mut objects,
-    } = seal(request, &roots, &found, sink, progress)?;
+    if let Some(before) = request.state
+        && request.previous.is_some()
+        && request.repack.is_none()
+        && is_all_there(&found, &before.manifest)
+    {
+        return Ok(unchanged(before, shortly_before(started), report));
+    }
+    let pushing = Pushing::new(sink, progress);
+    let Sealed { read, stored } = seal(request, &roots, &found, &pushing, progress)?;
     report.files_read = read.len() as u64;
     report.bytes_read = read.values().map(|read| read.size).sum();
-    let state = assemble::assemble(
+    let mut state = assemble::assemble(
         found,
         read,
         &stored,
@@ -181,13 +185,18 @@ pub fn capture(
             .state
             .is_some_and(|before| same_tree(&before.manifest, &state.manifest));
     let record = if unchanged {
+        state.manifests = request
+            .state
+            .map_or_else(Vec::new, |before| before.manifests.clone());
         None
     } else {
-        let sealed = manifest::seal(&state.manifest, request.keys)?;
-        let manifest = (sealed.id, sealed.bytes.len() as u64);
-        put(sink, sealed, &mut objects, progress)?;
-        Some(sign(request, manifest, state.manifest.packs.clone())?)
+        let known = request.state.filter(|_| request.previous.is_some());
+        let sealed = chain::seal(request.keys, known, &state.manifest)?;
+        pushing.put(sealed.object)?;
+        state.manifests = sealed.manifests;
+        Some(sign(request, &state)?)
     };
+    let objects = pushing.objects();
     let pushed_bytes = objects.iter().map(|(_, bytes)| bytes).sum();
     Ok(Captured {
         record,
@@ -198,11 +207,35 @@ pub fn capture(
     })
 }
 
-fn sign(
-    request: &CaptureRequest<'_>,
-    manifest: (ObjectId, u64),
-    packs: Vec<(ObjectId, u64)>,
-) -> Result<SignedRecord, CaptureError> {
+/// Whether what was found is the last snapshot, and no file of it must be read.
+fn is_all_there(found: &[Found], before: &Manifest) -> bool {
+    let same = |(now, was): (&Found, &Entry)| {
+        let kind = match (&now.entry.kind, &was.kind) {
+            (EntryKind::File(_), EntryKind::File(_)) => !now.read,
+            (now, was) => now == was,
+        };
+        kind && now.entry.path == was.path && now.entry.meta == was.meta
+    };
+    found.len() == before.entries.len() && found.iter().zip(&before.entries).all(same)
+}
+
+/// Nothing to do, as the walk alone can tell.
+fn unchanged(before: &State, trusted_before: Time, mut report: Report) -> Captured {
+    report.entries = before.manifest.entries.len() as u64;
+    report.data_bytes = before.manifest.data_bytes();
+    Captured {
+        record: None,
+        objects: Vec::new(),
+        pushed_bytes: 0,
+        report,
+        state: State {
+            trusted_before,
+            ..before.clone()
+        },
+    }
+}
+
+fn sign(request: &CaptureRequest<'_>, state: &State) -> Result<SignedRecord, CaptureError> {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_err(|_| CaptureError::Clock)?;
@@ -217,8 +250,8 @@ fn sign(
         build_timestamp: request.build_timestamp,
         created_ms: i64::try_from(since.as_millis()).map_err(|_| CaptureError::Clock)?,
         pc: request.pc.to_owned(),
-        manifests: vec![manifest],
-        packs,
+        manifests: state.manifests.clone(),
+        packs: state.manifest.packs.clone(),
     };
     Ok(record.sign(request.keys)?)
 }
@@ -227,7 +260,6 @@ fn sign(
 struct Sealed {
     read: HashMap<usize, Read>,
     stored: Stored,
-    objects: Vec<(ObjectId, u64)>,
 }
 
 /// Reads, seals and pushes, all at once.
@@ -235,44 +267,27 @@ fn seal(
     request: &CaptureRequest<'_>,
     roots: &Roots,
     found: &[Found],
-    sink: &dyn PackSink,
+    pushing: &Pushing<'_>,
     progress: &dyn Progress,
 ) -> Result<Sealed, CaptureError> {
     let stop = AtomicBool::new(false);
     let chunker = Chunker::new(request.keys);
-    let work = Work::plan(found);
-    thread::scope(|scope| {
-        let (full, packs) = sync_channel(WAITING_PACKS);
-        let pusher = thread::Builder::new().name("push".into());
-        let pusher = pusher
-            .spawn_scoped(scope, || push(packs, sink, progress, &stop))
-            .map_err(CaptureError::Thread)?;
-        let store = Store::new(request.keys, request.state, full, &stop)?;
-        let read = thread::scope(|scope| {
+    let repack = Repack::plan(found, request.state, request.repack);
+    let work = Work::plan(found, &repack);
+    let earlier = Earlier {
+        state: request.state,
+        repack: &repack.packs,
+    };
+    let (read, stored) = pushing.while_filling(request.keys, &earlier, &stop, |store| {
+        thread::scope(|scope| {
             let workers: Vec<_> = (0..WORKERS.min(work.batches.len()))
-                .map(|_| {
-                    scope.spawn(|| run(&work, found, roots, &chunker, &store, progress, &stop))
-                })
+                .map(|_| scope.spawn(|| run(&work, found, roots, &chunker, store, progress, &stop)))
                 .collect();
-            let results = workers.into_iter().map(join);
-            first_cause(results.collect())
-        });
-        // The store holds the sending end: the pusher ends when it is finished or dropped.
-        let stored = match &read {
-            Ok(_) => store.finish(),
-            Err(_) => {
-                drop(store);
-                Err(CaptureError::Stopped)
-            }
-        };
-        let objects = join(pusher)?;
-        let read = read?.into_iter().flatten().collect();
-        Ok(Sealed {
-            read,
-            stored: stored?,
-            objects,
+            first_cause(workers.into_iter().map(join).collect())
         })
-    })
+    })?;
+    let read = read.into_iter().flatten().collect();
+    Ok(Sealed { read, stored })
 }
 
 fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
@@ -293,134 +308,6 @@ fn first_cause<T>(results: Vec<Result<T, CaptureError>>) -> Result<Vec<T>, Captu
         }
     }
     stopped.map_or(Ok(done), Err)
-}
-
-/// Which files to read, in batches: large ones alone, small ones with their neighbours.
-struct Work {
-    batches: Vec<Vec<usize>>,
-    next: AtomicUsize,
-    bytes: AtomicU64,
-    bytes_total: u64,
-    files: AtomicU64,
-    files_total: u64,
-}
-
-impl Work {
-    fn plan(found: &[Found]) -> Self {
-        let size = |number: &usize| {
-            found
-                .get(*number)
-                .and_then(|one| one.stat)
-                .map_or(0, |stat| stat.size)
-        };
-        let all: Vec<_> = found
-            .iter()
-            .enumerate()
-            .filter(|(_, one)| one.read)
-            .map(|(number, _)| number)
-            .collect();
-        let (mut large, small): (Vec<_>, Vec<_>) =
-            all.iter().partition(|number| size(number) >= LARGE_BYTES);
-        large.sort_by_key(|number| std::cmp::Reverse(size(number)));
-        let large = large.into_iter().map(|number| vec![number]);
-        Self {
-            batches: large
-                .chain(small.chunks(BATCH).map(<[usize]>::to_vec))
-                .collect(),
-            next: AtomicUsize::new(0),
-            bytes: AtomicU64::new(0),
-            bytes_total: all.iter().map(size).sum(),
-            files: AtomicU64::new(0),
-            files_total: all.len() as u64,
-        }
-    }
-
-    fn take(&self) -> Option<&[usize]> {
-        self.batches
-            .get(self.next.fetch_add(1, Ordering::Relaxed))
-            .map(Vec::as_slice)
-    }
-
-    fn done(&self, bytes: u64, progress: &dyn Progress) {
-        progress.progress(Progressed {
-            phase: Phase::Seal,
-            bytes: self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes,
-            bytes_total: self.bytes_total,
-            files: self.files.fetch_add(1, Ordering::Relaxed) + 1,
-            files_total: self.files_total,
-        });
-    }
-}
-
-/// One worker.
-fn run(
-    work: &Work,
-    found: &[Found],
-    roots: &Roots,
-    chunker: &Chunker,
-    store: &Store<'_>,
-    progress: &dyn Progress,
-    stop: &AtomicBool,
-) -> Result<Vec<(usize, Read)>, CaptureError> {
-    let read_all = || {
-        let mut reader = FileReader::new(roots, chunker, Filler::new(store)?);
-        let mut all = Vec::new();
-        while let Some(batch) = work.take() {
-            for number in batch {
-                let Some(one) = found.get(*number) else {
-                    continue;
-                };
-                if let Some(read) = reader.read(one)? {
-                    work.done(read.size, progress);
-                    all.push((*number, read));
-                }
-            }
-        }
-        reader.filler.finish()?;
-        Ok(all)
-    };
-    let result = read_all();
-    if result.is_err() {
-        stop.store(true, Ordering::Relaxed);
-    }
-    result
-}
-
-/// The thread that pushes.
-fn push(
-    packs: Receiver<SealedPack>,
-    sink: &dyn PackSink,
-    progress: &dyn Progress,
-    stop: &AtomicBool,
-) -> Result<Vec<(ObjectId, u64)>, CaptureError> {
-    let mut objects = Vec::new();
-    for pack in packs {
-        if let Err(error) = put(sink, pack, &mut objects, progress) {
-            stop.store(true, Ordering::Relaxed);
-            return Err(error);
-        }
-    }
-    Ok(objects)
-}
-
-fn put(
-    sink: &dyn PackSink,
-    sealed: SealedPack,
-    objects: &mut Vec<(ObjectId, u64)>,
-    progress: &dyn Progress,
-) -> Result<(), CaptureError> {
-    let (object, bytes) = (sealed.id, sealed.bytes.len() as u64);
-    sink.put(object, sealed.bytes)
-        .map_err(|source| CaptureError::Push { object, source })?;
-    objects.push((object, bytes));
-    progress.progress(Progressed {
-        phase: Phase::Push,
-        bytes: objects.iter().map(|(_, bytes)| bytes).sum(),
-        bytes_total: 0,
-        files: objects.len() as u64,
-        files_total: 0,
-    });
-    Ok(())
 }
 
 /// The time as the file system sees it.

@@ -80,12 +80,17 @@ impl<'a, 'f, 'k> FileReader<'a, 'f, 'k> {
         loop {
             tries += 1;
             self.filler.store.check_stopped()?;
-            let xattrs = if found.stat == Some(stat(&before)) {
+            // A file that is only repacked has those the walk found.
+            let xattrs = if !found.read && found.stat == Some(stat(&before)) {
                 found.entry.meta.xattrs.clone()
             } else {
-                xattr::read(Holder::Open(file.as_fd()), self.roots.meaning(path))
-                    .map_err(fail)?
-                    .xattrs
+                let meaning = self.roots.meaning(path);
+                let attributes = xattr::read(Holder::Open(file.as_fd()), meaning).map_err(fail)?;
+                if attributes.redirected {
+                    let place = Place::new(path);
+                    return Err(CaptureError::Redirected { place });
+                }
+                attributes.xattrs
             };
             let runs = match self.runs(&file, &before) {
                 Err(Fail::Io(source)) => return Err(fail(source)),

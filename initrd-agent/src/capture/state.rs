@@ -14,13 +14,14 @@ use std::{
 use snapshot::{
     ParseError,
     diff::Stat,
-    id::ChunkId,
+    id::{ChunkId, ObjectId},
     manifest::{Entry, EntryKind, Manifest, Time},
 };
 
-const MAGIC: &[u8; 8] = b"FKST\x01\0\0\0";
+const MAGIC: &[u8; 8] = b"FKST\x02\0\0\0";
 const STAT_BYTES: usize = 4 + 8 + 8 + 4;
 const CHUNK_BYTES: usize = 16 + 4 * 4;
+const LISTED_BYTES: usize = 32 + 8;
 
 /// A chunk of an earlier pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub(crate) struct Row {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     pub(crate) manifest: Manifest,
+    /// What that was sealed as, base first; empty when it was not.
+    pub(crate) manifests: Vec<(ObjectId, u64)>,
     /// Sorted by entry. Files that were torn have none.
     pub(crate) rows: Vec<Row>,
     pub(crate) chunks: Vec<Known>,
@@ -123,8 +126,17 @@ impl State {
         let room = self.rows.len() * STAT_BYTES + self.chunks.len() * CHUNK_BYTES;
         let mut body = Vec::with_capacity(manifest.len() + room + 64);
         put_time(&mut body, self.trusted_before);
-        for len in [manifest.len(), self.rows.len(), self.chunks.len()] {
+        for len in [
+            self.manifests.len(),
+            manifest.len(),
+            self.rows.len(),
+            self.chunks.len(),
+        ] {
             body.extend_from_slice(&(len as u64).to_le_bytes());
+        }
+        for (object, bytes) in &self.manifests {
+            body.extend_from_slice(object.as_bytes());
+            body.extend_from_slice(&bytes.to_le_bytes());
         }
         body.extend_from_slice(&manifest);
         for row in &self.rows {
@@ -149,7 +161,11 @@ impl State {
         }
         let mut body = outer;
         let trusted_before = body.time()?;
-        let (manifest, rows, chunks) = (body.len()?, body.len()?, body.len()?);
+        let (sealed, manifest) = (body.len()?, body.len()?);
+        let (rows, chunks) = (body.len()?, body.len()?);
+        let manifests = (0..body.fits(sealed, LISTED_BYTES)?)
+            .map(|_| Ok((ObjectId::new(body.array()?), body.u64()?)))
+            .collect::<Result<_, StateError>>()?;
         let manifest = Manifest::decode(body.take(manifest)?)?;
         let rows = (0..body.fits(rows, STAT_BYTES)?)
             .map(|_| {
@@ -176,6 +192,7 @@ impl State {
         match body.0 {
             [] => Ok(Self {
                 manifest,
+                manifests,
                 rows,
                 chunks,
                 trusted_before,
@@ -305,6 +322,7 @@ mod tests {
                 packs: vec![],
                 entries: vec![root],
             },
+            manifests: vec![(ObjectId::new([2; 32]), 4096)],
             rows: vec![Row {
                 entry: 3,
                 inode: 4,

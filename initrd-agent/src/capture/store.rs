@@ -1,7 +1,7 @@
 //! From chunks to sealed packs: finds chunks stored before, fills frames, hands over full packs.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{BuildHasherDefault, Hasher},
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use snapshot::{
-    frame::{Codec, Compressor, FrameBuilder, compresses},
+    frame::{Codec, Compressor, Frame, FrameBuilder, compresses},
     id::{ChunkId, ObjectId},
     keys::SnapshotKeys,
     manifest::Ref,
@@ -32,12 +32,19 @@ pub(super) struct Piece {
     pub(super) bytes: u32,
 }
 
-/// A frame in a pack: the pack's number counts the earlier packs first, then the new ones.
+/// Where a frame lies: the pack's number counts the earlier packs first, then the new ones.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     pack: u32,
     frame: u32,
+    /// Where it was cut to fill the pack: from this offset on it is the frame of that number.
+    cut: Option<(u32, u32)>,
 }
+
+/// How often a frame is cut, or the cut tried, before what is left of a pack is padded.
+const MOST_CUTS: usize = 4;
+/// A cut shorter than this fills no pack worth the frame, in plain bytes.
+const LEAST_CUT_BYTES: usize = 16 << 10;
 
 /// Chunk ids are keyed hashes: any eight bytes of one are as good as any other hash of it.
 #[derive(Default)]
@@ -60,10 +67,20 @@ impl Hasher for FirstBytes {
 
 type Index = HashMap<ChunkId, Piece, BuildHasherDefault<FirstBytes>>;
 
+/// What earlier captures stored.
+pub(super) struct Earlier<'a> {
+    /// `None`: nothing that is known.
+    pub(super) state: Option<&'a State>,
+    /// Numbers of packs whose chunks are stored anew.
+    pub(super) repack: &'a HashSet<u32>,
+}
+
 /// Shared by the workers of one capture.
 pub(super) struct Store<'a> {
     keys: &'a SnapshotKeys,
     index: Mutex<Index>,
+    /// Chunks of packs that are repacked: not found, but there.
+    forgotten: Vec<(ChunkId, Piece)>,
     packs: Mutex<Packs>,
     /// The next frame's number.
     next_frame: AtomicU32,
@@ -82,6 +99,90 @@ struct Packs {
     names: Vec<Option<(ObjectId, u64)>>,
 }
 
+impl Packs {
+    /// Seals a frame into the pack being filled, if it has room; gives the numbers of pack and frame.
+    fn append(
+        &mut self,
+        keys: &SnapshotKeys,
+        frame: &Frame<'_>,
+    ) -> Result<Option<(u32, u32)>, CaptureError> {
+        if self.writer.is_none() {
+            if self.names.len() >= record::MAX_PACKS {
+                return Err(CaptureError::TooMany {
+                    what: "packs",
+                    limit: record::MAX_PACKS,
+                });
+            }
+            self.current = number(self.names.len());
+            self.names.push(None);
+            self.writer = Some(PackWriter::new(keys)?);
+        }
+        let placed = self.writer.as_mut().and_then(|pack| pack.append(frame));
+        Ok(placed.map(|frame| (self.current, frame)))
+    }
+
+    /// Fills the pack with the first chunks of a frame that has no room in it, as near to its end as a few cuts come.
+    /// `coded`: stored and plain bytes of what was coded last.
+    fn fill(
+        &mut self,
+        store: &Store<'_>,
+        open: &mut Open,
+        codec: Codec,
+        zstd: &mut Compressor,
+        mut coded: (usize, usize),
+    ) -> Result<(), CaptureError> {
+        for _ in 0..MOST_CUTS {
+            let chunks = self.chunks_to_fill(&open.frame, coded);
+            if chunks == 0 {
+                break;
+            }
+            let part = open.frame.code_first(chunks, codec, zstd)?;
+            coded = (part.stored_bytes(), part.plain_bytes());
+            // Otherwise these chunks compress less than what was coded before: the next try is told so.
+            if let Some((pack, number)) = self.append(store.keys, &part)? {
+                let rest = store.next_frame.fetch_add(1, Ordering::Relaxed);
+                let cut = self::number(coded.1);
+                self.note(open.number, pack, number, Some((cut, rest)));
+                open.frame.drop_first(chunks);
+                open.number = rest;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many of a frame's first chunks fill the pack, if they compress as `coded` did; none when that is not worth it.
+    fn chunks_to_fill(&self, frame: &FrameBuilder, (stored, plain): (usize, usize)) -> usize {
+        let all = frame.chunks_within(frame.bytes());
+        let room = self.writer.as_ref().map_or(0, |pack| pack.room(all));
+        // What compresses does so unevenly.
+        let room = if stored < plain {
+            room - room / 16
+        } else {
+            room
+        };
+        let fill = room.saturating_mul(plain) / stored.max(1);
+        if fill < LEAST_CUT_BYTES {
+            return 0;
+        }
+        frame.chunks_within(fill)
+    }
+
+    fn note(&mut self, frame: u32, pack: u32, number: u32, cut: Option<(u32, u32)>) {
+        let at = frame as usize;
+        if self.places.len() <= at {
+            self.places.resize(at + 1, None);
+        }
+        if let Some(place) = self.places.get_mut(at) {
+            let frame = number;
+            *place = Some(Place { pack, frame, cut });
+        }
+    }
+
+    fn take(&mut self) -> Option<(u32, PackWriter)> {
+        self.writer.take().map(|writer| (self.current, writer))
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A worker that panicked ends the capture anyway.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -90,12 +191,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<'a> Store<'a> {
     pub(super) fn new(
         keys: &'a SnapshotKeys,
-        state: Option<&State>,
+        earlier: &Earlier<'_>,
         full: SyncSender<SealedPack>,
         stop: &'a AtomicBool,
     ) -> Result<Self, CaptureError> {
         let (mut index, mut places, mut names) = (Index::default(), Vec::new(), Vec::new());
-        if let Some(state) = state {
+        let mut forgotten = Vec::new();
+        if let Some(state) = earlier.state {
             names = state.manifest.packs.iter().copied().map(Some).collect();
             let mut numbers = HashMap::new();
             index.reserve(state.chunks.len());
@@ -104,17 +206,20 @@ impl<'a> Store<'a> {
                     places.push(Some(Place {
                         pack: chunk.pack,
                         frame: chunk.frame,
+                        cut: None,
                     }));
                     number(places.len() - 1)
                 });
-                index.insert(
-                    chunk.id,
-                    Piece {
-                        frame,
-                        offset: chunk.offset,
-                        bytes: chunk.bytes,
-                    },
-                );
+                let piece = Piece {
+                    frame,
+                    offset: chunk.offset,
+                    bytes: chunk.bytes,
+                };
+                if earlier.repack.contains(&chunk.pack) {
+                    forgotten.push((chunk.id, piece));
+                } else {
+                    index.insert(chunk.id, piece);
+                }
             }
         }
         let next_frame = AtomicU32::new(number(places.len()));
@@ -127,6 +232,7 @@ impl<'a> Store<'a> {
         Ok(Self {
             keys,
             index: Mutex::new(index),
+            forgotten,
             packs: Mutex::new(packs),
             next_frame,
             full,
@@ -135,45 +241,32 @@ impl<'a> Store<'a> {
         })
     }
 
-    /// Seals a frame into the pack being filled, and hands a pack over that is full.
-    fn place(&self, number: u32, frame: &snapshot::frame::Frame) -> Result<(), CaptureError> {
-        let mut finished = None;
-        {
-            let mut packs = lock(&self.packs);
-            if packs.writer.as_ref().is_some_and(PackWriter::is_full) {
-                finished = packs.writer.take().map(|writer| (packs.current, writer));
-            }
-            if packs.writer.is_none() {
-                packs.current = self::number(packs.names.len());
-                if packs.names.len() >= record::MAX_PACKS {
-                    return Err(CaptureError::TooMany {
-                        what: "packs",
-                        limit: record::MAX_PACKS,
-                    });
-                }
-                packs.names.push(None);
-                packs.writer = Some(PackWriter::new(self.keys)?);
-            }
-            let pack = packs.current;
-            let placed = packs
-                .writer
-                .as_mut()
-                .and_then(|writer| writer.append(frame));
-            let frame = placed.expect("the pack was just made, or is not full");
-            let at = number as usize;
-            if packs.places.len() <= at {
-                packs.places.resize(at + 1, None);
-            }
-            if let Some(place) = packs.places.get_mut(at) {
-                *place = Some(Place { pack, frame });
-            }
+    /// Seals what `open` holds into the pack being filled. When there is no room for all of it, its first chunks fill
+    /// the pack, which is handed over, and the others stay in `open`: full packs have one length and little padding.
+    fn place(
+        &self,
+        open: &mut Open,
+        codec: Codec,
+        zstd: &mut Compressor,
+    ) -> Result<(), CaptureError> {
+        let frame = open.frame.code(codec, zstd)?;
+        let mut packs = lock(&self.packs);
+        if let Some((pack, number)) = packs.append(self.keys, &frame)? {
+            packs.note(open.number, pack, number, None);
+            open.frame.clear();
+            return Ok(());
         }
+        let (stored, plain) = (frame.stored_bytes(), frame.plain_bytes());
+        packs.fill(self, open, codec, zstd, (stored, plain))?;
+        let full = packs.take();
+        drop(packs);
         // Outside of the lock: hashing 8 MiB, and waiting for the sink.
-        finished.map_or(Ok(()), |(pack, writer)| self.hand_over(pack, writer))
+        full.map_or(Ok(()), |(pack, writer)| {
+            self.hand_over(pack, writer.finish_full())
+        })
     }
 
-    fn hand_over(&self, pack: u32, writer: PackWriter) -> Result<(), CaptureError> {
-        let sealed = writer.finish();
+    fn hand_over(&self, pack: u32, sealed: SealedPack) -> Result<(), CaptureError> {
         let name = (sealed.id, sealed.bytes.len() as u64);
         if let Some(slot) = lock(&self.packs).names.get_mut(pack as usize) {
             *slot = Some(name);
@@ -192,22 +285,23 @@ impl<'a> Store<'a> {
 
     /// Hands over the last pack. Every filler must have been [finished](Filler::finish) before.
     pub(super) fn finish(self) -> Result<Stored, CaptureError> {
-        let last = {
-            let mut packs = lock(&self.packs);
-            packs.writer.take().map(|writer| (packs.current, writer))
-        };
+        let last = lock(&self.packs).take();
         if let Some((pack, writer)) = last {
-            self.hand_over(pack, writer)?;
+            self.hand_over(pack, writer.finish())?;
         }
         let packs = self
             .packs
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
+        let mut index = self
+            .index
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (id, piece) in self.forgotten {
+            index.entry(id).or_insert(piece);
+        }
         Ok(Stored {
-            index: self
-                .index
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner),
+            index,
             places: packs.places,
             names: packs.names,
             new_bytes: self.new_bytes.into_inner(),
@@ -251,8 +345,8 @@ impl<'a, 'k> Filler<'a, 'k> {
         } else {
             Codec::Raw
         };
-        if !self.open(codec).frame.fits(chunk.len()) {
-            self.close(codec)?;
+        while !self.open(codec).frame.fits(chunk.len()) {
+            self.place(codec)?;
         }
         let store = self.store;
         let open = self.open(codec);
@@ -276,10 +370,14 @@ impl<'a, 'k> Filler<'a, 'k> {
         Ok(*lock(&store.index).entry(id).or_insert(piece))
     }
 
-    /// Closes both frames. Without this the pieces in them have no place.
+    /// Places both frames. Without this the pieces in them have no place.
     pub(super) fn finish(mut self) -> Result<(), CaptureError> {
-        self.close(Codec::Zstd)?;
-        self.close(Codec::Raw)
+        for codec in [Codec::Zstd, Codec::Raw] {
+            while !self.open(codec).frame.is_empty() {
+                self.place(codec)?;
+            }
+        }
+        Ok(())
     }
 
     const fn open(&mut self, codec: Codec) -> &mut Open {
@@ -289,17 +387,14 @@ impl<'a, 'k> Filler<'a, 'k> {
         }
     }
 
-    fn close(&mut self, codec: Codec) -> Result<(), CaptureError> {
+    /// Places an open frame, or as much of it as fills the pack.
+    fn place(&mut self, codec: Codec) -> Result<(), CaptureError> {
+        self.store.check_stopped()?;
         let open = match codec {
             Codec::Zstd => &mut self.text,
             Codec::Raw => &mut self.noise,
         };
-        if open.frame.is_empty() {
-            return Ok(());
-        }
-        self.store.check_stopped()?;
-        let frame = open.frame.close(codec, &mut self.zstd)?;
-        self.store.place(open.number, &frame)
+        self.store.place(open, codec, &mut self.zstd)
     }
 }
 
@@ -312,16 +407,34 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// Where a piece lies. Packs count as in [`Self::names`].
-    pub(super) fn run(&self, piece: Piece) -> Ref {
-        let place = self.places.get(piece.frame as usize).copied().flatten();
-        let place = place.expect("every frame was placed before the store was finished");
-        Ref::Data {
-            pack: place.pack,
-            frame: place.frame,
-            offset: piece.offset,
-            bytes: piece.bytes,
+    /// Where a piece lies: in one run, or in more where its frame was cut. Packs count as in [`Self::name`].
+    pub(super) fn runs(&self, piece: Piece, mut each: impl FnMut(Ref)) {
+        let Piece {
+            mut frame,
+            mut offset,
+            bytes: mut left,
+        } = piece;
+        while left > 0 {
+            let place = self.place(frame);
+            match place.cut {
+                Some((cut, rest)) if offset >= cut => (frame, offset) = (rest, offset - cut),
+                cut => {
+                    let bytes = cut.map_or(left, |(cut, _)| left.min(cut - offset));
+                    each(Ref::Data {
+                        pack: place.pack,
+                        frame: place.frame,
+                        offset,
+                        bytes,
+                    });
+                    (offset, left) = (offset + bytes, left - bytes);
+                }
+            }
         }
+    }
+
+    fn place(&self, frame: u32) -> Place {
+        let place = self.places.get(frame as usize).copied().flatten();
+        place.expect("every frame was placed before the store was finished")
     }
 
     /// The name and size of a pack.
@@ -341,14 +454,25 @@ impl Stored {
             .index
             .iter()
             .filter_map(|(id, piece)| {
-                let place = self.places.get(piece.frame as usize).copied().flatten()?;
-                let pack = renumbered.get(place.pack as usize).copied().flatten()?;
+                // A chunk is never cut.
+                let mut at = None;
+                self.runs(*piece, |run| at = Some(run));
+                let Some(Ref::Data {
+                    pack,
+                    frame,
+                    offset,
+                    bytes,
+                }) = at
+                else {
+                    return None;
+                };
+                let pack = renumbered.get(pack as usize).copied().flatten()?;
                 Some(Known {
                     id: *id,
                     pack,
-                    frame: place.frame,
-                    offset: piece.offset,
-                    bytes: piece.bytes,
+                    frame,
+                    offset,
+                    bytes,
                 })
             })
             .collect();

@@ -1,9 +1,9 @@
 //! From files that come one after another, of no file system, to sealed packs, a manifest and a signed record.
 
 use std::{
+    collections::HashSet,
     io::{self, Read},
-    sync::{atomic::AtomicBool, mpsc::sync_channel},
-    thread,
+    sync::atomic::AtomicBool,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -16,12 +16,12 @@ use snapshot::{
 };
 
 use super::{
-    PackSink, Previous, Progress, WAITING_PACKS,
-    assemble::{join as join_runs, keep_used_packs},
+    PackSink, Previous, Progress,
+    assemble::{join, keep_used_packs},
     error::CaptureError,
-    join, push, put,
+    pushing::Pushing,
     read::Run,
-    store::{Filler, Piece, Store, Stored},
+    store::{Earlier, Filler, Piece, Store, Stored},
 };
 
 /// How much is read at once, in bytes.
@@ -164,35 +164,23 @@ pub(crate) fn seal_stream<E: From<CaptureError>>(
     feed: impl FnOnce(&mut Intake<'_, '_>) -> Result<Vec<Streamed>, E>,
 ) -> Result<Sealed, E> {
     let stop = AtomicBool::new(false);
-    let (streamed, stored, mut objects) = thread::scope(|scope| {
-        let (full, packs) = sync_channel(WAITING_PACKS);
-        let pusher = thread::Builder::new().name("push".into());
-        let pusher = pusher
-            .spawn_scoped(scope, || push(packs, sink, progress, &stop))
-            .map_err(CaptureError::Thread)?;
-        let store = Store::new(request.keys, None, full, &stop)?;
-        let fed = take(request.keys, &store, feed);
-        // The store holds the sending end: the pusher ends when it is finished or dropped.
-        let stored = match &fed {
-            Ok(_) => store.finish(),
-            Err(_) => {
-                drop(store);
-                Err(CaptureError::Stopped)
-            }
-        };
-        // When the sink failed, that is why the intake did.
-        let objects = join(pusher)?;
-        Ok::<_, E>((fed?, stored?, objects))
+    let pushing = Pushing::new(sink, progress);
+    let earlier = Earlier {
+        state: None,
+        repack: &HashSet::new(),
+    };
+    let (streamed, stored) = pushing.while_filling(request.keys, &earlier, &stop, |store| {
+        take(request.keys, store, feed)
     })?;
     let manifest = manifest_of(request, streamed, &stored);
     let sealed = manifest::seal(&manifest, request.keys).map_err(CaptureError::from)?;
     let listed = (sealed.id, sealed.bytes.len() as u64);
-    put(sink, sealed, &mut objects, progress)?;
+    pushing.put(sealed)?;
     let record = sign(request, listed, &manifest)?;
     Ok(Sealed {
         record,
         manifest,
-        objects,
+        objects: pushing.objects(),
     })
 }
 
@@ -217,7 +205,7 @@ fn manifest_of(request: &StreamRequest<'_>, streamed: Vec<Streamed>, stored: &St
         if let EntryKind::File(data) = &mut entry.kind {
             *data = FileData {
                 size: one.content.size,
-                refs: join_runs(&one.content.runs, stored),
+                refs: join(&one.content.runs, stored),
                 torn: false,
             };
         }

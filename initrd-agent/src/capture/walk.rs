@@ -300,15 +300,17 @@ impl Walker<'_> {
             &now,
             self.walk.seen.trusted_before(),
         );
-        // A change of attributes changes ctime, so those of an unchanged file need no look.
+        let read = is_file && verdict != Verdict::Same;
+        // A change of attributes changes ctime, so those of an unchanged file need no look; a file that is read is
+        // asked for them then, when it is open.
         let xattrs = match before {
-            Some(before) if verdict == Verdict::Same => before.entry.meta.xattrs.clone(),
+            Some(before) if !read => before.entry.meta.xattrs.clone(),
+            _ if read => Vec::new(),
             _ => match self.attributes(directory, name, &path)? {
                 Some(xattrs) => xattrs,
                 None => return Ok(()),
             },
         };
-        let read = is_file && verdict != Verdict::Same;
         if read {
             self.read_bytes += now.size;
         }

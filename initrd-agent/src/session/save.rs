@@ -6,11 +6,12 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
+use site_api::ProblemCode;
 use snapshot::{
     keys::SnapshotKeys,
     record::{self, SignedRecord},
@@ -29,6 +30,9 @@ use crate::{
     screen::{Label, Progress, Screen, Sentence},
     site::{ClientError, SiteClient},
 };
+
+/// How long the end of a session may take only to make old packs smaller.
+const REPACK: Duration = Duration::from_secs(5);
 
 /// Why nothing was saved. The head at the site is what it was.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +105,27 @@ pub fn save(
     gone: SiteGone,
 ) -> Result<Saved, SaveError> {
     let _lock = lock().map_err(SaveError::Lock)?;
+    let known = load_stat_table();
+    let save = |known| attempt(state, screen, events, &gone, known);
+    match save(known.as_ref()) {
+        // The site forgot what this session builds on: it has been away from the head for weeks.
+        Err(SaveError::Push(PushError::Site(error)))
+            if error.code() == Some(ProblemCode::ObjectsMissing) && known.is_some() =>
+        {
+            tracing::warn!(error = %crate::screen::chain(&error), "everything is saved again");
+            save(None)
+        }
+        saved => saved,
+    }
+}
+
+fn attempt(
+    state: &State,
+    screen: &Screen,
+    events: &Events,
+    gone: &SiteGone,
+    known: Option<&capture::State>,
+) -> Result<Saved, SaveError> {
     let since = Instant::now();
     let keys =
         SnapshotKeys::from_bytes(&keyring::load(SessionKey::Snapshot)?).map_err(SaveError::Keys)?;
@@ -115,7 +140,6 @@ pub fn save(
         .signed_in(token);
     let head = HeadState::load()?;
     let tree = rewrite::tree(state.restore);
-    let known = load_stat_table();
     let request = CaptureRequest {
         tree: &tree,
         keys: &keys,
@@ -128,9 +152,11 @@ pub fn save(
         build_timestamp: state.build_timestamp,
         pc: &state.pc,
         exclusions: &Exclusions::default(),
-        state: known.as_ref(),
+        state: known,
+        // The last save of a session: nobody works meanwhile.
+        repack: matches!(gone, SiteGone::UseOutbox { .. }).then_some(REPACK),
     };
-    let push = Push::new(site, gone);
+    let push = Push::new(site, gone.clone());
     let stages = Stages::begin(events, screen);
     let captured =
         capture::capture(&request, &push, &stages).map_err(|e| SaveError::Capture(Box::new(e)))?;

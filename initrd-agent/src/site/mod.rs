@@ -5,6 +5,7 @@ mod error;
 mod find;
 mod lease;
 pub mod medium;
+mod objects;
 mod source;
 
 use std::{error::Error as StdError, fs, io, io::Read, path::Path, time::Duration};
@@ -20,10 +21,13 @@ use zeroize::Zeroizing;
 
 pub use error::{ClientError, SiteError};
 pub use find::{Finder, code_of, persist};
+pub use objects::patience;
 pub use source::Source;
 
 /// Longest JSON answer, in bytes: leave to deliver may name 65 553 objects, 4.4 MB.
 const MAX_JSON_BYTES: u64 = 8 << 20;
+/// A whole pack may be on its way before we say that we took any of it: HTTP/2 then never waits for a window.
+const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 /// Time for an answer that carries no file.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -57,6 +61,8 @@ impl SiteClient {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
             .timeout(ANSWER_TIMEOUT)
+            .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .http2_initial_connection_window_size(4 * STREAM_WINDOW_BYTES)
             .build()
             .map_err(ClientError::Tls)?;
         Ok(Self { client })
@@ -205,24 +211,6 @@ impl Site {
         body: &impl Serialize,
     ) -> Result<(), SiteError> {
         self.send(doing, self.request(Method::PUT, path).json(body))
-            .map(drop)
-    }
-
-    /// `PUT` of bytes; the answer's body is not read.
-    ///
-    /// # Errors
-    /// [`SiteError`].
-    pub fn put_bytes(
-        &self,
-        doing: &'static str,
-        path: &str,
-        body: Vec<u8>,
-        patience: Duration,
-    ) -> Result<(), SiteError> {
-        let request = self
-            .request(Method::PUT, path)
-            .header(header::CONTENT_TYPE, "application/octet-stream");
-        self.send(doing, request.timeout(patience).body(body))
             .map(drop)
     }
 

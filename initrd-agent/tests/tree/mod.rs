@@ -22,6 +22,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::Mutex,
+    time::Duration,
 };
 
 use initrd_agent::{
@@ -38,6 +39,7 @@ use rustix::fs::{
 use snapshot::{
     id::{BaselineId, ObjectId, UserId},
     keys::{SnapshotKeys, UserKey},
+    pack::PackReader,
     record::{self, Record, SignedRecord},
 };
 
@@ -376,15 +378,41 @@ impl Site {
         .unwrap()
     }
 
+    /// Coded bytes of all frames in all packs of the head.
+    pub fn content_bytes(&self) -> u64 {
+        let objects = self.objects.lock().unwrap();
+        let packs = self.record().packs;
+        let packs = packs
+            .iter()
+            .map(|(pack, _)| PackReader::open(&keys(), objects[pack].clone()).unwrap());
+        packs.map(|pack| pack.sealed_bytes()).sum()
+    }
+
     /// Captures and advances the head.
     pub fn save(&self, session: &Session, state: Option<&State>) -> Captured {
         self.try_save(session, state, self).unwrap()
+    }
+
+    /// Captures, repacks for at most so long, and advances the head.
+    pub fn save_and_repack(&self, session: &Session, state: &State, repack: Duration) -> Captured {
+        self.capture(session, Some(state), Some(repack), self)
+            .unwrap()
     }
 
     pub fn try_save(
         &self,
         session: &Session,
         state: Option<&State>,
+        sink: &dyn PackSink,
+    ) -> Result<Captured, CaptureError> {
+        self.capture(session, state, None, sink)
+    }
+
+    fn capture(
+        &self,
+        session: &Session,
+        state: Option<&State>,
+        repack: Option<Duration>,
         sink: &dyn PackSink,
     ) -> Result<Captured, CaptureError> {
         let exclusions = Exclusions::default();
@@ -398,6 +426,7 @@ impl Site {
             pc: "test PC",
             exclusions: &exclusions,
             state,
+            repack,
         };
         let captured = capture(&request, sink, &NoProgress)?;
         if let Some(record) = &captured.record {

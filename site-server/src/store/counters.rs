@@ -86,6 +86,21 @@ pub(super) async fn add(
     Ok(())
 }
 
+/// Subtracts inside a transaction.
+pub(super) async fn subtract(
+    tx: &mut Transaction<'static, Sqlite>,
+    counter: Counter,
+    n: u64,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE counters SET value = MAX(value - $1, 0) WHERE name = $2")
+        .bind(column(n))
+        .bind(counter.name())
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::db("count"))
+        .map(drop)
+}
+
 impl Store {
     /// Where streams count what they send.
     #[must_use]

@@ -61,6 +61,10 @@ fn migrator() -> Migrator {
             "minimum",
             include_str!("../../migrations/sqlite/0004_minimum.sql"),
         ),
+        (
+            "retention",
+            include_str!("../../migrations/sqlite/0005_retention.sql"),
+        ),
     ];
     let migrations = (1..).zip(steps).map(|(version, (name, sql))| {
         let (kind, sql) = (MigrationType::Simple, sql.into_sql_str());

@@ -55,7 +55,7 @@ fn head_info((seq, record, site, saved_ms, pc): Row) -> Result<HeadInfo, StoreEr
     })
 }
 
-async fn head_in(
+pub(super) async fn head_in(
     tx: &mut Transaction<'static, Sqlite>,
     user: UserId,
 ) -> Result<Option<HeadInfo>, StoreError> {

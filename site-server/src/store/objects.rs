@@ -8,7 +8,7 @@ use site_api::MAX_OBJECT_BYTES;
 use snapshot::id::{ObjectId, UserId};
 use sqlx::{Sqlite, Transaction};
 
-use super::{Counter, Staged, Store, StoreError, column, count, counters};
+use super::{Counter, Staged, Store, StoreError, column, count, counters, retention};
 use crate::clock::now_ms;
 
 /// Longest time between two pieces of an upload.
@@ -42,7 +42,7 @@ impl Origin {
 }
 
 impl Store {
-    fn object_path(&self, user: UserId, object: ObjectId) -> PathBuf {
+    pub(super) fn object_path(&self, user: UserId, object: ObjectId) -> PathBuf {
         let name = object.to_string();
         let shelf = name.get(..2).unwrap_or("00").to_owned();
         self.layout
@@ -85,7 +85,7 @@ impl Store {
         if have != object {
             return Err(StoreError::WrongHash { want: object, have });
         }
-        if self.object_bytes(user, object).await?.is_some() {
+        if self.ask_for(user, object).await? {
             return Ok(Put::AlreadyThere);
         }
         let bytes = staged.bytes();
@@ -160,7 +160,32 @@ impl Store {
         Ok(Some((file, bytes)))
     }
 
-    /// Those of `objects` that this user does not have here, in the order asked.
+    /// Whether an object is here. Somebody counts on it from now on: it stays for a while, listed or not.
+    async fn ask_for(&self, user: UserId, object: ObjectId) -> Result<bool, StoreError> {
+        let row: Option<(Option<i64>,)> =
+            sqlx::query_as("SELECT unneeded_ms FROM objects WHERE user_id = $1 AND object = $2")
+                .bind(user.as_bytes().as_slice())
+                .bind(object.as_bytes().as_slice())
+                .fetch_optional(&self.db)
+                .await
+                .map_err(StoreError::db("look for an object"))?;
+        match row {
+            None => Ok(false),
+            Some((None,)) => Ok(true),
+            Some((Some(_),)) => {
+                let mut tx = self.write("keep an object").await?;
+                retention::note(&mut tx, user, object, None).await?;
+                tx.commit()
+                    .await
+                    .map_err(StoreError::db("keep an object"))?;
+                // It may have been deleted just before.
+                Ok(self.object_bytes(user, object).await?.is_some())
+            }
+        }
+    }
+
+    /// Those of `objects` that this user does not have here, in the order asked. The others stay for a while, listed or
+    /// not: somebody counts on them.
     ///
     /// # Errors
     /// [`StoreError::Db`].
@@ -169,14 +194,9 @@ impl Store {
         user: UserId,
         objects: &[ObjectId],
     ) -> Result<Vec<ObjectId>, StoreError> {
-        let mut tx = self
-            .db
-            .begin()
-            .await
-            .map_err(StoreError::db("look for objects"))?;
         let mut missing = Vec::new();
         for object in objects {
-            if bytes_in(&mut tx, user, *object).await?.is_none() {
+            if !self.ask_for(user, *object).await? {
                 missing.push(*object);
             }
         }

@@ -17,6 +17,7 @@ mod program;
 mod relay;
 mod releases;
 mod replication;
+mod retention;
 mod sign_in;
 mod signed_release;
 mod store_contract;

@@ -2,12 +2,13 @@
 //! entries mean together in `check`.
 
 use super::{
-    Entry, EntryKind, FileData, MAX_ALL_XATTRS, MAX_ENTRIES, MAX_FILE_BYTES, MAX_NAME_BYTES,
+    Delta, Entry, EntryKind, FileData, MAX_ALL_XATTRS, MAX_ENTRIES, MAX_FILE_BYTES, MAX_NAME_BYTES,
     MAX_PATH_BYTES, MAX_RUNS, MAX_TARGET_BYTES, MAX_XATTR_BYTES, MAX_XATTRS, Manifest, Meta, Ref,
     Time, Xattr,
+    delta::{Change, KeptPacks},
     encode::{
-        AT, BASE, BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, HARDLINK, HOLE, NEXT,
-        OPAQUE_DIRECTORY, Position, SYMLINK, TORN_FILE, WHITEOUT,
+        AT, BASE, BLOCK_DEVICE, CHAR_DEVICE, DELTA, DIRECTORY, FIFO, FILE, HARDLINK, HOLE, NEXT,
+        OPAQUE_DIRECTORY, Position, REMOVED, SYMLINK, TORN_FILE, WHITEOUT,
     },
 };
 use crate::{
@@ -20,45 +21,117 @@ use crate::{
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, ParseError> {
     let mut reader = Reader::new(bytes);
-    if reader.u8("kind of the manifest")? != BASE {
-        return Err(ParseError::Invalid {
-            what: "kind of the manifest",
-            rule: "this program reads manifests that stand alone; use a newer program",
-        });
-    }
-    let lies_on = BaselineId::new(reader.array("baseline id")?);
-    let length = reader.size(baseline::MAX_NAME_BYTES, "length of the baseline's name")?;
-    let name = reader.take(length, "name of the baseline")?.to_vec();
-    // The rules for names come later; a name that keeps them is ASCII.
-    let baseline_name = String::from_utf8(name).map_err(|_| ParseError::Invalid {
-        what: "name of the baseline",
-        rule: "it is text",
-    })?;
-    let count = reader.count(record::MAX_PACKS, 33, "number of packs")?;
-    let packs = (0..count)
-        .map(|_| {
-            let id = ObjectId::new(reader.array("pack id")?);
-            Ok((id, reader.varint(u64::MAX, "size of a pack")?))
-        })
-        .collect::<Result<_, ParseError>>()?;
+    let (baseline, baseline_name) = start(&mut reader, BASE, "it stands alone")?;
+    let packs = packs(&mut reader)?;
     let count = reader.count(MAX_ENTRIES, 3, "number of entries")?;
     let mut entries: Vec<Entry> = Vec::new();
-    let mut state = State {
-        position: (0, 0, 0),
-        runs: MAX_RUNS,
-        xattrs: MAX_ALL_XATTRS,
-    };
+    let mut state = State::new();
     for _ in 0..count {
-        let entry = entry(&mut reader, &entries, &mut state)?;
+        let number = reader.u8("kind of an entry")?;
+        let before = entries.last().map_or(&[][..], |entry| &entry.path);
+        let path = path(&mut reader, before)?;
+        let entry = entry(
+            &mut reader,
+            number,
+            path,
+            Targets::Numbers(&entries),
+            &mut state,
+        )?;
         entries.push(entry);
     }
     reader.end("the entries")?;
     Ok(Manifest {
-        baseline: lies_on,
+        baseline,
         baseline_name,
         packs,
         entries,
     })
+}
+
+pub(super) fn decode_delta(bytes: &[u8]) -> Result<Delta, ParseError> {
+    let mut reader = Reader::new(bytes);
+    let (baseline, baseline_name) = start(&mut reader, DELTA, "it changes another")?;
+    let follows = ObjectId::new(reader.array("manifest it follows")?);
+    let count = reader.count(record::MAX_PACKS, 2, "number of runs of kept packs")?;
+    let kept_packs = (0..count)
+        .map(|_| {
+            Ok(KeptPacks {
+                left_out: reader.varint32(MAX_PACKS, "packs left out")?,
+                kept: reader.varint32(MAX_PACKS, "packs kept")?,
+            })
+        })
+        .collect::<Result<_, ParseError>>()?;
+    let new_packs = packs(&mut reader)?;
+    let count = reader.count(MAX_ENTRIES, 3, "number of changes")?;
+    let mut changes: Vec<Change> = Vec::new();
+    let mut state = State::new();
+    for _ in 0..count {
+        let number = reader.u8("kind of a change")?;
+        let before = changes.last().map_or(&[][..], Change::path);
+        let path = path(&mut reader, before)?;
+        changes.push(if number == REMOVED {
+            Change::Remove(path)
+        } else {
+            Change::Put(entry(
+                &mut reader,
+                number,
+                path,
+                Targets::Paths,
+                &mut state,
+            )?)
+        });
+    }
+    reader.end("the changes")?;
+    Ok(Delta {
+        follows,
+        baseline,
+        baseline_name,
+        kept_packs,
+        new_packs,
+        changes,
+    })
+}
+
+/// What both kinds begin with.
+fn start(
+    reader: &mut Reader<'_>,
+    kind: u8,
+    rule: &'static str,
+) -> Result<(BaselineId, String), ParseError> {
+    if reader.u8("kind of the manifest")? != kind {
+        return Err(ParseError::Invalid {
+            what: "kind of the manifest",
+            rule,
+        });
+    }
+    let baseline = BaselineId::new(reader.array("baseline id")?);
+    let length = reader.size(baseline::MAX_NAME_BYTES, "length of the baseline's name")?;
+    let name = reader.take(length, "name of the baseline")?.to_vec();
+    // The rules for names come later; a name that keeps them is ASCII.
+    let name = String::from_utf8(name).map_err(|_| ParseError::Invalid {
+        what: "name of the baseline",
+        rule: "it is text",
+    })?;
+    Ok((baseline, name))
+}
+
+fn packs(reader: &mut Reader<'_>) -> Result<Vec<(ObjectId, u64)>, ParseError> {
+    let count = reader.count(record::MAX_PACKS, 33, "number of packs")?;
+    (0..count)
+        .map(|_| {
+            let id = ObjectId::new(reader.array("pack id")?);
+            Ok((id, reader.varint(u64::MAX, "size of a pack")?))
+        })
+        .collect()
+}
+
+/// How a hardlink names its target.
+#[derive(Clone, Copy)]
+enum Targets<'a> {
+    /// By its number among these.
+    Numbers(&'a [Entry]),
+    /// By its path.
+    Paths,
 }
 
 /// What reading one entry leaves for the next.
@@ -70,13 +143,24 @@ struct State {
     xattrs: usize,
 }
 
+impl State {
+    const fn new() -> Self {
+        Self {
+            position: (0, 0, 0),
+            runs: MAX_RUNS,
+            xattrs: MAX_ALL_XATTRS,
+        }
+    }
+}
+
+/// All of an entry after its kind and path.
 fn entry(
     reader: &mut Reader<'_>,
-    entries: &[Entry],
+    number: u8,
+    path: Vec<u8>,
+    targets: Targets<'_>,
     state: &mut State,
 ) -> Result<Entry, ParseError> {
-    let number = reader.u8("kind of an entry")?;
-    let path = path(reader, entries.last())?;
     let meta = match number {
         HARDLINK | WHITEOUT => Meta::default(),
         _ => meta(reader, state)?,
@@ -90,16 +174,9 @@ fn entry(
             let target = bytes(reader, MAX_TARGET_BYTES, "symlink's target")?;
             EntryKind::Symlink { target }
         }
-        HARDLINK => {
-            let index = reader.size(MAX_ENTRIES, "target of a hardlink")?;
-            let target = entries.get(index).ok_or(ParseError::Invalid {
-                what: "hardlink",
-                rule: "its target comes before it",
-            })?;
-            EntryKind::Hardlink {
-                target: target.path.clone(),
-            }
-        }
+        HARDLINK => EntryKind::Hardlink {
+            target: hardlink(reader, targets)?,
+        },
         FIFO => EntryKind::Fifo,
         CHAR_DEVICE | BLOCK_DEVICE => {
             let major = reader.varint32(u32::MAX, "major number")?;
@@ -122,8 +199,21 @@ fn entry(
     Ok(Entry { path, kind, meta })
 }
 
-fn path(reader: &mut Reader<'_>, before: Option<&Entry>) -> Result<Vec<u8>, ParseError> {
-    let before = before.map_or(&[][..], |entry| &entry.path);
+fn hardlink(reader: &mut Reader<'_>, targets: Targets<'_>) -> Result<Vec<u8>, ParseError> {
+    match targets {
+        Targets::Paths => bytes(reader, MAX_PATH_BYTES, "target of a hardlink"),
+        Targets::Numbers(entries) => {
+            let index = reader.size(MAX_ENTRIES, "target of a hardlink")?;
+            let target = entries.get(index).ok_or(ParseError::Invalid {
+                what: "hardlink",
+                rule: "its target comes before it",
+            })?;
+            Ok(target.path.clone())
+        }
+    }
+}
+
+fn path(reader: &mut Reader<'_>, before: &[u8]) -> Result<Vec<u8>, ParseError> {
     let shared = reader.size(MAX_PATH_BYTES, "shared part of a path")?;
     let head = before.get(..shared).ok_or(ParseError::Invalid {
         what: "shared part of a path",
@@ -228,5 +318,7 @@ fn bytes(reader: &mut Reader<'_>, limit: usize, what: &'static str) -> Result<Ve
     reader.take(len, what).map(<[u8]>::to_vec)
 }
 
+const MAX_PACKS: u32 = 65_536;
+const _: () = assert!(MAX_PACKS as usize == record::MAX_PACKS);
 // Frame numbers are bounded by `check`, with the packs at hand.
 const _: () = assert!(pack::MAX_FRAMES <= u32::MAX as usize);

@@ -1,10 +1,18 @@
 //! Writing a manifest's bytes.
 
-use super::{Entry, EntryKind, FileData, MAX_BYTES, Manifest, Meta, Ref};
-use crate::bytes::{ParseError, put_varint, put_zigzag};
+use super::{
+    Delta, Entry, EntryKind, FileData, MAX_BYTES, Manifest, Meta, Ref,
+    delta::{Change, KeptPacks},
+};
+use crate::{
+    bytes::{ParseError, put_varint, put_zigzag},
+    id::{BaselineId, ObjectId},
+};
 
-/// Kind of a manifest that stands alone. 1 is kept for one that changes another.
+/// Kind of a manifest that stands alone.
 pub(super) const BASE: u8 = 0;
+/// Kind of a manifest that changes another.
+pub(super) const DELTA: u8 = 1;
 
 pub(super) const DIRECTORY: u8 = 0;
 pub(super) const FILE: u8 = 1;
@@ -16,6 +24,8 @@ pub(super) const BLOCK_DEVICE: u8 = 6;
 pub(super) const WHITEOUT: u8 = 7;
 pub(super) const OPAQUE_DIRECTORY: u8 = 8;
 pub(super) const TORN_FILE: u8 = 9;
+/// In a delta only.
+pub(super) const REMOVED: u8 = 10;
 
 pub(super) const HOLE: u8 = 0;
 pub(super) const NEXT: u8 = 1;
@@ -24,24 +34,63 @@ pub(super) const AT: u8 = 2;
 /// Where the run before ended: pack, frame, offset. A run that begins there says so in one byte.
 pub(super) type Position = (u32, u32, u32);
 
+/// How a hardlink names its target.
+#[derive(Clone, Copy)]
+enum Targets<'a> {
+    /// By its number among these.
+    Numbers(&'a [Entry]),
+    /// By its path: a delta does not have all entries.
+    Paths,
+}
+
 pub(crate) fn encode(manifest: &Manifest) -> Result<Vec<u8>, ParseError> {
     let mut out = Vec::with_capacity(64 + manifest.packs.len() * 36 + manifest.entries.len() * 64);
-    out.push(BASE);
-    out.extend_from_slice(manifest.baseline.as_bytes());
-    put_varint(&mut out, manifest.baseline_name.len() as u64);
-    out.extend_from_slice(manifest.baseline_name.as_bytes());
-    put_varint(&mut out, manifest.packs.len() as u64);
-    for (id, bytes) in &manifest.packs {
-        out.extend_from_slice(id.as_bytes());
-        put_varint(&mut out, *bytes);
-    }
+    put_start(&mut out, BASE, manifest.baseline, &manifest.baseline_name);
+    put_packs(&mut out, &manifest.packs);
     put_varint(&mut out, manifest.entries.len() as u64);
+    let targets = Targets::Numbers(&manifest.entries);
     let mut before: &[u8] = &[];
     let mut position = (0, 0, 0);
     for entry in &manifest.entries {
-        put_entry(&mut out, manifest, entry, before, &mut position)?;
+        out.push(kind(&entry.kind));
+        put_path(&mut out, &entry.path, before);
+        put_entry(&mut out, targets, entry, &mut position)?;
         before = &entry.path;
     }
+    bounded(out)
+}
+
+pub(crate) fn encode_delta(delta: &Delta) -> Result<Vec<u8>, ParseError> {
+    let mut out = Vec::with_capacity(128 + delta.new_packs.len() * 36 + delta.changes.len() * 64);
+    put_start(&mut out, DELTA, delta.baseline, &delta.baseline_name);
+    out.extend_from_slice(delta.follows.as_bytes());
+    put_varint(&mut out, delta.kept_packs.len() as u64);
+    for KeptPacks { left_out, kept } in &delta.kept_packs {
+        put_varint(&mut out, u64::from(*left_out));
+        put_varint(&mut out, u64::from(*kept));
+    }
+    put_packs(&mut out, &delta.new_packs);
+    put_varint(&mut out, delta.changes.len() as u64);
+    let mut before: &[u8] = &[];
+    let mut position = (0, 0, 0);
+    for change in &delta.changes {
+        match change {
+            Change::Remove(path) => {
+                out.push(REMOVED);
+                put_path(&mut out, path, before);
+            }
+            Change::Put(entry) => {
+                out.push(kind(&entry.kind));
+                put_path(&mut out, &entry.path, before);
+                put_entry(&mut out, Targets::Paths, entry, &mut position)?;
+            }
+        }
+        before = change.path();
+    }
+    bounded(out)
+}
+
+fn bounded(out: Vec<u8>) -> Result<Vec<u8>, ParseError> {
     match out.len() {
         have if have > MAX_BYTES => Err(ParseError::TooLarge {
             what: "length of the manifest",
@@ -52,38 +101,51 @@ pub(crate) fn encode(manifest: &Manifest) -> Result<Vec<u8>, ParseError> {
     }
 }
 
+fn put_start(out: &mut Vec<u8>, kind: u8, baseline: BaselineId, name: &str) {
+    out.push(kind);
+    out.extend_from_slice(baseline.as_bytes());
+    put_bytes(out, name.as_bytes());
+}
+
+fn put_packs(out: &mut Vec<u8>, packs: &[(ObjectId, u64)]) {
+    put_varint(out, packs.len() as u64);
+    for (id, bytes) in packs {
+        out.extend_from_slice(id.as_bytes());
+        put_varint(out, *bytes);
+    }
+}
+
+/// A path, as far as the one before does not say it.
+fn put_path(out: &mut Vec<u8>, path: &[u8], before: &[u8]) {
+    let shared = path.iter().zip(before).take_while(|(a, b)| a == b).count();
+    put_varint(out, shared as u64);
+    put_bytes(out, path.get(shared..).unwrap_or_default());
+}
+
+/// All of an entry after its kind and path.
 fn put_entry(
     out: &mut Vec<u8>,
-    manifest: &Manifest,
+    targets: Targets<'_>,
     entry: &Entry,
-    before: &[u8],
     position: &mut Position,
 ) -> Result<(), ParseError> {
-    out.push(kind(&entry.kind));
-    let shared = entry
-        .path
-        .iter()
-        .zip(before)
-        .take_while(|(a, b)| a == b)
-        .count();
-    put_varint(out, shared as u64);
-    put_bytes(out, entry.path.get(shared..).unwrap_or_default());
     if entry.kind.has_meta() {
         put_meta(out, &entry.meta);
     }
     match &entry.kind {
         EntryKind::File(data) => put_file(out, data, position),
         EntryKind::Symlink { target } => put_bytes(out, target),
-        EntryKind::Hardlink { target } => {
-            let index = manifest
-                .entries
-                .binary_search_by(|other| other.path.cmp(target));
-            let index = index.map_err(|_| ParseError::Invalid {
-                what: "hardlink",
-                rule: "its target is there",
-            })?;
-            put_varint(out, index as u64);
-        }
+        EntryKind::Hardlink { target } => match targets {
+            Targets::Paths => put_bytes(out, target),
+            Targets::Numbers(entries) => {
+                let index = entries.binary_search_by(|other| other.path.cmp(target));
+                let index = index.map_err(|_| ParseError::Invalid {
+                    what: "hardlink",
+                    rule: "its target is there",
+                })?;
+                put_varint(out, index as u64);
+            }
+        },
         EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } => {
             put_varint(out, u64::from(*major));
             put_varint(out, u64::from(*minor));

@@ -7,14 +7,19 @@
 
 mod check;
 mod decode;
+mod delta;
 mod encode;
 mod entry;
 mod sealed;
 
+pub use delta::{Change, Delta, KeptPacks};
 pub use entry::{Entry, EntryKind, FileData, Meta, Ref, Time, Xattr};
-pub use sealed::{ManifestError, open, seal};
+pub use sealed::{ManifestError, open, open_delta, seal, seal_delta};
 #[cfg(test)]
-pub(crate) use {encode::encode as encode_unchecked, sealed::seal_with as seal_encoded};
+pub(crate) use {
+    encode::{encode as encode_unchecked, encode_delta as encode_delta_unchecked},
+    sealed::seal_with as seal_encoded,
+};
 
 use crate::{
     bytes::ParseError,

@@ -45,7 +45,7 @@ const fn run(pack: u32, offset: u32, bytes: u32) -> Ref {
 }
 
 /// A tree with one of every kind.
-fn every_kind() -> Manifest {
+pub(super) fn every_kind() -> Manifest {
     let xattr = |name: &str| Xattr {
         name: name.into(),
         value: b"v".to_vec(),

@@ -4,6 +4,7 @@
 //! count them. `FUROSHIKI_BLESS=1` writes folders anew; a format that changes what it wrote before
 //! gets a new version, so files already released never change.
 
+mod delta;
 mod manifest;
 mod pack;
 mod seeds;

@@ -22,10 +22,11 @@ fn two_frames(keys: &SnapshotKeys) -> PackWriter {
     for chunk in [&b"tulip"[..], b"rose"] {
         frame.push(keys.chunk_id(chunk), chunk).unwrap();
     }
-    pack.append(&frame.close(Codec::Raw, &mut zstd).unwrap())
+    pack.append(&frame.code(Codec::Raw, &mut zstd).unwrap())
         .unwrap();
+    frame.clear();
     frame.push(keys.chunk_id(&[7; 5000]), &[7; 5000]).unwrap();
-    pack.append(&frame.close(Codec::Zstd, &mut zstd).unwrap())
+    pack.append(&frame.code(Codec::Zstd, &mut zstd).unwrap())
         .unwrap();
     pack
 }
@@ -49,7 +50,7 @@ fn with_table(table: &[u8]) -> Vec<u8> {
     frame.push(keys.chunk_id(b"tulip"), b"tulip").unwrap();
     pack.append(
         &frame
-            .close(Codec::Raw, &mut Compressor::new().unwrap())
+            .code(Codec::Raw, &mut Compressor::new().unwrap())
             .unwrap(),
     )
     .unwrap();

@@ -1,0 +1,116 @@
+//! Handing sealed objects to the sink while packing goes on.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, sync_channel},
+    },
+    thread,
+};
+
+use snapshot::{id::ObjectId, keys::SnapshotKeys, pack::SealedPack};
+
+use super::{
+    CaptureError, PackSink, Phase, Progress, Progressed, first_cause, join,
+    store::{Earlier, Store, Stored},
+};
+
+/// Threads that hand packs to the sink: while a site syncs one to its disk the next is on its way.
+const PUSHERS: usize = 2;
+/// Packs of 8 MiB that may wait for them.
+const WAITING_PACKS: usize = 1;
+
+/// What goes to the sink.
+pub(super) struct Pushing<'a> {
+    sink: &'a dyn PackSink,
+    progress: &'a dyn Progress,
+    objects: Mutex<Vec<(ObjectId, u64)>>,
+}
+
+impl<'a> Pushing<'a> {
+    pub(super) fn new(sink: &'a dyn PackSink, progress: &'a dyn Progress) -> Self {
+        Self {
+            sink,
+            progress,
+            objects: Mutex::default(),
+        }
+    }
+
+    /// What was taken, with sizes in bytes.
+    pub(super) fn objects(self) -> Vec<(ObjectId, u64)> {
+        self.objects
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands packs over while `work` fills them. An error of the sink ends the work, and is the one returned.
+    pub(super) fn while_filling<T, E: From<CaptureError>>(
+        &self,
+        keys: &SnapshotKeys,
+        earlier: &Earlier<'_>,
+        stop: &AtomicBool,
+        work: impl FnOnce(&Store<'_>) -> Result<T, E>,
+    ) -> Result<(T, Stored), E> {
+        thread::scope(|scope| {
+            let (full, packs) = sync_channel(WAITING_PACKS);
+            let packs = Arc::new(Mutex::new(packs));
+            let pushers: Vec<_> = (0..PUSHERS)
+                .map(|_| {
+                    let packs = Arc::clone(&packs);
+                    let pusher = thread::Builder::new().name("push".into());
+                    pusher
+                        .spawn_scoped(scope, move || self.push_all(&packs, stop))
+                        .map_err(CaptureError::Thread)
+                })
+                .collect::<Result<_, _>>()?;
+            // When the last pusher is gone the receiving end is too, and handing over fails.
+            drop(packs);
+            let store = Store::new(keys, earlier, full, stop)?;
+            let done = work(&store);
+            // The store holds the sending end: the pushers end when it is finished or dropped.
+            let stored = match &done {
+                Ok(_) => store.finish(),
+                Err(_) => {
+                    drop(store);
+                    Err(CaptureError::Stopped)
+                }
+            };
+            first_cause(pushers.into_iter().map(join).collect())?;
+            Ok((done?, stored?))
+        })
+    }
+
+    /// A thread that pushes.
+    fn push_all(
+        &self,
+        packs: &Mutex<Receiver<SealedPack>>,
+        stop: &AtomicBool,
+    ) -> Result<(), CaptureError> {
+        loop {
+            let pack = packs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(pack) = pack else { return Ok(()) };
+            if let Err(error) = self.put(pack) {
+                stop.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+        }
+    }
+
+    pub(super) fn put(&self, sealed: SealedPack) -> Result<(), CaptureError> {
+        let (object, length) = (sealed.id, sealed.bytes.len() as u64);
+        self.sink
+            .put(object, sealed.bytes)
+            .map_err(|source| CaptureError::Push { object, source })?;
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.push((object, length));
+        self.progress.progress(Progressed {
+            phase: Phase::Push,
+            bytes: objects.iter().map(|(_, bytes)| bytes).sum(),
+            bytes_total: 0,
+            files: objects.len() as u64,
+            files_total: 0,
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! Forgetting records, then the objects no kept record lists.
+//!
+//! An object is deleted only when for a whole day no record listed it and nobody asked about it: a PC may be pushing a
+//! record that builds on it. Its file leaves in the transaction that deletes its row, by a new name, so that a new
+//! upload of the same bytes meets either both or neither.
+
+use std::{collections::HashSet, path::PathBuf};
+
+use snapshot::{
+    id::{ObjectId, RecordId, UserId},
+    record,
+};
+use sqlx::{Sqlite, Transaction};
+
+use super::{Counter, Store, StoreError, count, counters, id};
+use crate::retention::{Kept, Retention};
+
+/// How long an object stays that no record lists.
+const GRACE_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// What was forgotten.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Signed records.
+    pub records: u64,
+    /// Sealed objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Keeps of each user what `retention` says, at this moment of the site's clock.
+    ///
+    /// # Errors
+    /// [`StoreError`]: users before the one in question are done, the others are as they were.
+    pub async fn retain(
+        &self,
+        retention: &Retention,
+        now_ms: i64,
+    ) -> Result<Forgotten, StoreError> {
+        let users: Vec<(Vec<u8>,)> = sqlx::query_as("SELECT DISTINCT user_id FROM objects")
+            .fetch_all(&self.db)
+            .await
+            .map_err(StoreError::db("list who has objects"))?;
+        let mut forgotten = Forgotten::default();
+        for (user,) in users {
+            let user = UserId::new(id(&user, "a user id")?);
+            self.retain_of(user, retention, now_ms, &mut forgotten)
+                .await?;
+        }
+        Ok(forgotten)
+    }
+
+    async fn retain_of(
+        &self,
+        user: UserId,
+        retention: &Retention,
+        now_ms: i64,
+        forgotten: &mut Forgotten,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write("forget old snapshots").await?;
+        let (records, needed) = kept_of(&mut tx, user).await?;
+        let head = super::heads::head_in(&mut tx, user).await?;
+        let outdated = retention.outdated(&records, head.map(|head| head.record), now_ms);
+        for record in &outdated {
+            sqlx::query("DELETE FROM records WHERE user_id = $1 AND record = $2")
+                .bind(user.as_bytes().as_slice())
+                .bind(record.as_bytes().as_slice())
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::db("forget a record"))?;
+        }
+        let outdated: HashSet<_> = outdated.into_iter().collect();
+        let mut listed = HashSet::new();
+        for (record, objects) in needed {
+            if record.is_none_or(|record| !outdated.contains(&record)) {
+                listed.extend(objects);
+            }
+        }
+        let gone = mark(&mut tx, user, &listed, now_ms).await?;
+        let mut trash = Vec::new();
+        for (object, bytes) in &gone {
+            sqlx::query("DELETE FROM objects WHERE user_id = $1 AND object = $2")
+                .bind(user.as_bytes().as_slice())
+                .bind(object.as_bytes().as_slice())
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::db("forget an object"))?;
+            counters::subtract(&mut tx, Counter::StoredObjectBytes, *bytes).await?;
+            trash.extend(self.throw_away(user, *object)?);
+        }
+        tx.commit()
+            .await
+            .map_err(StoreError::db("forget old snapshots"))?;
+        for path in trash {
+            // What stays is removed at the next start.
+            if let Err(error) = tokio::fs::remove_file(&path).await {
+                tracing::warn!(%error, path = %path.display(), "a forgotten object stays on the disk for now");
+            }
+        }
+        forgotten.records += outdated.len() as u64;
+        forgotten.objects += gone.len() as u64;
+        forgotten.bytes += gone.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        Ok(())
+    }
+
+    /// Gives an object's file a name in the trash. `None`: the disk lost it before.
+    fn throw_away(&self, user: UserId, object: ObjectId) -> Result<Option<PathBuf>, StoreError> {
+        let path = self.object_path(user, object);
+        let trash = self.layout.trash().join(format!("{user}-{object}"));
+        match std::fs::rename(&path, &trash) {
+            Ok(()) => Ok(Some(trash)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io("move to the trash", &path)(error)),
+        }
+    }
+
+    /// After a start: what a server that was killed left in the trash goes back where a row names it, or away.
+    /// Only the server calls this, under the lock of the data folder.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn empty_trash(&self) -> Result<(), StoreError> {
+        let folder = self.layout.trash();
+        let names = std::fs::read_dir(&folder).map_err(StoreError::io("list", &folder))?;
+        for entry in names {
+            let path = entry.map_err(StoreError::io("list", &folder))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let parsed = name
+                .split_once('-')
+                .and_then(|(user, object)| Some((user.parse().ok()?, object.parse().ok()?)));
+            let back = match parsed {
+                Some((user, object)) if self.object_bytes(user, object).await?.is_some() => {
+                    Some(self.object_path(user, object)).filter(|back| !back.exists())
+                }
+                _ => None,
+            };
+            match back {
+                Some(back) => std::fs::rename(&path, &back),
+                None => std::fs::remove_file(&path),
+            }
+            .map_err(StoreError::io("empty the trash of", &path))?;
+        }
+        Ok(())
+    }
+}
+
+/// A record, or what a delivery under way brings, with the objects it lists.
+type Needs = Vec<(Option<RecordId>, Vec<ObjectId>)>;
+
+async fn kept_of(
+    tx: &mut Transaction<'static, Sqlite>,
+    user: UserId,
+) -> Result<(Vec<Kept>, Needs), StoreError> {
+    let rows: Vec<(Vec<u8>, i64, Vec<u8>, i64)> =
+        sqlx::query_as("SELECT record, seq, bytes, stored_ms FROM records WHERE user_id = $1")
+            .bind(user.as_bytes().as_slice())
+            .fetch_all(&mut **tx)
+            .await
+            .map_err(StoreError::db("list records"))?;
+    let (mut kept, mut needs) = (Vec::new(), Vec::new());
+    for (record, seq, bytes, stored_ms) in rows {
+        let record = RecordId::new(id(&record, "a record name")?);
+        kept.push(Kept {
+            record,
+            seq: count(seq, "a sequence number")?,
+            stored_ms,
+        });
+        needs.push((Some(record), objects_of(&bytes)?));
+    }
+    let coming: Vec<(Vec<u8>,)> =
+        sqlx::query_as("SELECT record FROM tokens WHERE user_id = $1 AND record IS NOT NULL")
+            .bind(user.as_bytes().as_slice())
+            .fetch_all(&mut **tx)
+            .await
+            .map_err(StoreError::db("list deliveries"))?;
+    for (bytes,) in coming {
+        needs.push((None, objects_of(&bytes)?));
+    }
+    Ok((kept, needs))
+}
+
+fn objects_of(record: &[u8]) -> Result<Vec<ObjectId>, StoreError> {
+    let record =
+        record::parse_unverified(record).map_err(|_| StoreError::Corrupt("a signed record"))?;
+    Ok(record.objects().map(|(object, _)| object).collect())
+}
+
+/// Notes which objects are listed; gives those that were not for long enough, with their sizes.
+async fn mark(
+    tx: &mut Transaction<'static, Sqlite>,
+    user: UserId,
+    listed: &HashSet<ObjectId>,
+    now_ms: i64,
+) -> Result<Vec<(ObjectId, u64)>, StoreError> {
+    let rows: Vec<(Vec<u8>, i64, Option<i64>)> =
+        sqlx::query_as("SELECT object, bytes, unneeded_ms FROM objects WHERE user_id = $1")
+            .bind(user.as_bytes().as_slice())
+            .fetch_all(&mut **tx)
+            .await
+            .map_err(StoreError::db("list objects"))?;
+    let mut gone = Vec::new();
+    for (object, bytes, unneeded_ms) in rows {
+        let object = ObjectId::new(id(&object, "an object name")?);
+        match (listed.contains(&object), unneeded_ms) {
+            (true, None) => {}
+            (true, Some(_)) => note(tx, user, object, None).await?,
+            (false, None) => note(tx, user, object, Some(now_ms)).await?,
+            (false, Some(since)) if now_ms.saturating_sub(since) >= GRACE_MS => {
+                gone.push((object, count(bytes, "an object size")?));
+            }
+            (false, Some(_)) => {}
+        }
+    }
+    Ok(gone)
+}
+
+/// Notes since when no record lists an object.
+pub(super) async fn note(
+    tx: &mut Transaction<'static, Sqlite>,
+    user: UserId,
+    object: ObjectId,
+    unneeded_ms: Option<i64>,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE objects SET unneeded_ms = $1 WHERE user_id = $2 AND object = $3")
+        .bind(unneeded_ms)
+        .bind(user.as_bytes().as_slice())
+        .bind(object.as_bytes().as_slice())
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::db("note who needs an object"))
+        .map(drop)
+}
