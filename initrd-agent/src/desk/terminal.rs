@@ -136,6 +136,7 @@ impl Meter<'_> {
         if let Some(now) = state.last {
             self.show(&mut state, now, true);
         }
+        state.bar = None;
     }
 
     fn show(&self, state: &mut State, now: Progressed, finished: bool) {
@@ -175,6 +176,16 @@ impl Meter<'_> {
         } else {
             writeln!(io::stderr(), "{text}")
         };
+    }
+}
+
+impl Drop for Meter<'_> {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // What is said next, an error, begins a line of its own.
+        if self.drawn && state.bar.is_some() {
+            let _ = writeln!(io::stderr());
+        }
     }
 }
 

@@ -17,10 +17,10 @@ use crate::{
     capture::{Phase, Progress, Progressed},
 };
 
-/// Sealed packs kept in memory, in bytes: four of the usual length, at least one of any.
-const PACKS_BYTES: usize = 34 << 20;
+/// Sealed packs kept in memory, in bytes: two of the usual length, at least one of any.
+const PACKS_BYTES: usize = 18 << 20;
 /// Plain bytes of opened frames kept in memory.
-const FRAMES_BYTES: usize = 32 << 20;
+const FRAMES_BYTES: usize = 24 << 20;
 
 /// A sealed pack.
 type Sealed = Rc<[u8]>;
@@ -115,7 +115,7 @@ impl<'a> Frames<'a> {
         let (key, object) = ((pack, frame), self.object(pack));
         if self.frames.get(key).is_none() {
             let plain = self.open_frame(pack, frame)?;
-            let room = plain.len();
+            let room = plain.capacity();
             self.frames.put(key, plain, room);
         }
         let start = offset as usize;

@@ -157,7 +157,7 @@ pub enum ExportError {
 
 /// Writes a snapshot as a tar.
 ///
-/// Memory: some 90 MB and the manifest, whatever the size of the snapshot. Each pack is fetched once; those that are
+/// Memory: some 110 MB and the manifest, whatever the size of the snapshot. Each pack is fetched once; those that are
 /// needed again wait in one unnamed file, sealed, and leave it after their last use.
 ///
 /// # Errors

@@ -84,7 +84,7 @@ pub struct Imported {
 
 /// Makes a snapshot of a tar, plain or compressed with zstd.
 ///
-/// Nothing is written to any file system, and no right is needed. Memory: some 60 MB (with zstd up to 128 MB more), and
+/// Nothing is written to any file system, and no right is needed. Memory: some 100 MB (with zstd up to 128 MB more), and
 /// 600 bytes and the path for each entry.
 ///
 /// # Errors
