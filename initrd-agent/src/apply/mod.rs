@@ -44,8 +44,8 @@ use crate::capture::{
 const WORKERS: usize = 2;
 /// Threads that fetch packs: while one waits for the site's answer the other's bytes come.
 const FETCHERS: usize = 2;
-/// Frames that may wait for a worker: about two packs.
-const WAITING_FRAMES: usize = 16;
+/// Frames that may wait for a worker: the packs they lie in stay in memory.
+const WAITING_FRAMES: usize = 4;
 /// Space left free beside the files, for the file system's own and for the first steps of a session.
 const SPARE_BYTES: u64 = 16 << 20;
 
