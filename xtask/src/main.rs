@@ -85,7 +85,7 @@ enum Command {
         /// Files below snapshot/fuzz/fuzz_targets/, without `.rs`.
         targets: Vec<String>,
         /// Time for each target.
-        #[arg(long, default_value_t = 10)]
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
         minutes: u32,
         /// Cases for each property.
         #[arg(long, default_value_t = 100_000)]
