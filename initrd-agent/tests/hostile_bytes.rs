@@ -212,10 +212,10 @@ fn whole(error: &ApplyError) -> String {
     text
 }
 
-/// A site whose head has this manifest.
-fn site(sealed: Vec<u8>) -> Site {
+/// A site whose head has these manifests.
+fn site(sealed: Vec<Vec<u8>>) -> Site {
     let (keys, site) = (keys(), Site::default());
-    let listed = (ObjectId::of(&sealed), sealed.len() as u64);
+    let listed = |sealed: &Vec<u8>| (ObjectId::of(sealed), sealed.len() as u64);
     let record = Record {
         user: keys.user(),
         epoch: keys.epoch(),
@@ -225,10 +225,13 @@ fn site(sealed: Vec<u8>) -> Site {
         build_timestamp: 1,
         created_ms: 1,
         pc: "PC".into(),
-        manifests: vec![listed],
+        manifests: sealed.iter().map(listed).collect(),
         packs: vec![],
     };
-    site.objects.lock().unwrap().insert(listed.0, sealed);
+    let objects = sealed
+        .into_iter()
+        .map(|sealed| (ObjectId::of(&sealed), sealed));
+    site.objects.lock().unwrap().extend(objects);
     *site.head.lock().unwrap() = Some(record.sign(&keys).unwrap());
     site
 }
@@ -247,15 +250,63 @@ const LEADING_OUT: [&str; 7] = [
 fn nothing_leads_out_of_the_tree() {
     for name in LEADING_OUT {
         let (sealed, word) = case(name);
-        let (session, site) = (Session::new(), site(sealed));
+        let (session, site) = (Session::new(), site(vec![sealed]));
         let error = site.try_restore(&session, &site).unwrap_err();
         let text = whole(&error);
         assert!(error.is_altered() && text.contains(word), "{name}: {text}");
         assert_eq!(session.describe().len(), 2, "{name}: something was written");
     }
     // The same bytes well used are a tree.
-    let good = site(manifest(&[directory(b"etc"), symlink(b"home", b"x")][..1]));
+    let good = site(vec![manifest(&[directory(b"etc")])]);
     assert!(good.restore().0.path("etc").is_dir());
+}
+
+/// A delta with these changes of a tree without files.
+fn delta(base: &[u8], changes: &[Vec<u8>]) -> Vec<u8> {
+    let start = [
+        &[1][..],
+        &[0xba; 32],
+        &sized(b"minimal"),
+        ObjectId::of(base).as_bytes(),
+    ]
+    .concat();
+    let count = varint(changes.len() as u64);
+    compressed(&[start, vec![0, 0], count, changes.concat()].concat())
+}
+
+#[test]
+fn nothing_in_a_delta_leads_out_of_the_tree() {
+    let base = manifest(&[directory(b"a"), [&[0, 1][..], &sized(b"/b"), META].concat()]);
+    let link = |target: &[u8]| [&[3, 0][..], &sized(b"c"), &sized(target)].concat();
+    let removed = |path: &[u8]| [&[10, 0][..], &sized(path)].concat();
+    for (change, word) in [
+        (link(b"../../etc/passwd"), "its target is a file"),
+        (link(b"/etc/passwd"), "its target is a file"),
+        (link(b"a/../../x"), "its target is a file"),
+        (link(b"c"), "its target comes before it"),
+        (directory(b"../c"), "no name in it is . or .."),
+        (directory(b"/c"), "no name in it is empty"),
+        (directory(b"c/d"), "what holds it is a directory before it"),
+        (
+            symlink(b"a", b"/etc"),
+            "what holds it is a directory before it",
+        ),
+        (removed(b"a"), "what holds it is a directory before it"),
+        (removed(b"../a"), "it was there"),
+        (removed(b""), "the first is the root"),
+        (symlink(b"", b"/etc"), "it is a directory"),
+    ] {
+        let (session, site) = (
+            Session::new(),
+            site(vec![base.clone(), delta(&base, &[change])]),
+        );
+        let error = site.try_restore(&session, &site).unwrap_err();
+        let text = whole(&error);
+        assert!(error.is_altered() && text.contains(word), "{word}: {text}");
+        assert_eq!(session.describe().len(), 2, "{word}: something was written");
+    }
+    let good = site(vec![base.clone(), delta(&base, &[directory(b"c")])]);
+    assert!(good.restore().0.path("c").is_dir());
 }
 
 /// One case in a process of its own: says the error, and the most memory it ever had.
@@ -266,7 +317,7 @@ fn applies_one() {
     let session = Session::new();
     // Made by a process that came before: its memory must not count.
     let sealed = std::fs::read(std::env::temp_dir().join(&name)).unwrap();
-    let site = site(sealed);
+    let site = site(vec![sealed]);
     let answer = site.try_restore(&session, &site);
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let most = status

@@ -19,7 +19,7 @@ use crate::{
     id::UserId,
     image_index::ImageIndex,
     keys::{Purpose, SnapshotKeys, UserKey},
-    manifest::{self, Manifest, ManifestError},
+    manifest::{self, Delta, Manifest, ManifestError},
     pack::PackReader,
     record,
     seal::{HEADER_BYTES, Part, Sealer},
@@ -30,13 +30,14 @@ use crate::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them, by the name of their fuzz target.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("baseline", baseline),
     ("chunk", chunk),
     ("image_delta", image_delta),
     ("image_index", image_index),
     ("keys", keys),
     ("manifest", manifest),
+    ("manifest_delta", manifest_delta),
     ("manifest_opened", manifest_opened),
     ("pack", pack),
     ("record", record),
@@ -121,6 +122,18 @@ pub fn manifest(data: &[u8]) {
         assert!(read.entries.iter().all(|entry| {
             read.entry(&entry.path) == Some(entry) && !entry.path.starts_with(b"/")
         }));
+    }
+}
+
+/// The plain bytes of a delta; and what comes of a tree with one of everything that it changes.
+pub fn manifest_delta(data: &[u8]) {
+    let Ok(delta) = Delta::decode(data) else {
+        return;
+    };
+    assert_eq!(delta.encode().unwrap(), data);
+    let before = Manifest::decode(include_bytes!("../fuzz/seeds/manifest/good-every-kind"));
+    if let Ok(read) = delta.apply(before.unwrap()) {
+        manifest(&read.encode().unwrap());
     }
 }
 

@@ -9,7 +9,15 @@ use std::{
 };
 
 /// Formats of user data; the others are a baseline's.
-const FORMATS: [&str; 6] = ["chunk", "keys", "manifest", "pack", "record", "slot"];
+const FORMATS: [&str; 7] = [
+    "chunk",
+    "keys",
+    "manifest",
+    "manifest-delta",
+    "pack",
+    "record",
+    "slot",
+];
 
 fn lines(text: &str) -> BTreeMap<String, String> {
     let pair = |line: &str| {

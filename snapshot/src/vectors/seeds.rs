@@ -81,7 +81,7 @@ fn bless() {
         fs::create_dir_all(&folder).unwrap();
         folder
     };
-    for format in ["manifest"] {
+    for format in ["manifest", "manifest-delta"] {
         for (name, sealed) in vectors(format) {
             let Some(opened) = opened(Purpose::Manifest, &sealed, HEADER_BYTES, sealed.len())
             else {
