@@ -36,10 +36,29 @@ pub struct TestSite {
     /// Everything it stores.
     pub data: PathBuf,
     port: u16,
+    ca: PathBuf,
     log: PathBuf,
     starts: u32,
     lab: Option<String>,
     server: Option<Running>,
+}
+
+/// Whom a site and its PCs trust.
+struct Trust {
+    /// Folder of the certificates' authority; made when it is empty.
+    authority: PathBuf,
+    /// Public key of releases.
+    release_key: Option<PathBuf>,
+}
+
+impl Trust {
+    /// What built releases trust.
+    fn of_releases() -> Self {
+        Self {
+            authority: place::authority(),
+            release_key: Some(place::release_key()),
+        }
+    }
 }
 
 impl TestSite {
@@ -49,13 +68,22 @@ impl TestSite {
     /// It cannot be made or does not listen in time.
     pub fn start(folder: &Path, name: &str) -> Result<Self> {
         let port = free_port()?;
-        Self::make(
-            folder,
-            name,
-            port,
-            &format!("https://127.0.0.1:{port}"),
-            None,
-        )
+        let url = format!("https://127.0.0.1:{port}");
+        Self::make(folder, name, port, &url, None, &Trust::of_releases())
+    }
+
+    /// The same under an authority of its own and without releases: for snapshots alone.
+    ///
+    /// # Errors
+    /// It cannot be made or does not listen in time.
+    pub fn start_alone(folder: &Path, name: &str) -> Result<Self> {
+        let port = free_port()?;
+        let trust = Trust {
+            authority: folder.join("ca"),
+            release_key: None,
+        };
+        let url = format!("https://127.0.0.1:{port}");
+        Self::make(folder, name, port, &url, None, &trust)
     }
 
     /// Makes a site in a lab, with its boot service and announced to its PCs, and serves it there. It calls itself by
@@ -65,10 +93,18 @@ impl TestSite {
     /// It cannot be made or does not listen in time.
     pub fn start_in(lab: &Lab, folder: &Path, name: &str, host: &str) -> Result<Self> {
         let url = format!("https://{host}:{LAB_PORT}");
-        Self::make(folder, name, LAB_PORT, &url, Some(lab.name().to_owned()))
+        let lab = Some(lab.name().to_owned());
+        Self::make(folder, name, LAB_PORT, &url, lab, &Trust::of_releases())
     }
 
-    fn make(folder: &Path, name: &str, port: u16, url: &str, lab: Option<String>) -> Result<Self> {
+    fn make(
+        folder: &Path,
+        name: &str,
+        port: u16,
+        url: &str,
+        lab: Option<String>,
+        trust: &Trust,
+    ) -> Result<Self> {
         let data = folder.join(name);
         place::fresh(&data)?;
         let mut init = Command::new(place::program("furoshiki-site")?);
@@ -82,8 +118,10 @@ impl TestSite {
         for address in guests {
             init.args(["--also-name", address]);
         }
-        init.arg("--ca").arg(place::authority());
-        init.arg("--release-key").arg(place::release_key());
+        init.arg("--ca").arg(&trust.authority);
+        if let Some(key) = &trust.release_key {
+            init.arg("--release-key").arg(key);
+        }
         child::output(&mut init)?;
         let mut info = Command::new(place::program("furoshiki-site")?);
         info.args(["site", "info", "--json", "--data"]).arg(&data);
@@ -98,6 +136,7 @@ impl TestSite {
             id: id.to_owned(),
             data,
             port,
+            ca: trust.authority.join("ca.pem"),
             log: folder.join(format!("{name}.site.log")),
             starts: 0,
             lab,
@@ -176,6 +215,22 @@ impl TestSite {
         format!("https://127.0.0.1:{}", self.port)
     }
 
+    /// The certificate that its own is checked with.
+    #[must_use]
+    pub fn ca(&self) -> &Path {
+        &self.ca
+    }
+
+    /// The process id of its server.
+    ///
+    /// # Errors
+    /// It was killed.
+    pub fn process_id(&self) -> Result<u32> {
+        let server = self.server.as_ref();
+        let server = server.with_context(|| format!("site {} does not run", self.name))?;
+        Ok(server.child.id())
+    }
+
     /// Its address for guests.
     #[must_use]
     pub fn guest_url(&self) -> String {
@@ -206,19 +261,27 @@ impl TestSite {
     /// Issuing or registering fails.
     pub fn add_user(&self, cards: &Path, name: &str, pin: &str, password: &str) -> Result<Person> {
         let (card, registration) = TestCard::issue(cards, name, pin)?;
-        let mut command = Command::new(place::program("furoshiki-site")?);
-        command
-            .args(["user", "add", name, "--data"])
-            .arg(&self.data)
-            .arg("--card")
-            .arg(registration);
-        child::output_with_input(&mut command, &format!("{password}\n"))
-            .with_context(|| format!("register {name}"))?;
+        self.register(name, &registration, password)?;
         Ok(Person {
             name: name.to_owned(),
             password: password.to_owned(),
             card,
         })
+    }
+
+    /// Registers a user with a card that was issued.
+    ///
+    /// # Errors
+    /// The site refuses.
+    pub fn register(&self, name: &str, registration: &Path, password: &str) -> Result<()> {
+        let mut command = Command::new(place::program("furoshiki-site")?);
+        command
+            .args(["user", "add", name, "--data"])
+            .arg(&self.data);
+        command.arg("--card").arg(registration);
+        child::output_with_input(&mut command, &format!("{password}\n"))
+            .with_context(|| format!("register {name}"))
+            .map(drop)
     }
 
     /// Puts a release on it.
@@ -232,7 +295,7 @@ impl TestSite {
             .arg(&release.folder)
             .args(["--site", &self.url(), "--site-ca"]);
         command
-            .arg(place::authority().join("ca.pem"))
+            .arg(&self.ca)
             .arg("--operator-token-file")
             .arg(self.data.join("operator.token"));
         child::output(&mut command).with_context(|| format!("publish at {}", self.name))?;
@@ -272,9 +335,7 @@ impl TestSite {
             "30",
             "--cacert",
         ]);
-        command
-            .arg(place::authority().join("ca.pem"))
-            .arg(format!("{}{path}", self.url()));
+        command.arg(&self.ca).arg(format!("{}{path}", self.url()));
         child::output(&mut command)
     }
 

@@ -6,22 +6,28 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::setup::{self, For};
-use crate::{build, child, image, paths};
+use crate::{build, child, image, paths, peers};
 
 /// Measures. `arguments` are those of `furoshiki-bench`.
 ///
 /// # Errors
 /// A step of the set-up or of the measurement.
 pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
-    if arguments
-        .iter()
-        .any(|word| word == "--help" || word == "-h")
-    {
+    let says = |words: &[&str]| {
+        arguments
+            .iter()
+            .any(|word| words.iter().any(|one| word == one))
+    };
+    if says(&["--help", "-h"]) {
         build::programs()?;
+    } else if says(&["snapshot"]) {
+        setup::install(For::Measuring)?;
+        build::bench_snapshot()?;
+        peers::provide()?;
     } else {
         setup::install(For::Everything)?;
         image::release("minimal")?;
-        if arguments.iter().any(|word| word == "restore") {
+        if says(&["restore"]) {
             image::release("minimal-rewrite")?;
             build::bench_guest()?;
         }

@@ -32,6 +32,36 @@ pub(crate) fn bench_guest() -> Result<()> {
     )
 }
 
+/// What `bench snapshot` runs: our side as a process of its own, a site, and what measures.
+///
+/// # Errors
+/// The compiler's.
+pub(crate) fn bench_snapshot() -> Result<()> {
+    child::step(
+        "compile a site and what measures",
+        &mut child::cargo(&[
+            "build",
+            "--locked",
+            "-p",
+            "qemu-tests",
+            "-p",
+            "site-server",
+            "--bins",
+        ]),
+    )?;
+    child::step(
+        "compile our side",
+        &mut child::cargo(&[
+            "build",
+            "--locked",
+            "-p",
+            "initrd-agent",
+            "--example",
+            "engine",
+        ]),
+    )
+}
+
 /// The software card, a workspace of its own.
 ///
 /// # Errors

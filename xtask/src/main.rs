@@ -12,6 +12,7 @@ mod image;
 mod miri;
 mod packages;
 mod paths;
+mod peers;
 mod reproducible;
 mod setup;
 mod shim;

@@ -119,6 +119,31 @@ pub(crate) const RUN: &[Package] = &[
     ),
 ];
 
+/// To measure snapshots beside backup programs.
+pub(crate) const MEASURE: &[Package] = &[
+    (
+        "tar",
+        "the oldest way to save a tree, and reads it for the page cache",
+    ),
+    ("zstd", "compresses what tar writes"),
+    ("age", "seals what tar writes"),
+    ("borgbackup", "a peer of bench snapshot"),
+    ("casync", "a peer of bench snapshot"),
+    (
+        "sqlite3",
+        "makes and changes the databases of the generated user's tree",
+    ),
+    (
+        "e2fsprogs",
+        "mke2fs makes the file systems that trees are restored to",
+    ),
+    ("mount", "mounts them"),
+    (
+        "libsodium-dev",
+        "bupstash, which is compiled, seals with it",
+    ),
+];
+
 /// Those of `wanted` that `dpkg-query` does not know as installed, by what it said
 /// (`Package Status`, one a line).
 pub(crate) fn missing(wanted: &[Package], installed: &str) -> Vec<Package> {
@@ -150,14 +175,15 @@ mod tests {
 
     #[test]
     fn no_package_is_named_twice_or_without_reason() {
-        let all: Vec<_> = [BUILD, IMAGE, RUN].concat();
-        for (at, (name, reason)) in all.iter().enumerate() {
-            assert!(!reason.is_empty(), "{name}");
-            assert!(
-                !all.iter().skip(at + 1).any(|(other, _)| other == name),
-                "{name} twice"
-            );
-            assert_ne!(*name, "qemu-utils");
+        for all in [[BUILD, IMAGE, RUN].concat(), [BUILD, MEASURE].concat()] {
+            for (at, (name, reason)) in all.iter().enumerate() {
+                assert!(!reason.is_empty(), "{name}");
+                assert!(
+                    !all.iter().skip(at + 1).any(|(other, _)| other == name),
+                    "{name} twice"
+                );
+                assert_ne!(*name, "qemu-utils");
+            }
         }
     }
 }

@@ -14,6 +14,8 @@ use crate::shim;
 pub(crate) enum For {
     /// Compile and check.
     Checks,
+    /// Compile, and measure snapshots beside backup programs.
+    Measuring,
     /// Build releases and run machines too.
     Everything,
 }
@@ -25,6 +27,7 @@ pub(crate) enum For {
 pub(crate) fn install(what: For) -> Result<()> {
     let wanted = match what {
         For::Checks => packages::BUILD.to_vec(),
+        For::Measuring => [packages::BUILD, packages::MEASURE].concat(),
         For::Everything => [packages::BUILD, packages::IMAGE, packages::RUN].concat(),
     };
     let missing = packages::missing(&wanted, &installed(&wanted)?);

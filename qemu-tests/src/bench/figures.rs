@@ -14,6 +14,8 @@ pub enum Unit {
     Ms,
     /// Bytes.
     Bytes,
+    /// Millions of bytes.
+    Mb,
 }
 
 impl Unit {
@@ -23,14 +25,17 @@ impl Unit {
         match self {
             Self::Ms => "ms",
             Self::Bytes => "bytes",
+            Self::Mb => "MB",
         }
     }
 
     /// A value for people.
-    fn shown(self, value: u64) -> String {
+    #[must_use]
+    pub fn shown(self, value: u64) -> String {
         match self {
             Self::Ms => format!("{value} ms"),
             Self::Bytes => mib(value),
+            Self::Mb => format!("{value} MB"),
         }
     }
 }
@@ -55,14 +60,14 @@ struct Figure {
 #[derive(Debug)]
 pub struct Figures {
     bench: String,
-    accel: Accel,
+    accel: Option<Accel>,
     figures: Vec<Figure>,
 }
 
 impl Figures {
-    /// No figure yet. `bench` is the room's name in JSON lines.
+    /// No figure yet. `bench` is the room's name in JSON lines; `accel` how guests ran, where there were any.
     #[must_use]
-    pub fn new(bench: &str, accel: Accel) -> Self {
+    pub fn new(bench: &str, accel: Option<Accel>) -> Self {
         Self {
             bench: bench.to_owned(),
             accel,
@@ -111,11 +116,12 @@ impl Figures {
         )
     }
 
-    /// One JSON object a line: `bench`, `figure`, `vs`, `ours`, `theirs`, `ratio`, `unit`, `runs`, `accel`.
+    /// One JSON object a line: `bench`, `figure`, `vs`, `ours`, `theirs`, `ratio`, `unit`, `runs`, and `accel` where
+    /// guests ran.
     #[must_use]
     pub fn json_lines(&self) -> String {
         let lines = self.figures.iter().map(|figure| {
-            let line = json!({
+            let mut line = json!({
                 "bench": self.bench,
                 "figure": figure.name,
                 "vs": figure.versus,
@@ -124,8 +130,11 @@ impl Figures {
                 "ratio": figure.ratio(),
                 "unit": figure.unit.name(),
                 "runs": figure.ours.len(),
-                "accel": if self.accel.emulated() { "tcg" } else { "kvm" },
             });
+            if let (Some(accel), Some(fields)) = (self.accel, line.as_object_mut()) {
+                let name = if accel.emulated() { "tcg" } else { "kvm" };
+                fields.insert("accel".to_owned(), name.into());
+            }
             format!("{line}\n")
         });
         lines.collect()
@@ -146,18 +155,18 @@ impl Figure {
         ]
     }
 
-    /// Ours by theirs, in hundredths; none where there is nothing to divide by.
+    /// Ours by theirs, rounded to thousandths; none where there is nothing to divide by.
     fn ratio(&self) -> Option<f64> {
-        let hundredths = u128::from(median(&self.ours)?) * 100;
-        let hundredths = hundredths.checked_div(u128::from(median(&self.theirs)?))?;
-        u32::try_from(hundredths)
-            .ok()
-            .map(|hundredths| f64::from(hundredths) / 100.0)
+        let theirs = u128::from(median(&self.theirs)?);
+        let thousandths = u128::from(median(&self.ours)?) * 1000 + theirs / 2;
+        let thousandths = u32::try_from(thousandths.checked_div(theirs)?).ok()?;
+        Some(f64::from(thousandths) / 1000.0)
     }
 }
 
 /// The value in the middle; of an even number the upper one. None of none.
-fn median(values: &[u64]) -> Option<u64> {
+#[must_use]
+pub fn median(values: &[u64]) -> Option<u64> {
     let mut values = values.to_vec();
     values.sort_unstable();
     values.get(values.len() / 2).copied()
@@ -171,7 +180,7 @@ mod tests {
 
     #[test]
     fn figures_are_medians_in_the_order_they_came() {
-        let mut figures = Figures::new("boot", Accel::Tcg);
+        let mut figures = Figures::new("boot", Some(Accel::Tcg));
         for (ours, theirs) in [(130, 100), (900, 104), (120, 90)] {
             figures.compared("boot.prompt.wall", "dracut", Unit::Ms, ours, theirs);
         }

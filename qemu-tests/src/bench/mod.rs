@@ -8,6 +8,7 @@ pub mod dracut;
 pub mod figures;
 pub mod restore;
 pub mod session;
+pub mod snapshot;
 pub mod update;
 
 use std::fs;
@@ -28,18 +29,21 @@ pub struct Arguments {
     /// The room.
     #[arg(value_enum, default_value = "boot")]
     pub room: Room,
-    /// Size of the user's tree; 1.0 is about 1 GB.
-    #[arg(long, default_value_t = 0.01)]
-    pub scale: f64,
+    /// Size of the user's tree; 1.0 is about 1 GB, and what `snapshot` takes if nothing is said. Other rooms: 0.01.
+    #[arg(long)]
+    pub scale: Option<f64>,
     /// Seed of the user's tree.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// How often; figures are medians. 0 counts as 1.
-    #[arg(long, default_value_t = 3)]
-    pub runs: u32,
+    /// How often; figures are medians. 0 counts as 1. If nothing is said: 5 for `snapshot`, 3 for other rooms.
+    #[arg(long)]
+    pub runs: Option<u32>,
     /// Write the JSON lines there too.
     #[arg(long)]
     pub json: Option<PathBuf>,
+    /// Of the room `snapshot` only.
+    #[command(flatten)]
+    pub snapshot: snapshot::Options,
 }
 
 /// What can be measured.
@@ -51,6 +55,8 @@ pub enum Room {
     Restore,
     /// Every stage from power-on to a session and to off again.
     Session,
+    /// Capture and apply of a user's tree beside backup programs, on this machine; as root.
+    Snapshot,
 }
 
 /// What every room gets.
@@ -75,30 +81,10 @@ pub struct Bench {
 /// # Errors
 /// The release is not built, a step of the measurement failed, or the JSON file cannot be written.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let release = Release::built("minimal")?;
-    let accel = Accel::probe(&release)?;
-    let room = arguments
-        .room
-        .to_possible_value()
-        .context("a room without name")?;
-    let name = room.get_name();
-    let bench = Bench {
-        accel,
-        folder: place::evidence(&format!("bench-{name}"))?,
-        release,
-        scale: arguments.scale,
-        seed: arguments.seed,
-        runs: arguments.runs.max(1),
+    let figures = match arguments.room {
+        Room::Snapshot => snapshot::measure(arguments)?,
+        room => in_machines(room, arguments)?,
     };
-    let mut figures = Figures::new(name, accel);
-    match arguments.room {
-        Room::Boot => boot::measure(&bench, &mut figures)?,
-        Room::Restore => {
-            update::measure(&bench, &mut figures)?;
-            restore::measure(&bench, &mut figures)?;
-        }
-        Room::Session => session::measure(&bench, &mut figures)?,
-    }
     let lines = figures.json_lines();
     println!("{}", figures.table());
     print!("{lines}");
@@ -106,4 +92,31 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         fs::write(path, &lines).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Measures a room that boots PCs.
+fn in_machines(room: Room, arguments: &Arguments) -> Result<Figures> {
+    let release = Release::built("minimal")?;
+    let accel = Accel::probe(&release)?;
+    let value = room.to_possible_value().context("a room without name")?;
+    let name = value.get_name();
+    let bench = Bench {
+        accel,
+        folder: place::evidence(&format!("bench-{name}"))?,
+        release,
+        scale: arguments.scale.unwrap_or(0.01),
+        seed: arguments.seed,
+        runs: arguments.runs.unwrap_or(3).max(1),
+    };
+    let mut figures = Figures::new(name, Some(accel));
+    match room {
+        Room::Boot => boot::measure(&bench, &mut figures)?,
+        Room::Restore => {
+            update::measure(&bench, &mut figures)?;
+            restore::measure(&bench, &mut figures)?;
+        }
+        Room::Session => session::measure(&bench, &mut figures)?,
+        Room::Snapshot => anyhow::bail!("snapshots are measured without a machine"),
+    }
+    Ok(figures)
 }

@@ -29,6 +29,9 @@ enum Command {
         /// Owner of the home, when run as root.
         #[arg(long, default_value_t = 1000)]
         owner: u32,
+        /// Add what an overlay's upper has for things deleted from the baseline; root only.
+        #[arg(long)]
+        whiteouts: bool,
         /// Also pack it into this pax archive.
         #[arg(long)]
         tar: Option<PathBuf>,
@@ -54,6 +57,7 @@ fn main() -> Result<ExitCode> {
             scale,
             seed,
             owner,
+            whiteouts,
             tar,
         } => {
             if folder
@@ -68,6 +72,9 @@ fn main() -> Result<ExitCode> {
             let made = tree::generate(&folder, Spec { seed, scale, owner }, |part| {
                 eprintln!("tree-fixture: {part}")
             })?;
+            if whiteouts {
+                tree::delete_from_baseline(&folder)?;
+            }
             eprintln!("tree-fixture: {} files, {} bytes", made.files, made.bytes);
             if let Some(archive) = tar {
                 tree::pack(&folder, &archive)?;

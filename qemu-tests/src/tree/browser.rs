@@ -11,7 +11,10 @@ use super::rng::{Rng, Text};
 use super::sqlite::{Value, database};
 use super::writer::Writer;
 
-const PROFILE: &str = "home/.mozilla/firefox/k3x9ab2c.default-release";
+/// The Firefox profile.
+pub(super) const PROFILE: &str = "home/.mozilla/firefox/k3x9ab2c.default-release";
+/// Chromium's history, a database.
+pub(super) const HISTORY: &str = "home/.config/chromium/Default/History";
 
 pub(super) fn write(writer: &mut Writer, text: &Text, scale: Scale) -> Result<()> {
     let mut rng = Rng::new(writer.seed, "browser");
@@ -107,7 +110,7 @@ CREATE INDEX moz_historyvisits_dateindex ON moz_historyvisits(visit_date);",
     )?;
     database(
         writer,
-        "home/.config/chromium/Default/History",
+        HISTORY,
         4096,
         "CREATE TABLE urls(id INTEGER PRIMARY KEY,url TEXT,title TEXT,visit_count INTEGER,last_visit_time INTEGER); CREATE INDEX urls_url_index ON urls(url);",
         |db| {

@@ -13,6 +13,10 @@ use super::sqlite::{Value, database};
 use super::writer::Writer;
 
 const PROFILE: &str = "home/.thunderbird/p0q1.default";
+/// The mailbox that grows every day.
+pub(super) const INBOX: &str = "home/.thunderbird/p0q1.default/Mail/Local Folders/Inbox";
+/// The full-text index.
+pub(super) const INDEX: &str = "home/.thunderbird/p0q1.default/global-messages-db.sqlite";
 
 pub(super) fn write(writer: &mut Writer, text: &Text, scale: Scale) -> Result<()> {
     let mut rng = Rng::new(writer.seed, "mail");
@@ -40,7 +44,7 @@ pub(super) fn write(writer: &mut Writer, text: &Text, scale: Scale) -> Result<()
     }
     database(
         writer,
-        &format!("{PROFILE}/global-messages-db.sqlite"),
+        INDEX,
         32768,
         "CREATE TABLE messages(id INTEGER PRIMARY KEY,folderID INTEGER,conversationID INTEGER,date INTEGER,headerMessageID TEXT,subject TEXT,body TEXT); CREATE INDEX mh ON messages(headerMessageID); CREATE INDEX mf ON messages(folderID,date);",
         |db| {
@@ -83,7 +87,7 @@ pub(super) fn write(writer: &mut Writer, text: &Text, scale: Scale) -> Result<()
     Ok(())
 }
 
-fn message(text: &Text, rng: &mut Rng, attachment_percent: u64) -> Vec<u8> {
+pub(super) fn message(text: &Text, rng: &mut Rng, attachment_percent: u64) -> Vec<u8> {
     let words = rng.between(2, 9);
     let mut mail = format!(
         "From {}@example.org Mon Oct  6 {:02}:{:02}:00 2025\nReturn-Path: <{}@example.org>\nReceived: from mx{}.example.org ([192.0.2.{}]) by mail.example.net with ESMTPS id {:x}\nMessage-ID: <{}@example.org>\nDate: Mon, 6 Oct 2025 10:00:00 +0900\nFrom: {} <{}@example.org>\nTo: user@example.net\nSubject: {}\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"=_{:x}\"\n\n",

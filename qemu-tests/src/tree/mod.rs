@@ -8,6 +8,7 @@
 //! Below the given folder: `home/` is the content of a home, `system/` goes over `/`.
 
 mod browser;
+pub mod day;
 pub mod digest;
 mod documents;
 mod mail;
@@ -75,6 +76,15 @@ pub fn generate(root: &Path, spec: Spec, mut progress: impl FnMut(&str)) -> Resu
         files: writer.files,
         bytes: writer.bytes,
     })
+}
+
+/// Adds to `system/` what an overlay's upper has for files and a folder that were deleted from the baseline: whiteouts
+/// and a folder that hides the baseline's. Not part of [`generate`]: such a tree cannot be unpacked in a session.
+///
+/// # Errors
+/// Only root can make them.
+pub fn delete_from_baseline(root: &Path) -> Result<()> {
+    special::deleted(&root.join("system"))
 }
 
 /// Packs a folder into a POSIX pax archive with GNU tar: times in ns, attributes, access lists.

@@ -211,6 +211,23 @@ fn names(writer: &mut Writer, text: &Text) -> Result<()> {
     Ok(())
 }
 
+/// Source: Linux, Documentation/filesystems/overlayfs.rst: a whiteout is a character device 0:0, a folder with
+/// `trusted.overlay.opaque` set to `y` hides all of the lower one.
+pub(super) fn deleted(system: &Path) -> Result<()> {
+    let removed = system.join("usr/share/removed");
+    let opaque = system.join("opt/opaque");
+    for folder in [&removed, &opaque] {
+        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    }
+    for number in 0..30 {
+        let name = removed.join(format!("w{number}"));
+        mknodat(CWD, &name, FileType::CharacterDevice, Mode::empty(), 0)
+            .with_context(|| format!("make whiteout {}", name.display()))?;
+    }
+    lsetxattr(&opaque, "trusted.overlay.opaque", b"y", XattrFlags::empty())
+        .with_context(|| format!("make {} opaque", opaque.display()))
+}
+
 fn modes(writer: &mut Writer) -> Result<()> {
     // Only root can pack a file nobody may read.
     let none = if rustix::process::geteuid().is_root() {

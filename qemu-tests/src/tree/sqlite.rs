@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write;
+use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -35,9 +36,24 @@ pub(super) fn database(
     fill: impl FnOnce(&mut Database) -> Result<()>,
 ) -> Result<()> {
     let path = writer.room(name)?;
+    run(&path, &format!("PRAGMA page_size={page};"), |database| {
+        database.say(&format!("{schema}\n"))?;
+        fill(database)
+    })?;
+    writer.written(path, Some(0o644))?;
+    Ok(())
+}
+
+/// Changes a database that is there, in one transaction.
+pub(super) fn change(path: &Path, edit: impl FnOnce(&mut Database) -> Result<()>) -> Result<()> {
+    run(path, "", edit)
+}
+
+/// Hands a transaction to `sqlite3`, with `first` before it begins.
+fn run(path: &Path, first: &str, fill: impl FnOnce(&mut Database) -> Result<()>) -> Result<()> {
     let mut child = Command::new("sqlite3")
         .args(["-batch", "-bail"])
-        .arg(&path)
+        .arg(path)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -50,7 +66,9 @@ pub(super) fn database(
         rows: Vec::new(),
     };
     let filled = database
-        .say(&format!("PRAGMA page_size={page}; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN;\n{schema}\n"))
+        .say(&format!(
+            "{first} PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN;\n"
+        ))
         .and_then(|()| fill(&mut database))
         .and_then(|()| database.flush())
         .and_then(|()| database.say("COMMIT;\n"));
@@ -63,9 +81,7 @@ pub(super) fn database(
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
-    filled?;
-    writer.written(path, Some(0o644))?;
-    Ok(())
+    filled
 }
 
 impl Database {
@@ -91,6 +107,12 @@ impl Database {
         row.push(')');
         self.rows.push(row);
         Ok(())
+    }
+
+    /// Says a statement, without the semicolon, after the rows before it.
+    pub(super) fn statement(&mut self, statement: &str) -> Result<()> {
+        self.flush()?;
+        self.say(&format!("{statement};\n"))
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -12,8 +12,8 @@ use super::Spec;
 use super::rng::Rng;
 
 /// October 2025: before any baseline, so that no time alone tells what a user changed.
-const NOW_S: i64 = 1_760_000_000;
-const DAY_S: u64 = 86_400;
+pub(super) const NOW_S: i64 = 1_760_000_000;
+pub(super) const DAY_S: u64 = 86_400;
 
 pub(super) fn apply(root: &Path, spec: Spec) -> Result<()> {
     let mut rng = Rng::new(spec.seed, "times");
@@ -47,12 +47,17 @@ pub(super) fn apply(root: &Path, spec: Spec) -> Result<()> {
             tv_sec: NOW_S - i64::try_from(rng.below(days * DAY_S)).unwrap_or(0),
             tv_nsec: i64::try_from(rng.below(1_000_000_000)).unwrap_or(0),
         };
-        let times = Timestamps {
-            last_access: time,
-            last_modification: time,
-        };
-        utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
-            .with_context(|| format!("set the time of {}", path.display()))?;
+        set(path, time)?;
     }
     Ok(())
+}
+
+/// Sets the time of an entry, not of what a link leads to.
+pub(super) fn set(path: &Path, time: Timespec) -> Result<()> {
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+        .with_context(|| format!("set the time of {}", path.display()))
 }

@@ -1,0 +1,111 @@
+//! The backup programs of `bench snapshot`, below `target/tools/peers`: what Debian's release of this machine has is
+//! installed by [`crate::setup`], newer ones are unpacked or compiled here, once. What cannot be had is said, and the
+//! bench leaves it out.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{child, paths, unpacked};
+
+/// Programs without any need of this machine's libraries, as Debian's newest has them: name, and arguments that it answers.
+const DEBIAN: [(&str, &[&str]); 2] = [("restic", &["version"]), ("desync", &["--help"])];
+
+/// Compiled: package, program, version, more arguments for cargo. rustic takes 13 minutes of processor time.
+const CARGO: [(&str, &str, &str, &[&str]); 2] = [
+    ("bupstash", "bupstash", "0.12.0", &[]),
+    ("rustic-rs", "rustic", "0.11.4", &["--no-default-features"]),
+];
+
+/// Provides those that are not there yet.
+///
+/// # Errors
+/// The folder cannot be made. A program that cannot be had is no error.
+pub(crate) fn provide() -> Result<()> {
+    let place = paths::target().join("tools/peers");
+    let bin = place.join("bin");
+    fs::create_dir_all(&bin).with_context(|| format!("make {}", bin.display()))?;
+    for (name, answers) in DEBIAN {
+        once(&bin, name, || from_debian(&place, name, answers))?;
+    }
+    for (package, program, version, more) in CARGO {
+        once(&bin, program, || {
+            compiled(&place, package, program, version, more)
+        })?;
+    }
+    Ok(())
+}
+
+/// Makes `bin/name` lead to what `provide` gives.
+fn once(bin: &Path, name: &str, provide: impl FnOnce() -> Result<PathBuf>) -> Result<()> {
+    let link = bin.join(name);
+    if link.exists() {
+        return Ok(());
+    }
+    match provide() {
+        Ok(program) => {
+            // It may lead to a program that is gone.
+            drop(fs::remove_file(&link));
+            symlink(&program, &link).with_context(|| format!("link {}", link.display()))
+        }
+        Err(error) => {
+            eprintln!("xtask: {name} cannot be had: {error:#}");
+            Ok(())
+        }
+    }
+}
+
+fn from_debian(place: &Path, name: &str, answers: &[&str]) -> Result<PathBuf> {
+    let tree = place.join(name);
+    let program = tree.join("usr/bin").join(name);
+    let newest = format!(
+        "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {} sid main\n",
+        mirror()?
+    );
+    unpacked::unpack(&tree, &[name], Some(&newest), |tree| {
+        let program = tree.join("usr/bin").join(name);
+        ensure!(child::works(&program, answers), "{name} does not run here");
+        Ok(())
+    })?;
+    Ok(program)
+}
+
+fn compiled(
+    place: &Path,
+    package: &str,
+    program: &str,
+    version: &str,
+    more: &[&str],
+) -> Result<PathBuf> {
+    let root = place.join("cargo");
+    let built = root.join("bin").join(program);
+    if !built.exists() {
+        let mut install = child::cargo(&["install", package, "--locked", "--version", version]);
+        install.args(more).arg("--root").arg(&root);
+        child::step(
+            &format!("compile {package}; this takes minutes, once"),
+            &mut install,
+        )?;
+    }
+    Ok(built)
+}
+
+/// Where this machine fetches Debian's packages.
+fn mirror() -> Result<String> {
+    let mut apt = Command::new("apt-get");
+    apt.args([
+        "indextargets",
+        "--format",
+        "$(SITE)",
+        "Created-By: Packages",
+    ]);
+    let said = child::output(&mut apt)?;
+    let mut addresses = said.lines().map(|line| line.trim().trim_end_matches('/'));
+    let debian = addresses.find(|address| address.ends_with("/debian"));
+    debian
+        .map(str::to_owned)
+        .context("apt on this machine knows no mirror of debian")
+}
