@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 import blake3
 
 MIB = 1 << 20
+FRAME = 4 * MIB
 
 
 class Refused(Exception):
@@ -197,11 +198,11 @@ class Pack:
         for number in range(table.count(4096, 4, "number of frames")):
             codec = table.number("B", "codec")
             rule(codec in (0, 1), f"codec: {codec} is not known")
-            sealed = table.varint(MIB + 16, "sealed length of a frame")
-            plain = table.varint(MIB, "plain length of a frame")
+            sealed = table.varint(FRAME + 16, "sealed length of a frame")
+            plain = table.varint(FRAME, "plain length of a frame")
             chunks, filled = [], 0
             for _ in range(table.count(4096, 17, "number of chunks")):
-                name, size = table.take(16, "chunk id"), table.varint(MIB, "length of a chunk")
+                name, size = table.take(16, "chunk id"), table.varint(FRAME, "length of a chunk")
                 rule(size, "length of a chunk: empty")
                 chunks.append((name, filled, size))
                 filled += size

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import blake3
-from opening import MIB, Fields, Keys, Pack, Refused, Sealed, cuts, open_record, rule, unzstd
+from opening import FRAME, MIB, Fields, Keys, Pack, Refused, Sealed, cuts, open_record, rule, unzstd
 
 MAX_SIZE = (1 << 63) - 1
 
@@ -77,10 +77,10 @@ class Entries:
         pack, frame, offset = self.end
         if tag == 2:
             pack, frame = (fields.varint((1 << 32) - 1, "pack or frame of a run") for _ in range(2))
-            offset = fields.varint(MIB, "offset of a run")
+            offset = fields.varint(FRAME, "offset of a run")
             rule((pack, frame, offset) != self.end, "run: it follows the one before and does not say so")
-        length = fields.varint(MIB, "length of a run")
-        rule(offset + length <= MIB, "run: it ends beyond its frame")
+        length = fields.varint(FRAME, "length of a run")
+        rule(offset + length <= FRAME, "run: it ends beyond its frame")
         self.end = (pack, frame, offset + length)
         return pack, frame, offset, length
 

@@ -195,19 +195,19 @@ impl SitePacks {
 }
 
 impl PackSource for SitePacks {
-    fn get(&self, id: ObjectId, bytes: u64) -> Result<Vec<u8>, BoxError> {
+    fn read(&self, id: ObjectId, bytes: u64, sealed: &mut Vec<u8>) -> Result<(), BoxError> {
         let path = api::object(id);
         let patience = site::patience(bytes);
         let mut backoff = clock::Backoff::up_to(Duration::from_secs(5));
         let room = usize::try_from(bytes.min(site_api::MAX_OBJECT_BYTES)).unwrap_or(0);
         // One more, so that reading sees the end without growing.
-        let mut sealed = Vec::with_capacity(room + 1);
+        sealed.reserve_exact(room + 1);
         let mut tries = 0;
         loop {
             let had = sealed.len();
             let rest =
                 self.site
-                    .get_rest("fetch a sealed object", &path, &mut sealed, bytes, patience);
+                    .get_rest("fetch a sealed object", &path, sealed, bytes, patience);
             tries = if sealed.len() > had { 1 } else { tries + 1 };
             match rest {
                 Ok(()) => break,
@@ -222,6 +222,6 @@ impl PackSource for SitePacks {
         {
             stage.end(fetched.0);
         }
-        Ok(sealed)
+        Ok(())
     }
 }

@@ -63,8 +63,9 @@ impl PackSink for Store {
 }
 
 impl PackSource for Store {
-    fn get(&self, id: ObjectId, _: u64) -> Result<Vec<u8>, BoxError> {
-        Ok(fs::read(self.0.join(id.to_string()))?)
+    fn read(&self, id: ObjectId, _: u64, into: &mut Vec<u8>) -> Result<(), BoxError> {
+        *into = fs::read(self.0.join(id.to_string()))?;
+        Ok(())
     }
 }
 

@@ -66,8 +66,9 @@ fn a_sink_that_fails_ends_the_capture_with_its_own_error() {
 struct Spoiled<'a, F>(&'a Site, F);
 
 impl<F: Fn(ObjectId, Vec<u8>) -> Result<Vec<u8>, BoxError> + Sync> PackSource for Spoiled<'_, F> {
-    fn get(&self, id: ObjectId, bytes: u64) -> Result<Vec<u8>, BoxError> {
-        (self.1)(id, self.0.get(id, bytes)?)
+    fn read(&self, id: ObjectId, bytes: u64, into: &mut Vec<u8>) -> Result<(), BoxError> {
+        *into = (self.1)(id, self.0.get(id, bytes)?)?;
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@
 use crate::id::ChunkId;
 
 /// Most plain bytes in a frame.
-pub const MAX_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: usize = 4 << 20;
 /// Most chunks in a frame.
 pub const MAX_CHUNKS: usize = 4096;
 /// zstd level: measured best ratio for the time, see docs/formats/pack.md.
@@ -156,23 +156,40 @@ pub struct FrameChunk {
 }
 
 /// A frame being filled.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FrameBuilder {
     plain: Vec<u8>,
     chunks: Vec<FrameChunk>,
+    most_bytes: usize,
+}
+
+impl Default for FrameBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl FrameBuilder {
-    /// An empty frame.
+    /// An empty frame of at most [`MAX_BYTES`].
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::of_at_most(MAX_BYTES)
+    }
+
+    /// An empty frame that takes no more than `bytes`, and no more than [`MAX_BYTES`].
+    #[must_use]
+    pub fn of_at_most(bytes: usize) -> Self {
+        Self {
+            plain: Vec::new(),
+            chunks: Vec::new(),
+            most_bytes: bytes.min(MAX_BYTES),
+        }
     }
 
     /// Whether a chunk of `bytes` still fits.
     #[must_use]
     pub fn fits(&self, bytes: usize) -> bool {
-        self.plain.len() + bytes <= MAX_BYTES && self.chunks.len() < MAX_CHUNKS
+        self.plain.len() + bytes <= self.most_bytes && self.chunks.len() < MAX_CHUNKS
     }
 
     /// Whether nothing was pushed.
@@ -190,7 +207,7 @@ impl FrameBuilder {
         let offset = u32::try_from(self.plain.len()).ok()?;
         let bytes = u32::try_from(chunk.len()).ok()?;
         if self.plain.capacity() == 0 {
-            self.plain.reserve_exact(MAX_BYTES);
+            self.plain.reserve_exact(self.most_bytes);
         }
         self.plain.extend_from_slice(chunk);
         self.chunks.push(FrameChunk { id, bytes });

@@ -23,15 +23,15 @@ pub const MAX_BYTES: usize = 64 << 20;
 pub const MAX_FRAMES: usize = 4096;
 
 /// [`frame::MAX_BYTES`] as the type offsets have.
-const FRAME_LIMIT: u32 = 1 << 20;
+const FRAME_LIMIT: u32 = 4 << 20;
 const _: () = assert!(FRAME_LIMIT as usize == frame::MAX_BYTES);
-const _: () = assert!(2 * frame::MAX_BYTES + frame::MAX_CHUNKS * LISTED_CHUNK_BYTES < TARGET_BYTES);
+const _: () = assert!(frame::MAX_BYTES + frame::MAX_CHUNKS * LISTED_CHUNK_BYTES + PADDED_TO_BYTES < TARGET_BYTES);
 /// Length of the footer's length at the very end.
 const TRAILER_BYTES: usize = 4;
 /// Most a chunk takes in the footer: its id and its length.
-const LISTED_CHUNK_BYTES: usize = 16 + 3;
+const LISTED_CHUNK_BYTES: usize = 16 + 4;
 /// Most a frame takes in the footer, beside its chunks.
-const LISTED_FRAME_BYTES: usize = 1 + 4 + 3 + 2;
+const LISTED_FRAME_BYTES: usize = 1 + 4 + 4 + 2;
 
 /// Why a pack cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -386,7 +386,7 @@ fn parse_table(
                 offset,
                 bytes,
             });
-            // 4096 chunks of at most 1 MiB: at most 4 GiB, so saturation is never silent.
+            // Where it saturates it is more than a frame may have.
             offset = offset.saturating_add(bytes);
         }
         if usize::try_from(offset) != Ok(plain_bytes) {

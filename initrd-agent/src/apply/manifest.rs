@@ -7,7 +7,7 @@ use snapshot::{
     record::Record,
 };
 
-use super::{ApplyError, Fetcher, PackSource};
+use super::{ApplyError, PackSource, fetch::Fetcher};
 use crate::capture::Progress;
 
 /// Fetches and opens the manifest of a snapshot. Needs no place to write to.

@@ -6,6 +6,7 @@
 //! On the way the state for the next capture is written: it then reads only what changed.
 
 mod error;
+mod fetch;
 mod make_room;
 mod manifest;
 mod plan;
@@ -15,7 +16,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, sync_channel},
     },
     thread,
 };
@@ -24,14 +25,14 @@ use snapshot::{
     frame::Decompressor,
     id::ObjectId,
     keys::SnapshotKeys,
-    manifest::{Manifest, Time},
-    pack::PackReader,
+    manifest::Time,
     record::Record,
 };
 
 pub use self::{error::ApplyError, manifest::manifest_of};
 use self::{
-    plan::{FrameJob, Plan},
+    fetch::{Buffers, FETCHERS, Fetcher, Task, Wanted},
+    plan::Plan,
     write::Writer,
 };
 use crate::capture::{
@@ -42,21 +43,29 @@ use crate::capture::{
 
 /// Threads that open frames and write files.
 const WORKERS: usize = 2;
-/// Threads that fetch packs: while one waits for the site's answer the other's bytes come.
-const FETCHERS: usize = 2;
-/// Frames that may wait for a worker: the packs they lie in stay in memory.
-const WAITING_FRAMES: usize = 4;
+/// Frames that may wait for a worker.
+const WAITING_FRAMES: usize = 32;
 /// Space left free beside the files, for the file system's own and for the first steps of a session.
 const SPARE_BYTES: u64 = 16 << 20;
 
 /// Gives sealed objects: from a site, or from the outbox.
 pub trait PackSource: Sync {
-    /// Gives an object. `bytes` is its length by the signed record: reading more is of no use.
-    /// Called by two threads at once, some packs ahead of the writing.
+    /// Reads an object into `into`, which is empty. `bytes` is its length by the signed record: reading more is of no
+    /// use. Called by two threads at once, some packs ahead of the writing.
     ///
     /// # Errors
     /// Whatever the source says. It ends the apply.
-    fn get(&self, id: ObjectId, bytes: u64) -> Result<Vec<u8>, BoxError>;
+    fn read(&self, id: ObjectId, bytes: u64, into: &mut Vec<u8>) -> Result<(), BoxError>;
+
+    /// An object in memory of its own.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn get(&self, id: ObjectId, bytes: u64) -> Result<Vec<u8>, BoxError> {
+        let mut sealed = Vec::new();
+        self.read(id, bytes, &mut sealed)?;
+        Ok(sealed)
+    }
 }
 
 /// What to apply, and where.
@@ -147,7 +156,7 @@ pub fn apply(
         entries,
         files,
         bytes,
-        fetched_bytes: fetcher.bytes.into_inner(),
+        fetched_bytes: fetcher.bytes(),
         state,
     })
 }
@@ -181,45 +190,6 @@ fn check_room(roots: &Roots, need: u64) -> Result<(), ApplyError> {
     Ok(())
 }
 
-/// Fetches objects and checks their names.
-struct Fetcher<'a> {
-    source: &'a dyn PackSource,
-    progress: &'a dyn Progress,
-    bytes: AtomicU64,
-    total: u64,
-}
-
-impl<'a> Fetcher<'a> {
-    fn new(source: &'a dyn PackSource, progress: &'a dyn Progress, record: &Record) -> Self {
-        Self {
-            source,
-            progress,
-            bytes: AtomicU64::new(0),
-            total: record.total_bytes(),
-        }
-    }
-
-    fn get(&self, object: ObjectId, bytes: u64) -> Result<Vec<u8>, ApplyError> {
-        let sealed = self
-            .source
-            .get(object, bytes)
-            .map_err(|source| ApplyError::Fetch { object, source })?;
-        if sealed.len() as u64 != bytes || ObjectId::of(&sealed) != object {
-            return Err(ApplyError::WrongName { object });
-        }
-        let done = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let (phase, bytes_total) = (Phase::Fetch, self.total);
-        self.progress.progress(Progressed {
-            phase,
-            bytes: done,
-            bytes_total,
-            files: 0,
-            files_total: 0,
-        });
-        Ok(sealed)
-    }
-}
-
 /// Tells how much is written.
 struct Meter<'a> {
     progress: &'a dyn Progress,
@@ -240,13 +210,6 @@ impl Meter<'_> {
     }
 }
 
-/// A frame for a worker.
-struct Task {
-    object: ObjectId,
-    pack: Arc<PackReader<Vec<u8>>>,
-    job: FrameJob,
-}
-
 /// Fetches all packs and writes all frames; gives where every chunk lies.
 fn write_frames(
     keys: &SnapshotKeys,
@@ -255,22 +218,28 @@ fn write_frames(
     meter: &Meter<'_>,
     rows: &mut Vec<Row>,
 ) -> Result<Vec<Known>, ApplyError> {
-    let (stop, next) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let packs = writer.plan.packs();
-    if packs.is_empty() {
+    let wanted = Wanted {
+        keys,
+        manifest: writer.plan.manifest,
+        packs: writer.plan.packs(),
+        next: AtomicUsize::new(0),
+        buffers: Buffers::new(),
+        stop: AtomicBool::new(false),
+    };
+    if wanted.packs.is_empty() {
         return Ok(Vec::new());
     }
+    let wanted = &wanted;
     thread::scope(|scope| {
         let (tasks, waiting) = sync_channel(WAITING_FRAMES);
         let waiting = Arc::new(Mutex::new(waiting));
         let workers: Vec<_> = (0..WORKERS)
             .map(|_| {
                 let waiting = Arc::clone(&waiting);
-                let stop = &stop;
                 scope.spawn(move || {
-                    let done = work(&waiting, writer, meter, stop);
+                    let done = work(&waiting, writer, meter, &wanted.stop);
                     if done.is_err() {
-                        stop.store(true, Ordering::Relaxed);
+                        wanted.stop.store(true, Ordering::Relaxed);
                     }
                     done
                 })
@@ -278,13 +247,12 @@ fn write_frames(
             .collect();
         // When the last worker is gone the receiving end is too, and sending fails.
         drop(waiting);
-        let manifest = writer.plan.manifest;
-        let fetching = || {
-            let tasks = tasks.clone();
-            let (packs, next, stop) = (&packs, &next, &stop);
-            scope.spawn(move || fetch_packs(keys, fetcher, manifest, (packs, next), &tasks, stop))
-        };
-        let fetchers: Vec<_> = (0..FETCHERS.min(packs.len())).map(|_| fetching()).collect();
+        let fetchers: Vec<_> = (0..FETCHERS.min(wanted.packs.len()))
+            .map(|_| {
+                let tasks = tasks.clone();
+                scope.spawn(move || wanted.fetch(fetcher, &tasks))
+            })
+            .collect();
         drop(tasks);
         let chunks = first_cause(fetchers.into_iter().map(join).collect());
         let written = first_cause(workers.into_iter().map(join).collect());
@@ -322,58 +290,15 @@ fn first_cause<T>(results: Vec<Result<Vec<T>, ApplyError>>) -> Result<Vec<T>, Ap
     }
 }
 
-/// One fetcher: takes the next pack and hands out its frames; tells where every chunk of its packs lies.
-fn fetch_packs(
-    keys: &SnapshotKeys,
-    fetcher: &Fetcher<'_>,
-    manifest: &Manifest,
-    (packs, next): (&[(u32, Vec<FrameJob>)], &AtomicUsize),
-    tasks: &SyncSender<Task>,
-    stop: &AtomicBool,
-) -> Result<Vec<Known>, ApplyError> {
-    let fetch_all = || {
-        let mut chunks = Vec::new();
-        while let Some((number, jobs)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if stop.load(Ordering::Relaxed) {
-                return Err(ApplyError::Stopped);
-            }
-            let listed = manifest.packs.get(*number as usize);
-            let (object, bytes) = *listed.ok_or(ApplyError::Mismatch {
-                rule: "every pack a file needs is listed",
-            })?;
-            let pack = PackReader::open(keys, fetcher.get(object, bytes)?)
-                .map_err(|source| ApplyError::Pack { object, source })?;
-            chunks.extend(pack.chunks().iter().map(|chunk| Known {
-                id: chunk.id,
-                pack: *number,
-                frame: chunk.frame,
-                offset: chunk.offset,
-                bytes: chunk.bytes,
-            }));
-            let pack = Arc::new(pack);
-            for job in jobs {
-                let (pack, job) = (Arc::clone(&pack), job.clone());
-                tasks
-                    .send(Task { object, pack, job })
-                    .map_err(|_| ApplyError::Stopped)?;
-            }
-        }
-        Ok(chunks)
-    };
-    let chunks = fetch_all();
-    if chunks.is_err() {
-        stop.store(true, Ordering::Relaxed);
-    }
-    chunks
-}
-
 /// One worker: opens frames and writes what is in them.
 fn work(
-    waiting: &Mutex<Receiver<Task>>,
+    waiting: &Mutex<Receiver<Task<'_>>>,
     writer: &Writer<'_>,
     meter: &Meter<'_>,
     stop: &AtomicBool,
 ) -> Result<Vec<Row>, ApplyError> {
+    // Only to save a call for each file: what has another mode than it should is given it.
+    drop(crate::sys::make_files_with_their_mode());
     let mut unzstd = Decompressor::new()?;
     let (mut scratch, mut plain) = (Vec::new(), Vec::new());
     let mut rows = Vec::new();

@@ -24,7 +24,7 @@ use crate::capture::{
     xattr::{self, Holder},
 };
 
-/// Mode of everything that is not finished: root's alone.
+/// Mode of nodes and directories that are not finished: root's alone.
 const UNFINISHED: Mode = Mode::from_raw_mode(0o600);
 const UNFINISHED_DIRECTORY: Mode = Mode::from_raw_mode(0o700);
 
@@ -218,8 +218,10 @@ impl Writer<'_> {
     }
 
     fn create(&self, entry: &Entry) -> Result<OwnedFd, Errno> {
+        // Nobody else can reach it: the directories around it are closed until all is written. Set-id bits come last.
+        let mode = mode(&entry.meta) & (Mode::RWXU | Mode::RWXG | Mode::RWXO);
         self.roots
-            .open_at(&entry.path, OFlags::WRONLY | OFlags::CREATE, UNFINISHED)
+            .open_at(&entry.path, OFlags::WRONLY | OFlags::CREATE, mode)
     }
 
     fn finish_file(
@@ -232,12 +234,19 @@ impl Writer<'_> {
         if ends_with_a_hole(data) {
             ftruncate(file, data.size)?;
         }
+        let mode = mode(&entry.meta);
         finish(file, entry, self.roots.meaning(&entry.path), false)?;
+        let mut seen = look(file.as_fd(), b"")?;
+        // It has set-id bits, or the umask, or an access list took some away.
+        if Mode::from_raw_mode(seen.stx_mode.into()) != mode {
+            fchmod(file, mode)?;
+            seen = look(file.as_fd(), b"")?;
+        }
         // A torn file is read again by the next capture.
         if data.torn {
             return Ok(None);
         }
-        let seen = stat(&look(file.as_fd(), b"")?);
+        let seen = stat(&seen);
         Ok(Some(Row {
             entry: number,
             inode: seen.inode,
@@ -261,8 +270,8 @@ fn joined(segments: &[Segment]) -> impl Iterator<Item = Segment> + '_ {
     })
 }
 
-/// Owner first, because a change of owner clears set-id bits and capabilities; time last, because
-/// everything else may change it.
+/// Owner first, because a change of owner clears set-id bits and capabilities; time last, because what comes before may
+/// change it. A file's mode is that it was made with.
 fn finish(file: &OwnedFd, entry: &Entry, meaning: Side, opaque: bool) -> Result<(), Errno> {
     let meta = &entry.meta;
     // A directory may be the baseline's own, with an owner and a mode.
@@ -275,7 +284,7 @@ fn finish(file: &OwnedFd, entry: &Entry, meaning: Side, opaque: bool) -> Result<
         )?;
     }
     xattr::write(Holder::Open(file.as_fd()), meaning, &meta.xattrs, opaque)?;
-    if mode(meta) != UNFINISHED || directory {
+    if directory {
         fchmod(file, mode(meta))?;
     }
     futimens(file, &times(meta))

@@ -105,7 +105,7 @@ pub(super) fn join(runs: &[Run], stored: &Stored) -> Vec<Ref> {
     for run in runs {
         match *run {
             Run::Hole(bytes) => push(&mut refs, Ref::Hole { bytes }),
-            Run::Data(piece) => stored.runs(piece, |next| push(&mut refs, next)),
+            Run::Data(piece) => stored.placed.runs(piece, |next| push(&mut refs, next)),
         }
     }
     refs
@@ -138,7 +138,7 @@ fn push(refs: &mut Vec<Ref>, next: Ref) {
 
 /// Lists the packs that hold something of this tree and no others: a site may delete those.
 pub(super) fn keep_used_packs(manifest: &mut Manifest, stored: &Stored) -> Vec<Option<u32>> {
-    let mut renumbered = vec![None; stored.packs()];
+    let mut renumbered = vec![None; stored.placed.packs()];
     let files = |manifest: &mut Manifest, visit: &mut dyn FnMut(&mut u32)| {
         for entry in &mut manifest.entries {
             let EntryKind::File(data) = &mut entry.kind else {
@@ -161,7 +161,7 @@ pub(super) fn keep_used_packs(manifest: &mut Manifest, stored: &Stored) -> Vec<O
         if let Some(number) = used {
             *number = next;
             next += 1;
-            manifest.packs.push(stored.name(pack));
+            manifest.packs.push(stored.placed.name(pack));
         }
     }
     files(manifest, &mut |pack| {

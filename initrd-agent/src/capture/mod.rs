@@ -1,7 +1,7 @@
 //! From a session's tree to sealed packs, a manifest and a signed record.
 //!
 //! Data walks: `tree` opens, `walk` looks at every entry, `read` reads what changed and cuts it
-//! into chunks, `store` fills frames and packs that go to the [`PackSink`] while reading goes on,
+//! into chunks, `filler` fills frames and packs that go to the [`PackSink`] while reading goes on,
 //! `assemble` writes the manifest, and [`capture`] signs the record. Nothing is part of the user's
 //! snapshots before the caller advances the head to that record.
 
@@ -10,7 +10,9 @@ mod chain;
 mod copy;
 mod error;
 mod exclude;
+mod filler;
 pub(crate) mod login;
+mod packs;
 mod progress;
 mod pushing;
 mod read;

@@ -66,7 +66,7 @@ impl<'a> Pushing<'a> {
                 .collect::<Result<_, _>>()?;
             // When the last pusher is gone the receiving end is too, and handing over fails.
             drop(packs);
-            let store = Store::new(keys, earlier, full, stop)?;
+            let store = Store::new(keys, earlier, full, stop);
             let done = work(&store);
             // The store holds the sending end: the pushers end when it is finished or dropped.
             let stored = match &done {

@@ -13,7 +13,8 @@ use snapshot::{
 
 use super::{
     error::{CaptureError, Place},
-    store::{Filler, Piece},
+    filler::Filler,
+    store::Piece,
     tree::{Roots, look, meta, stat},
     walk::Found,
     xattr::{self, Holder},

@@ -21,7 +21,8 @@ use super::{
     error::CaptureError,
     pushing::Pushing,
     read::Run,
-    store::{Earlier, Filler, Piece, Store, Stored},
+    filler::Filler,
+    store::{Earlier, Piece, Store, Stored},
 };
 
 /// How much is read at once, in bytes.

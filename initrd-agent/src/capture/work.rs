@@ -11,7 +11,8 @@ use super::{
     CaptureError, Phase, Progress, Progressed, login,
     read::{FileReader, Read},
     repack::Repack,
-    store::{Filler, Store},
+    filler::Filler,
+    store::Store,
     tree::Roots,
     walk::Found,
 };

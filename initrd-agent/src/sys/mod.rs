@@ -130,6 +130,22 @@ pub fn zero_out(device: impl AsFd, start: u64, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets this thread make files with exactly the mode it asks for, whatever the umask of the process.
+///
+/// The thread has a working directory and a root of its own from then on; so use a thread that ends.
+///
+/// # Errors
+/// The kernel's answer; the umask is as it was.
+///
+/// Source: unshare(2), `CLONE_FS`; umask(2).
+pub fn make_files_with_their_mode() -> io::Result<()> {
+    // SAFETY: CLONE_FS gives this thread its own umask, root and working directory; the table of open files, of which
+    // other threads rely on being shared, is not touched.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) }?;
+    rustix::process::umask(rustix::fs::Mode::empty());
+    Ok(())
+}
+
 /// Serial number of a key in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogonKey(libc::c_long);

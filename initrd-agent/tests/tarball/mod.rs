@@ -34,9 +34,9 @@ use super::tree::{BASELINE, BASELINE_NAME, Session, Site, keys};
 pub struct Counting<'a>(pub &'a Site, pub Mutex<BTreeMap<ObjectId, u32>>);
 
 impl PackSource for Counting<'_> {
-    fn get(&self, id: ObjectId, bytes: u64) -> Result<Vec<u8>, BoxError> {
+    fn read(&self, id: ObjectId, bytes: u64, into: &mut Vec<u8>) -> Result<(), BoxError> {
         *self.1.lock().unwrap().entry(id).or_default() += 1;
-        self.0.get(id, bytes)
+        self.0.read(id, bytes, into)
     }
 }
 

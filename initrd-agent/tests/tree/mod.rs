@@ -349,13 +349,10 @@ impl PackSink for Site {
 }
 
 impl PackSource for Site {
-    fn get(&self, id: ObjectId, _: u64) -> Result<Vec<u8>, BoxError> {
-        self.objects
-            .lock()
-            .unwrap()
-            .get(&id)
-            .cloned()
-            .ok_or_else(|| "not found".into())
+    fn read(&self, id: ObjectId, _: u64, into: &mut Vec<u8>) -> Result<(), BoxError> {
+        let objects = self.objects.lock().unwrap();
+        into.extend_from_slice(objects.get(&id).ok_or("not found")?);
+        Ok(())
     }
 }
 

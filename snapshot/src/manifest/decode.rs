@@ -273,7 +273,7 @@ fn file(reader: &mut Reader<'_>, state: &mut State, torn: bool) -> Result<FileDa
 }
 
 fn run(reader: &mut Reader<'_>, position: &mut Position) -> Result<Ref, ParseError> {
-    const FRAME_BYTES: u32 = 1 << 20;
+    const FRAME_BYTES: u32 = 4 << 20;
     const _: () = assert!(FRAME_BYTES as usize == frame::MAX_BYTES);
     match reader.u8("kind of a run")? {
         HOLE => Ok(Ref::Hole {

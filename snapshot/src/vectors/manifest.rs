@@ -278,7 +278,7 @@ fn cases() -> Cases {
         ),
         (
             "bad-run-beyond-its-frame.bin",
-            tree(&[(b"a", file(&[run(0, 1 << 20, 1)]))]),
+            tree(&[(b"a", file(&[run(0, 4 << 20, 1)]))]),
         ),
         ("bad-run-empty.bin", tree(&[(b"a", file(&[run(0, 5, 0)]))])),
         ("bad-size-is-not-the-runs.bin", tree(&[(b"a", wrong_size)])),

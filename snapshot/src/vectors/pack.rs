@@ -106,7 +106,7 @@ fn cases() -> Cases {
         ),
         (
             "bad-frame-too-long.bin",
-            with_table(&table(0, 21, (1 << 20) + 1, 5)),
+            with_table(&table(0, 21, (4 << 20) + 1, 5)),
         ),
         ("bad-more-frames-than-bytes.bin", with_table(&[0xff, 0x1f])),
         (
