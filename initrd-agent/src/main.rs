@@ -71,6 +71,7 @@ fn main() -> anyhow::Result<ExitCode> {
     {
         exitrd::run(&arguments);
     }
+    initrd_agent::sys::give_back_large_blocks();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .without_time()

@@ -97,6 +97,7 @@ struct Place {
 }
 
 fn main() -> Result<()> {
+    initrd_agent::sys::give_back_large_blocks();
     let person = Person::fixed()?;
     match Arguments::parse().command {
         Command::Registration => println!("{}", person.registration()?),

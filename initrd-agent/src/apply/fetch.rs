@@ -16,7 +16,7 @@ use crate::capture::{Phase, Progress, Progressed, state::Known};
 /// Threads that fetch packs: while one waits for the site's answer the other's bytes come.
 pub(super) const FETCHERS: usize = 2;
 /// Packs in memory: those that come, and those whose frames wait or are being written.
-const PACKS: usize = 4;
+const PACKS: usize = 3;
 
 /// Fetches objects and checks their names.
 pub(super) struct Fetcher<'a> {

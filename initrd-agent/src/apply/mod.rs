@@ -146,10 +146,10 @@ pub fn apply(
         nanos: 0,
     };
     let state = State {
-        manifest,
+        manifest: Arc::new(manifest),
         manifests: request.record.manifests.clone(),
-        rows,
-        chunks,
+        rows: Arc::new(rows),
+        chunks: Arc::new(chunks),
         trusted_before,
     };
     Ok(Applied {

@@ -1,6 +1,9 @@
 //! From what was found and read to a manifest and the state for the next capture.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use snapshot::{
     frame,
@@ -91,10 +94,10 @@ pub(super) fn assemble(
     report.data_bytes = manifest.data_bytes();
     report.new_bytes = stored.new_bytes;
     State {
-        manifest,
+        manifest: Arc::new(manifest),
         manifests: Vec::new(),
-        rows,
-        chunks,
+        rows: Arc::new(rows),
+        chunks: Arc::new(chunks),
         trusted_before,
     }
 }

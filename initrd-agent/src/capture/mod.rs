@@ -11,6 +11,7 @@ mod copy;
 mod error;
 mod exclude;
 mod filler;
+mod index;
 pub(crate) mod login;
 mod packs;
 mod progress;

@@ -56,7 +56,7 @@ struct Use {
 /// The packs to repack, worst first; none while enough of all is alive.
 fn worst(before: &State, found: &[Found]) -> Vec<u32> {
     let mut uses: HashMap<u32, Use> = HashMap::new();
-    for chunk in &before.chunks {
+    for chunk in before.chunks.iter() {
         uses.entry(chunk.pack).or_default().all += u64::from(chunk.bytes);
     }
     for (pack, bytes) in live(before, found) {

@@ -6,9 +6,10 @@
 
 use std::{
     fs,
-    io::{self, Write as _},
+    io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use snapshot::{
@@ -22,6 +23,10 @@ const MAGIC: &[u8; 8] = b"FKST\x02\0\0\0";
 const STAT_BYTES: usize = 4 + 8 + 8 + 4;
 const CHUNK_BYTES: usize = 16 + 4 * 4;
 const LISTED_BYTES: usize = 32 + 8;
+/// Bytes before what is hashed: the magic and the hash.
+const HEAD_BYTES: u64 = 8 + 32;
+/// How much is read or written at once, in bytes.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// A chunk of an earlier pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,15 +47,15 @@ pub(crate) struct Row {
     pub(crate) ctime: Time,
 }
 
-/// What is known about the tree as it was at the last capture or apply.
+/// What is known about the tree as it was at the last capture or apply. A copy is cheap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    pub(crate) manifest: Manifest,
+    pub(crate) manifest: Arc<Manifest>,
     /// What that was sealed as, base first; empty when it was not.
     pub(crate) manifests: Vec<(ObjectId, u64)>,
     /// Sorted by entry. Files that were torn have none.
-    pub(crate) rows: Vec<Row>,
-    pub(crate) chunks: Vec<Known>,
+    pub(crate) rows: Arc<Vec<Row>>,
+    pub(crate) chunks: Arc<Vec<Known>>,
     /// Files whose ctime is not before this might have changed since without a sign.
     pub(crate) trusted_before: Time,
 }
@@ -92,12 +97,12 @@ impl State {
             path: path.to_owned(),
             source,
         };
-        let bytes = self.encode()?;
+        let manifest = self.manifest.encode()?;
         let beside = path.with_extension("new");
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
         let mut file = options.open(&beside).map_err(fail)?;
-        file.write_all(&bytes).map_err(fail)?;
+        self.write(&mut file, &manifest).map_err(fail)?;
         fs::rename(&beside, path).map_err(fail)
     }
 
@@ -106,11 +111,15 @@ impl State {
     /// # Errors
     /// [`StateError`]: there is none, or it is damaged. Capture without it then.
     pub fn load(path: &Path) -> Result<Self, StateError> {
-        let bytes = fs::read(path).map_err(|source| StateError::Read {
+        let fail = |source| StateError::Read {
             path: path.to_owned(),
             source,
-        })?;
-        Self::decode(&bytes)
+        };
+        let mut file = fs::File::open(path).map_err(fail)?;
+        let bytes = whole(&mut file).map_err(fail)?.ok_or(StateError::Damaged)?;
+        file.seek(SeekFrom::Start(HEAD_BYTES)).map_err(fail)?;
+        let body = BufReader::with_capacity(BUFFER_BYTES, file);
+        Self::decode(Fields { body, left: bytes })
     }
 
     /// The manifest's bytes: equal trees whose data lies in the same packs have equal ones.
@@ -121,106 +130,151 @@ impl State {
         Ok(self.manifest.encode()?)
     }
 
-    fn encode(&self) -> Result<Vec<u8>, StateError> {
-        let manifest = self.manifest.encode()?;
-        let room = self.rows.len() * STAT_BYTES + self.chunks.len() * CHUNK_BYTES;
-        let mut body = Vec::with_capacity(manifest.len() + room + 64);
-        put_time(&mut body, self.trusted_before);
+    /// A piece at a time: in memory all of it would be as much again as the state.
+    fn write(&self, file: &mut fs::File, manifest: &[u8]) -> io::Result<()> {
+        file.write_all(&[0; HEAD_BYTES as usize])?;
+        let mut body = BufWriter::with_capacity(BUFFER_BYTES, Hashing::new(&mut *file));
+        put_time(&mut body, self.trusted_before)?;
         for len in [
             self.manifests.len(),
             manifest.len(),
             self.rows.len(),
             self.chunks.len(),
         ] {
-            body.extend_from_slice(&(len as u64).to_le_bytes());
+            body.write_all(&(len as u64).to_le_bytes())?;
         }
         for (object, bytes) in &self.manifests {
-            body.extend_from_slice(object.as_bytes());
-            body.extend_from_slice(&bytes.to_le_bytes());
+            body.write_all(object.as_bytes())?;
+            body.write_all(&bytes.to_le_bytes())?;
         }
-        body.extend_from_slice(&manifest);
-        for row in &self.rows {
-            body.extend_from_slice(&row.entry.to_le_bytes());
-            body.extend_from_slice(&row.inode.to_le_bytes());
-            put_time(&mut body, row.ctime);
+        body.write_all(manifest)?;
+        for row in self.rows.iter() {
+            body.write_all(&row.entry.to_le_bytes())?;
+            body.write_all(&row.inode.to_le_bytes())?;
+            put_time(&mut body, row.ctime)?;
         }
-        for chunk in &self.chunks {
-            body.extend_from_slice(chunk.id.as_bytes());
+        for chunk in self.chunks.iter() {
+            body.write_all(chunk.id.as_bytes())?;
             for number in [chunk.pack, chunk.frame, chunk.offset, chunk.bytes] {
-                body.extend_from_slice(&number.to_le_bytes());
+                body.write_all(&number.to_le_bytes())?;
             }
         }
-        Ok([&MAGIC[..], blake3::hash(&body).as_bytes(), &body].concat())
+        let hash = body.into_inner()?.hasher.finalize();
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(&[&MAGIC[..], hash.as_bytes()].concat())
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, StateError> {
-        let mut outer = Fields(bytes);
-        let (magic, hash) = (outer.array::<8>()?, outer.array::<32>()?);
-        if magic != *MAGIC || blake3::hash(outer.0) != blake3::Hash::from_bytes(hash) {
-            return Err(StateError::Damaged);
-        }
-        let mut body = outer;
+    fn decode(mut body: Fields<impl Read>) -> Result<Self, StateError> {
         let trusted_before = body.time()?;
         let (sealed, manifest) = (body.len()?, body.len()?);
         let (rows, chunks) = (body.len()?, body.len()?);
         let manifests = (0..body.fits(sealed, LISTED_BYTES)?)
             .map(|_| Ok((ObjectId::new(body.array()?), body.u64()?)))
             .collect::<Result<_, StateError>>()?;
-        let manifest = Manifest::decode(body.take(manifest)?)?;
-        let rows = (0..body.fits(rows, STAT_BYTES)?)
-            .map(|_| {
-                Ok(Row {
-                    entry: body.u32()?,
-                    inode: body.u64()?,
-                    ctime: body.time()?,
-                })
-            })
-            .collect::<Result<_, StateError>>()?;
-        let chunks = (0..body.fits(chunks, CHUNK_BYTES)?)
-            .map(|_| {
-                let id = ChunkId::new(body.array()?);
-                let (pack, frame) = (body.u32()?, body.u32()?);
-                Ok(Known {
-                    id,
-                    pack,
-                    frame,
-                    offset: body.u32()?,
-                    bytes: body.u32()?,
-                })
-            })
-            .collect::<Result<_, StateError>>()?;
-        match body.0 {
-            [] => Ok(Self {
-                manifest,
-                manifests,
-                rows,
-                chunks,
-                trusted_before,
-            }),
-            _ => Err(StateError::Damaged),
+        let manifest = Manifest::decode(&body.take(manifest)?)?;
+        let mut listed = Vec::with_capacity(body.fits(rows, STAT_BYTES)?);
+        for _ in 0..rows {
+            listed.push(Row {
+                entry: body.u32()?,
+                inode: body.u64()?,
+                ctime: body.time()?,
+            });
         }
+        let mut known = Vec::with_capacity(body.fits(chunks, CHUNK_BYTES)?);
+        for _ in 0..chunks {
+            known.push(Known {
+                id: ChunkId::new(body.array()?),
+                pack: body.u32()?,
+                frame: body.u32()?,
+                offset: body.u32()?,
+                bytes: body.u32()?,
+            });
+        }
+        if body.left > 0 {
+            return Err(StateError::Damaged);
+        }
+        Ok(Self {
+            manifest: Arc::new(manifest),
+            manifests,
+            rows: Arc::new(listed),
+            chunks: Arc::new(known),
+            trusted_before,
+        })
     }
 }
 
-fn put_time(out: &mut Vec<u8>, time: Time) {
-    out.extend_from_slice(&time.seconds.to_le_bytes());
-    out.extend_from_slice(&time.nanos.to_le_bytes());
+fn put_time(out: &mut impl Write, time: Time) -> io::Result<()> {
+    out.write_all(&time.seconds.to_le_bytes())?;
+    out.write_all(&time.nanos.to_le_bytes())
+}
+
+/// Hashes what goes through.
+struct Hashing<W> {
+    out: W,
+    hasher: blake3::Hasher,
+}
+
+impl<W> Hashing<W> {
+    fn new(out: W) -> Self {
+        let hasher = blake3::Hasher::new();
+        Self { out, hasher }
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(bytes.get(..written).unwrap_or(bytes));
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Reads the file to its end; gives the bytes after its head, or `None` when it is not what was written.
+fn whole(file: &mut fs::File) -> io::Result<Option<u64>> {
+    let mut head = [0; HEAD_BYTES as usize];
+    match file.read_exact(&mut head) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        done => done?,
+    }
+    let mut body = Hashing::new(io::sink());
+    let bytes = io::copy(file, &mut body)?;
+    let expected = [&MAGIC[..], body.hasher.finalize().as_bytes()].concat();
+    Ok((head[..] == expected).then_some(bytes))
 }
 
 /// Fixed fields one after the other; what is not there is [`StateError::Damaged`].
-struct Fields<'a>(&'a [u8]);
+struct Fields<R> {
+    body: R,
+    /// Bytes not yet read.
+    left: u64,
+}
 
-impl<'a> Fields<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], StateError> {
-        let (head, tail) = self.0.split_at_checked(len).ok_or(StateError::Damaged)?;
-        self.0 = tail;
-        Ok(head)
+impl<R: Read> Fields<R> {
+    fn fill(&mut self, into: &mut [u8]) -> Result<(), StateError> {
+        self.left = self
+            .left
+            .checked_sub(into.len() as u64)
+            .ok_or(StateError::Damaged)?;
+        // It was whole a moment ago.
+        self.body
+            .read_exact(into)
+            .map_err(|_| StateError::Damaged)
+    }
+
+    fn take(&mut self, len: usize) -> Result<Vec<u8>, StateError> {
+        let mut bytes = vec![0; self.fits(len, 1)?];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], StateError> {
-        let (head, tail) = self.0.split_first_chunk::<N>().ok_or(StateError::Damaged)?;
-        self.0 = tail;
-        Ok(*head)
+        let mut bytes = [0; N];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn u32(&mut self) -> Result<u32, StateError> {
@@ -244,7 +298,7 @@ impl<'a> Fields<'a> {
 
     fn fits(&self, count: usize, each: usize) -> Result<usize, StateError> {
         match count.checked_mul(each) {
-            Some(want) if want <= self.0.len() => Ok(count),
+            Some(want) if want as u64 <= self.left => Ok(count),
             _ => Err(StateError::Damaged),
         }
     }
@@ -316,28 +370,28 @@ mod tests {
             meta: Meta::default(),
         };
         State {
-            manifest: Manifest {
+            manifest: Arc::new(Manifest {
                 baseline: BaselineId::new([1; 32]),
                 baseline_name: "minimal".into(),
                 packs: vec![],
                 entries: vec![root],
-            },
+            }),
             manifests: vec![(ObjectId::new([2; 32]), 4096)],
-            rows: vec![Row {
+            rows: Arc::new(vec![Row {
                 entry: 3,
                 inode: 4,
                 ctime: Time {
                     seconds: -5,
                     nanos: 6,
                 },
-            }],
-            chunks: vec![Known {
+            }]),
+            chunks: Arc::new(vec![Known {
                 id: ChunkId::new([7; 16]),
                 pack: 8,
                 frame: 9,
                 offset: 10,
                 bytes: 11,
-            }],
+            }]),
             trusted_before: Time {
                 seconds: 12,
                 nanos: 13,
@@ -355,11 +409,11 @@ mod tests {
         for at in 0..bytes.len() {
             let mut bad = bytes.clone();
             bad[at] ^= 1;
-            assert!(
-                matches!(State::decode(&bad), Err(StateError::Damaged)),
-                "{at}"
-            );
-            assert!(State::decode(&bytes[..at]).is_err(), "{at}");
+            for bad in [&bad[..], &bytes[..at]] {
+                fs::write(&path, bad).unwrap();
+                let error = State::load(&path).unwrap_err();
+                assert!(matches!(error, StateError::Damaged), "{at}: {error}");
+            }
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    hash::{BuildHasherDefault, Hasher},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -20,6 +19,7 @@ use snapshot::{
 
 use super::{
     error::CaptureError,
+    index::Index,
     packs::{OpenPack, Packs, Placed},
     state::{Known, State},
 };
@@ -31,27 +31,6 @@ pub(super) struct Piece {
     pub(super) offset: u32,
     pub(super) bytes: u32,
 }
-
-/// Chunk ids are keyed hashes: any eight bytes of one are as good as any other hash of it.
-#[derive(Default)]
-struct FirstBytes(u64);
-
-impl Hasher for FirstBytes {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk::<8>() {
-            self.0 = u64::from_le_bytes(*first);
-        }
-    }
-
-    // The length of the id, the same for all.
-    fn write_usize(&mut self, _: usize) {}
-}
-
-type Index = HashMap<ChunkId, Piece, BuildHasherDefault<FirstBytes>>;
 
 /// What earlier captures stored.
 pub(super) struct Earlier<'a> {
@@ -94,7 +73,7 @@ impl<'a> Store<'a> {
             packs = Packs::after(&state.manifest.packs);
             let mut numbers = HashMap::new();
             index.reserve(state.chunks.len());
-            for chunk in &state.chunks {
+            for chunk in state.chunks.iter() {
                 let frame = *numbers
                     .entry((chunk.pack, chunk.frame))
                     .or_insert_with(|| packs.earlier_frame(chunk.pack, chunk.frame));
@@ -106,7 +85,7 @@ impl<'a> Store<'a> {
                 if earlier.repack.contains(&chunk.pack) {
                     forgotten.push((chunk.id, piece));
                 } else {
-                    index.insert(chunk.id, piece);
+                    index.note(chunk.id, piece);
                 }
             }
         }
@@ -130,7 +109,7 @@ impl<'a> Store<'a> {
 
     /// Where a chunk that was stored lies.
     pub(super) fn find(&self, id: ChunkId) -> Option<Piece> {
-        lock(&self.index).get(&id).copied()
+        lock(&self.index).get(id)
     }
 
     /// Notes where a new chunk lies. When two workers store the same chunk at once, the first one's place is
@@ -138,7 +117,7 @@ impl<'a> Store<'a> {
     pub(super) fn note(&self, id: ChunkId, piece: Piece) -> Piece {
         self.new_bytes
             .fetch_add(u64::from(piece.bytes), Ordering::Relaxed);
-        *lock(&self.index).entry(id).or_insert(piece)
+        lock(&self.index).note(id, piece)
     }
 
     /// Whether a frame of so many stored bytes and chunks has room in a pack.
@@ -194,7 +173,7 @@ impl<'a> Store<'a> {
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         for (id, piece) in self.forgotten {
-            index.entry(id).or_insert(piece);
+            index.note(id, piece);
         }
         Ok(Stored {
             index,

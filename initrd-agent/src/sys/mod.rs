@@ -146,6 +146,17 @@ pub fn make_files_with_their_mode() -> io::Result<()> {
     Ok(())
 }
 
+/// Makes the allocator give every block of 1 MiB or more back to the kernel when it is freed.
+///
+/// By itself glibc stops doing so after the first such block was freed; packs and frames then leave holes that
+/// nothing fills: a quarter of the memory of a long save. Does nothing where the allocator refuses.
+///
+/// Source: mallopt(3), `M_MMAP_THRESHOLD`.
+pub fn give_back_large_blocks() {
+    // SAFETY: sets a number of the allocator, which takes its own lock; no memory is handed over.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20) };
+}
+
 /// Serial number of a key in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogonKey(libc::c_long);
