@@ -132,36 +132,37 @@ pub(super) struct Wanted<'a> {
     pub(super) packs: Vec<(u32, Vec<FrameJob>)>,
     pub(super) next: AtomicUsize,
     pub(super) buffers: Buffers,
+    /// Where every chunk of the packs fetched lies.
+    pub(super) chunks: Mutex<Vec<Known>>,
     /// Somebody failed.
     pub(super) stop: AtomicBool,
 }
 
 impl Wanted<'_> {
-    /// One fetcher: takes the next pack and hands out its frames; tells where every chunk of its packs lies.
+    /// One fetcher: takes the next pack, notes its chunks, and hands out its frames.
     pub(super) fn fetch<'s>(
         &'s self,
         fetcher: &Fetcher<'_>,
         tasks: &SyncSender<Task<'s>>,
-    ) -> Result<Vec<Known>, ApplyError> {
-        let chunks = self.fetch_all(fetcher, tasks);
-        if chunks.is_err() {
+    ) -> Result<(), ApplyError> {
+        let done = self.fetch_all(fetcher, tasks);
+        if done.is_err() {
             self.stop.store(true, Ordering::Relaxed);
         }
-        chunks
+        done
     }
 
     fn fetch_all<'s>(
         &'s self,
         fetcher: &Fetcher<'_>,
         tasks: &SyncSender<Task<'s>>,
-    ) -> Result<Vec<Known>, ApplyError> {
-        let mut chunks = Vec::new();
+    ) -> Result<(), ApplyError> {
         loop {
             // Room before the next pack is taken: packs are handed out in order.
             let mut buffer = self.buffers.take();
             let next = self.next.fetch_add(1, Ordering::Relaxed);
             let Some((number, jobs)) = self.packs.get(next) else {
-                return Ok(chunks);
+                return Ok(());
             };
             if self.stop.load(Ordering::Relaxed) {
                 return Err(ApplyError::Stopped);
@@ -173,6 +174,7 @@ impl Wanted<'_> {
             fetcher.read(object, bytes, &mut buffer.bytes)?;
             let pack = PackReader::open(self.keys, buffer)
                 .map_err(|source| ApplyError::Pack { object, source })?;
+            let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
             chunks.extend(pack.chunks().iter().map(|chunk| Known {
                 id: chunk.id,
                 pack: *number,
@@ -180,6 +182,7 @@ impl Wanted<'_> {
                 offset: chunk.offset,
                 bytes: chunk.bytes,
             }));
+            drop(chunks);
             let pack = Arc::new(pack);
             for job in jobs {
                 let (pack, job) = (Arc::clone(&pack), job.clone());

@@ -224,13 +224,14 @@ fn write_frames(
         packs: writer.plan.packs(),
         next: AtomicUsize::new(0),
         buffers: Buffers::new(),
+        chunks: Mutex::default(),
         stop: AtomicBool::new(false),
     };
     if wanted.packs.is_empty() {
         return Ok(Vec::new());
     }
-    let wanted = &wanted;
-    thread::scope(|scope| {
+    let written = thread::scope(|scope| {
+        let wanted = &wanted;
         let (tasks, waiting) = sync_channel(WAITING_FRAMES);
         let waiting = Arc::new(Mutex::new(waiting));
         let workers: Vec<_> = (0..WORKERS)
@@ -254,16 +255,18 @@ fn write_frames(
             })
             .collect();
         drop(tasks);
-        let chunks = first_cause(fetchers.into_iter().map(join).collect());
+        let fetched = first_cause(fetchers.into_iter().map(join).collect());
         let written = first_cause(workers.into_iter().map(join).collect());
-        match (written, chunks) {
-            (Ok(written), Ok(chunks)) => {
-                rows.extend(written);
-                Ok(chunks)
-            }
+        match (written, fetched) {
+            (Ok(written), Ok(_)) => Ok(written),
             (Err(ApplyError::Stopped) | Ok(_), Err(error)) | (Err(error), _) => Err(error),
         }
-    })
+    })?;
+    rows.extend(written.into_iter().flatten());
+    Ok(wanted
+        .chunks
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner))
 }
 
 fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
@@ -273,12 +276,12 @@ fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
 }
 
 /// All results, or the error that made the others stop.
-fn first_cause<T>(results: Vec<Result<Vec<T>, ApplyError>>) -> Result<Vec<T>, ApplyError> {
+fn first_cause<T>(results: Vec<Result<T, ApplyError>>) -> Result<Vec<T>, ApplyError> {
     let mut done = Vec::new();
     let mut stopped = false;
     for result in results {
         match result {
-            Ok(value) => done.extend(value),
+            Ok(value) => done.push(value),
             Err(ApplyError::Stopped) => stopped = true,
             Err(error) => return Err(error),
         }

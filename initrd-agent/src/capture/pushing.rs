@@ -18,8 +18,8 @@ use super::{
 
 /// Threads that hand packs to the sink: while a site syncs one to its disk the next is on its way.
 const PUSHERS: usize = 2;
-/// Packs of 8 MiB that may wait for them.
-const WAITING_PACKS: usize = 1;
+/// Packs of 8 MiB that may wait for them: a worker with a full one waits until one of them is free.
+const WAITING_PACKS: usize = 0;
 
 /// What goes to the sink.
 pub(super) struct Pushing<'a> {

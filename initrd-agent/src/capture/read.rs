@@ -32,6 +32,19 @@ pub(super) enum Run {
     Data(Piece),
 }
 
+/// Makes the last run longer by what lies behind it in the same frame; `false`: this piece is a run of its own.
+pub(super) fn lengthen(runs: &mut [Run], piece: Piece) -> bool {
+    match runs.last_mut() {
+        Some(Run::Data(last))
+            if last.frame == piece.frame && last.offset + last.bytes == piece.offset =>
+        {
+            last.bytes += piece.bytes;
+            true
+        }
+        _ => false,
+    }
+}
+
 /// A file that was read.
 #[derive(Debug)]
 pub(super) struct Read {
@@ -183,7 +196,10 @@ impl<'a, 'f, 'k> FileReader<'a, 'f, 'k> {
             let mut rest = self.buffer.get(..filled).unwrap_or_default();
             while let Some(len) = self.chunker.next(rest, cutting, more) {
                 let (chunk, tail) = rest.split_at(len);
-                runs.push(Run::Data(self.filler.add(chunk)?));
+                let piece = self.filler.add(chunk)?;
+                if !lengthen(runs, piece) {
+                    runs.push(Run::Data(piece));
+                }
                 rest = tail;
             }
             if more == More::No {

@@ -20,7 +20,7 @@ use super::{
     assemble::{join, keep_used_packs},
     error::CaptureError,
     pushing::Pushing,
-    read::Run,
+    read::{Run, lengthen},
     filler::Filler,
     store::{Earlier, Piece, Store, Stored},
 };
@@ -61,11 +61,7 @@ impl Content {
 
     /// Adds a chunk; one that lies behind the one before it makes that one longer.
     fn piece(&mut self, piece: Piece) -> Result<(), CaptureError> {
-        if let Some(Run::Data(last)) = self.runs.last_mut()
-            && last.frame == piece.frame
-            && last.offset + last.bytes == piece.offset
-        {
-            last.bytes += piece.bytes;
+        if lengthen(&mut self.runs, piece) {
             return Ok(());
         }
         if self.runs.len() >= MAX_RUNS {

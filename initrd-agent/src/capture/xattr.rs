@@ -180,6 +180,5 @@ fn grow(mut fill: impl FnMut(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u
     // The kernel's own limit for a list and for a value.
     let mut large = vec![0; 65_536];
     let len = fill(&mut large)?;
-    large.truncate(len);
-    Ok(large)
+    Ok(large.get(..len).unwrap_or_default().to_vec())
 }
