@@ -205,9 +205,9 @@ impl PackSource for SitePacks {
         let mut tries = 0;
         loop {
             let had = sealed.len();
-            let rest =
-                self.site
-                    .get_rest("fetch a sealed object", &path, sealed, bytes, patience);
+            let rest = self
+                .site
+                .get_rest("fetch a sealed object", &path, sealed, bytes, patience);
             tries = if sealed.len() > had { 1 } else { tries + 1 };
             match rest {
                 Ok(()) => break,

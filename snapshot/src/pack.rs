@@ -25,7 +25,9 @@ pub const MAX_FRAMES: usize = 4096;
 /// [`frame::MAX_BYTES`] as the type offsets have.
 const FRAME_LIMIT: u32 = 4 << 20;
 const _: () = assert!(FRAME_LIMIT as usize == frame::MAX_BYTES);
-const _: () = assert!(frame::MAX_BYTES + frame::MAX_CHUNKS * LISTED_CHUNK_BYTES + PADDED_TO_BYTES < TARGET_BYTES);
+const _: () = assert!(
+    frame::MAX_BYTES + frame::MAX_CHUNKS * LISTED_CHUNK_BYTES + PADDED_TO_BYTES < TARGET_BYTES
+);
 /// Length of the footer's length at the very end.
 const TRAILER_BYTES: usize = 4;
 /// Most a chunk takes in the footer: its id and its length.

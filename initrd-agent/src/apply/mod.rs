@@ -22,11 +22,7 @@ use std::{
 };
 
 use snapshot::{
-    frame::Decompressor,
-    id::ObjectId,
-    keys::SnapshotKeys,
-    manifest::Time,
-    record::Record,
+    frame::Decompressor, id::ObjectId, keys::SnapshotKeys, manifest::Time, record::Record,
 };
 
 pub use self::{error::ApplyError, manifest::manifest_of};

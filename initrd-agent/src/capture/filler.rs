@@ -49,9 +49,8 @@ impl Open {
     fn expected_bytes(&self) -> Option<usize> {
         match (self.codec, self.coded) {
             (Codec::Raw, _) => Some(self.frame.bytes()),
-            (Codec::Zstd, coded) => {
-                coded.map(|(stored, plain)| self.frame.bytes().saturating_mul(stored) / plain.max(1))
-            }
+            (Codec::Zstd, coded) => coded
+                .map(|(stored, plain)| self.frame.bytes().saturating_mul(stored) / plain.max(1)),
         }
     }
 
@@ -160,7 +159,13 @@ impl<'a, 'k> Filler<'a, 'k> {
             return Ok(());
         };
         for open in [&mut self.noise, &mut self.text] {
-            fill(self.store, &mut pack.writer, pack.number, open, &mut self.zstd)?;
+            fill(
+                self.store,
+                &mut pack.writer,
+                pack.number,
+                open,
+                &mut self.zstd,
+            )?;
         }
         // Hashes 8 MiB and waits for the sink: the other worker goes on with the other pack.
         self.store.hand_over(pack)

@@ -16,12 +16,17 @@ pub(super) struct Index {
 impl Index {
     pub(super) fn reserve(&mut self, chunks: usize) {
         self.chunks.reserve(chunks);
-        let Self { chunks: known, table } = self;
+        let Self {
+            chunks: known,
+            table,
+        } = self;
         table.reserve(chunks, |&at| hash(id_at(known, at)));
     }
 
     pub(super) fn get(&self, id: ChunkId) -> Option<Piece> {
-        let found = self.table.find(hash(Some(id)), |&at| id_at(&self.chunks, at) == Some(id));
+        let found = self
+            .table
+            .find(hash(Some(id)), |&at| id_at(&self.chunks, at) == Some(id));
         let (_, piece) = self.chunks.get(*found? as usize)?;
         Some(*piece)
     }

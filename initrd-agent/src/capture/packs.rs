@@ -4,12 +4,7 @@
 //! fills what text leaves (docs/formats/pack.md §length).
 
 use snapshot::{
-    frame::Frame,
-    id::ObjectId,
-    keys::SnapshotKeys,
-    manifest::Ref,
-    pack::PackWriter,
-    record,
+    frame::Frame, id::ObjectId, keys::SnapshotKeys, manifest::Ref, pack::PackWriter, record,
 };
 
 use super::{error::CaptureError, store::Piece};
@@ -77,8 +72,7 @@ impl Packs {
         frame: u32,
         coded: &Frame<'_>,
     ) -> Result<bool, CaptureError> {
-        self.open
-            .sort_unstable_by_key(|pack| pack.writer.room(0));
+        self.open.sort_unstable_by_key(|pack| pack.writer.room(0));
         let mut open = self.open.iter_mut();
         let mut placed = open.find_map(|pack| Some((pack.number, pack.writer.append(coded)?)));
         if placed.is_none() && self.open.len() < OPEN_PACKS {

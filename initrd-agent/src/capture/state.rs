@@ -260,9 +260,7 @@ impl<R: Read> Fields<R> {
             .checked_sub(into.len() as u64)
             .ok_or(StateError::Damaged)?;
         // It was whole a moment ago.
-        self.body
-            .read_exact(into)
-            .map_err(|_| StateError::Damaged)
+        self.body.read_exact(into).map_err(|_| StateError::Damaged)
     }
 
     fn take(&mut self, len: usize) -> Result<Vec<u8>, StateError> {

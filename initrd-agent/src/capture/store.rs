@@ -9,13 +9,7 @@ use std::{
     },
 };
 
-use snapshot::{
-    frame::Frame,
-    id::ChunkId,
-    keys::SnapshotKeys,
-    manifest::Ref,
-    pack::SealedPack,
-};
+use snapshot::{frame::Frame, id::ChunkId, keys::SnapshotKeys, manifest::Ref, pack::SealedPack};
 
 use super::{
     error::CaptureError,

@@ -19,9 +19,9 @@ use super::{
     PackSink, Previous, Progress,
     assemble::{join, keep_used_packs},
     error::CaptureError,
+    filler::Filler,
     pushing::Pushing,
     read::{Run, lengthen},
-    filler::Filler,
     store::{Earlier, Piece, Store, Stored},
 };
 

@@ -8,10 +8,11 @@ use std::{
 use snapshot::chunk::Chunker;
 
 use super::{
-    CaptureError, Phase, Progress, Progressed, login,
+    CaptureError, Phase, Progress, Progressed,
+    filler::Filler,
+    login,
     read::{FileReader, Read},
     repack::Repack,
-    filler::Filler,
     store::Store,
     tree::Roots,
     walk::Found,

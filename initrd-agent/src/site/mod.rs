@@ -28,6 +28,8 @@ pub use source::Source;
 const MAX_JSON_BYTES: u64 = 8 << 20;
 /// A whole pack may be on its way before we say that we took any of it: HTTP/2 then never waits for a window.
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
+/// Most of a pack in one frame of HTTP/2 (RFC 9113 §4.2): each frame wakes both ends.
+const FRAME_BYTES: u32 = 256 << 10;
 /// Time for an answer that carries no file.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -63,6 +65,7 @@ impl SiteClient {
             .timeout(ANSWER_TIMEOUT)
             .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
             .http2_initial_connection_window_size(4 * STREAM_WINDOW_BYTES)
+            .http2_max_frame_size(FRAME_BYTES)
             .build()
             .map_err(ClientError::Tls)?;
         Ok(Self { client })
