@@ -93,7 +93,7 @@ pub struct Applied {
 
 /// Applies a snapshot.
 ///
-/// Memory: some 50 MB and 150 bytes for each entry. Needs root, and `/proc` mounted.
+/// Memory: some 50 MB and 450 bytes for each entry. Needs root, and `/proc` mounted.
 ///
 /// # Errors
 /// [`ApplyError`]: the tree is not whole; make its file system again before another try.

@@ -135,7 +135,7 @@ fn same_tree(before: &Manifest, now: &Manifest) -> bool {
 /// Captures the tree.
 ///
 /// Reads what changed since `state`, seals what is in no earlier pack, hands it to `sink`, and
-/// signs a record. Memory: some 60 MB and 100 bytes for each chunk of 16 KiB.
+/// signs a record. Memory: some 50 MB and 700 bytes for each file.
 ///
 /// # Errors
 /// [`CaptureError`]: no record was made; objects already taken by the sink are of no use to anyone.

@@ -34,6 +34,9 @@ pub(super) struct Earlier<'a> {
     pub(super) repack: &'a HashSet<u32>,
 }
 
+/// Room of a last pack that is padded like the full ones, in bytes: it then tells nothing of this capture.
+const NEARLY_FULL_BYTES: usize = 256 << 10;
+
 /// Shared by the workers of one capture.
 pub(super) struct Store<'a> {
     pub(super) keys: &'a SnapshotKeys,
@@ -156,7 +159,13 @@ impl<'a> Store<'a> {
     /// Hands over the last packs. Every filler must have been [finished](super::filler::Filler::finish) before.
     pub(super) fn finish(self) -> Result<Stored, CaptureError> {
         while let Some(last) = self.take_fullest() {
-            self.send(last.number, last.writer.finish())?;
+            let nearly_full = last.writer.room(0) < NEARLY_FULL_BYTES;
+            let sealed = if nearly_full {
+                last.writer.finish_full()
+            } else {
+                last.writer.finish()
+            };
+            self.send(last.number, sealed)?;
         }
         let packs = self
             .packs
