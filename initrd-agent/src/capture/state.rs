@@ -24,7 +24,7 @@ const STAT_BYTES: usize = 4 + 8 + 8 + 4;
 const CHUNK_BYTES: usize = 16 + 4 * 4;
 const LISTED_BYTES: usize = 32 + 8;
 /// Bytes before what is hashed: the magic and the hash.
-const HEAD_BYTES: u64 = 8 + 32;
+const HEAD_BYTES: usize = 8 + 32;
 /// How much is read or written at once, in bytes.
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -117,7 +117,7 @@ impl State {
         };
         let mut file = fs::File::open(path).map_err(fail)?;
         let bytes = whole(&mut file).map_err(fail)?.ok_or(StateError::Damaged)?;
-        file.seek(SeekFrom::Start(HEAD_BYTES)).map_err(fail)?;
+        file.seek(SeekFrom::Start(HEAD_BYTES as u64)).map_err(fail)?;
         let body = BufReader::with_capacity(BUFFER_BYTES, file);
         Self::decode(Fields { body, left: bytes })
     }
@@ -132,7 +132,7 @@ impl State {
 
     /// A piece at a time: in memory all of it would be as much again as the state.
     fn write(&self, file: &mut fs::File, manifest: &[u8]) -> io::Result<()> {
-        file.write_all(&[0; HEAD_BYTES as usize])?;
+        file.write_all(&[0; HEAD_BYTES])?;
         let mut body = BufWriter::with_capacity(BUFFER_BYTES, Hashing::new(&mut *file));
         put_time(&mut body, self.trusted_before)?;
         for len in [
@@ -235,7 +235,7 @@ impl<W: Write> Write for Hashing<W> {
 
 /// Reads the file to its end; gives the bytes after its head, or `None` when it is not what was written.
 fn whole(file: &mut fs::File) -> io::Result<Option<u64>> {
-    let mut head = [0; HEAD_BYTES as usize];
+    let mut head = [0; HEAD_BYTES];
     match file.read_exact(&mut head) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         done => done?,
