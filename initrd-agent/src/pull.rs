@@ -9,6 +9,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use site_api::{Head, HeadInfo, Transfer, TransferState, path as api};
 use snapshot::{
     id::{ObjectId, RecordId},
+    keys::SnapshotKeys,
     record::{self, Record, RecordError},
 };
 
@@ -99,6 +100,11 @@ pub fn newest(user: &SignedIn, screen: &Screen) -> Result<Option<Pulled>, PullEr
         return Ok(None);
     };
     let head = with_record(&user.site, reported, screen)?;
+    proved(head, reported.seq, &user.keys).map(Some)
+}
+
+/// The record of a head, if it is the user's own and not older than snapshot number `reported`.
+fn proved(head: Head, reported: u64, keys: &SnapshotKeys) -> Result<Pulled, PullError> {
     let bytes = STANDARD
         .decode(head.record_b64.unwrap_or_default())
         .map_err(PullError::Encoding)?;
@@ -109,18 +115,17 @@ pub fn newest(user: &SignedIn, screen: &Screen) -> Result<Option<Pulled>, PullEr
             want: head.info.record,
         });
     }
-    let record =
-        record::verify(&bytes, &user.keys.record_public_key()).map_err(PullError::Record)?;
-    if record.seq < reported.seq || record.seq != head.info.seq || record.user != user.user {
+    let record = record::verify(&bytes, &keys.record_public_key()).map_err(PullError::Record)?;
+    if record.seq < reported || record.seq != head.info.seq || record.user != keys.user() {
         return Err(PullError::RolledBack {
             have: record.seq,
-            want: reported.seq,
+            want: reported,
         });
     }
-    Ok(Some(Pulled {
+    Ok(Pulled {
         info: head.info,
         record,
-    }))
+    })
 }
 
 /// The head with its record; asks the site to fetch it when it has only heard of it.
@@ -223,5 +228,82 @@ impl PackSource for SitePacks {
             stage.end(fetched.0);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use snapshot::{
+        id::{BaselineId, SiteId, UserId},
+        keys::UserKey,
+        record::SignedRecord,
+    };
+
+    use super::*;
+
+    fn keys(user_key: u8) -> SnapshotKeys {
+        SnapshotKeys::derive(
+            &UserKey::from_bytes([user_key; 32]),
+            UserId::new([2; 16]),
+            1,
+        )
+    }
+
+    fn signed(seq: u64, keys: &SnapshotKeys) -> SignedRecord {
+        let record = Record {
+            user: keys.user(),
+            epoch: keys.epoch(),
+            seq,
+            previous: (seq > 1).then(|| RecordId::of(b"the one before")),
+            baseline: BaselineId::new([3; 32]),
+            build_timestamp: 0,
+            created_ms: 0,
+            pc: "pc".into(),
+            manifests: vec![(ObjectId::new([4; 32]), 4096)],
+            packs: vec![],
+        };
+        record.sign(keys).unwrap()
+    }
+
+    fn head(seq: u64, signed: &SignedRecord) -> Head {
+        Head {
+            info: HeadInfo {
+                seq,
+                record: RecordId::of(signed.as_bytes()),
+                site: SiteId::new([6; 16]),
+                saved_ms: 0,
+                pc: "pc".into(),
+            },
+            record_b64: Some(STANDARD.encode(signed.as_bytes())),
+        }
+    }
+
+    #[test]
+    fn a_site_cannot_serve_an_older_snapshot_another_record_or_somebody_else_s() {
+        let (mine, other) = (keys(1), keys(5));
+        let seventh = signed(7, &mine);
+        let pulled = proved(head(7, &seventh), 7, &mine).unwrap();
+        assert_eq!((pulled.record.seq, pulled.info.seq), (7, 7));
+
+        let older = proved(head(7, &seventh), 8, &mine);
+        assert!(matches!(
+            older,
+            Err(PullError::RolledBack { have: 7, want: 8 })
+        ));
+        let renumbered = proved(head(8, &seventh), 8, &mine);
+        assert!(matches!(renumbered, Err(PullError::RolledBack { .. })));
+        let mut swapped = head(7, &seventh);
+        swapped.record_b64 = head(6, &signed(6, &mine)).record_b64;
+        let swapped = proved(swapped, 7, &mine);
+        assert!(matches!(swapped, Err(PullError::OtherRecord { .. })));
+        let forged = proved(head(7, &signed(7, &other)), 7, &mine);
+        assert!(matches!(forged, Err(PullError::Record(_))));
+        let mut garbled = head(7, &seventh);
+        garbled.record_b64 = Some("§".into());
+        let garbled = proved(garbled, 7, &mine);
+        assert!(matches!(garbled, Err(PullError::Encoding(_))));
+        for error in [older, renumbered, swapped, forged] {
+            assert_eq!(error.unwrap_err().code(), Code::AlteredPack);
+        }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     } else if says(&["snapshot"]) {
         setup::install(For::Measuring)?;
         build::bench_snapshot()?;
-        peers::provide()?;
+        peers::provide(|name| wanted(arguments, name))?;
     } else {
         setup::install(For::Everything)?;
         image::release("minimal")?;
@@ -34,4 +34,39 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     }
     let mut bench = Command::new(paths::program("furoshiki-bench"));
     child::step("bench", bench.args(arguments))
+}
+
+/// Whether `--peers`, when it is there, has this name in its list.
+fn wanted(arguments: &[OsString], name: &str) -> bool {
+    let mut words = arguments.iter().filter_map(|word| word.to_str());
+    let list = words.find_map(|word| match word.strip_prefix("--peers") {
+        Some("") => Some(None),
+        Some(list) => list.strip_prefix('=').map(Some),
+        None => None,
+    });
+    match list {
+        None => true,
+        Some(Some(list)) => list.split(',').any(|one| one == name),
+        Some(None) => words
+            .next()
+            .is_none_or(|list| list.split(',').any(|one| one == name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_peers_asked_for_are_provided() {
+        let wants = |line: &str, name| {
+            let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            wanted(&arguments, name)
+        };
+        assert!(wants("snapshot --scale 1", "rustic"));
+        assert!(wants("snapshot --peers bupstash,rustic --runs 3", "rustic"));
+        assert!(!wants("snapshot --peers none", "rustic"));
+        assert!(!wants("snapshot --peers=tar-zstd3,bupstash", "rustic"));
+        assert!(wants("snapshot --peers=rustic", "rustic"));
+    }
 }

@@ -20,18 +20,19 @@ const CARGO: [(&str, &str, &str, &[&str]); 2] = [
     ("rustic-rs", "rustic", "0.11.4", &["--no-default-features"]),
 ];
 
-/// Provides those that are not there yet.
+/// Provides those that are wanted, by name, and are not there yet.
 ///
 /// # Errors
 /// The folder cannot be made. A program that cannot be had is no error.
-pub(crate) fn provide() -> Result<()> {
+pub(crate) fn provide(wanted: impl Fn(&str) -> bool) -> Result<()> {
     let place = paths::target().join("tools/peers");
     let bin = place.join("bin");
     fs::create_dir_all(&bin).with_context(|| format!("make {}", bin.display()))?;
-    for (name, answers) in DEBIAN {
+    for (name, answers) in DEBIAN.into_iter().filter(|(name, _)| wanted(name)) {
         once(&bin, name, || from_debian(&place, name, answers))?;
     }
-    for (package, program, version, more) in CARGO {
+    let asked = CARGO.into_iter().filter(|(_, program, ..)| wanted(program));
+    for (package, program, version, more) in asked {
         once(&bin, program, || {
             compiled(&place, package, program, version, more)
         })?;

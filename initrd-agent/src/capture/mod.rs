@@ -160,7 +160,7 @@ pub fn capture(
         && request.repack.is_none()
         && is_all_there(&found, &before.manifest)
     {
-        return Ok(unchanged(before, shortly_before(started), report));
+        return Ok(unchanged(before, trusted_before(started), report));
     }
     let pushing = Pushing::new(sink, progress);
     let Sealed { read, stored } = seal(request, &roots, &found, &pushing, progress)?;
@@ -172,7 +172,7 @@ pub fn capture(
         &stored,
         &seen,
         (request.baseline, request.baseline_name),
-        shortly_before(started),
+        trusted_before(started),
         &mut report,
     );
     drop(stored);
@@ -320,6 +320,12 @@ fn now() -> Time {
         seconds: now.tv_sec,
         nanos: u32::try_from(now.tv_nsec).unwrap_or(0),
     }
+}
+
+/// Up to when a ctime proves that a file is as it was read, in a capture that began at `started`: a tick of the clock
+/// before that, or before now when the clock went back meanwhile.
+fn trusted_before(started: Time) -> Time {
+    shortly_before(started.min(now()))
 }
 
 fn shortly_before(time: Time) -> Time {

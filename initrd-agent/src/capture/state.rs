@@ -117,7 +117,8 @@ impl State {
         };
         let mut file = fs::File::open(path).map_err(fail)?;
         let bytes = whole(&mut file).map_err(fail)?.ok_or(StateError::Damaged)?;
-        file.seek(SeekFrom::Start(HEAD_BYTES as u64)).map_err(fail)?;
+        file.seek(SeekFrom::Start(HEAD_BYTES as u64))
+            .map_err(fail)?;
         let body = BufReader::with_capacity(BUFFER_BYTES, file);
         Self::decode(Fields { body, left: bytes })
     }
