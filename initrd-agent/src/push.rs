@@ -181,13 +181,12 @@ fn is_head(site: &Site, record: RecordId) -> bool {
 }
 
 impl PackSink for Push {
-    fn put(&self, id: ObjectId, sealed: Vec<u8>) -> Result<(), BoxError> {
+    fn put(&self, id: ObjectId, sealed: &Bytes) -> Result<(), BoxError> {
         if let Some(draft) = &self.lock().draft {
-            return Ok(draft.add(id, &sealed)?);
+            return Ok(draft.add(id, sealed)?);
         }
-        let sealed = Bytes::from(sealed);
         // Not locked meanwhile: another thread sends another object.
-        match (self.to_site(id, &sealed), &self.gone) {
+        match (self.to_site(id, sealed), &self.gone) {
             (Ok(()), _) => {
                 let mut state = self.lock();
                 state.bytes += sealed.len() as u64;
@@ -201,7 +200,7 @@ impl PackSink for Push {
                     Some(draft) => draft,
                     none => none.insert(outbox.draft()?),
                 };
-                Ok(draft.add(id, &sealed)?)
+                Ok(draft.add(id, sealed)?)
             }
             (Err(error), _) => Err(error.into()),
         }

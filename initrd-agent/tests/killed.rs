@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use initrd_agent::{
     apply::PackSource,
     capture::{BoxError, PackSink, SessionTree, State},
@@ -56,8 +57,8 @@ impl Store {
 }
 
 impl PackSink for Store {
-    fn put(&self, id: ObjectId, sealed: Vec<u8>) -> Result<(), BoxError> {
-        self.write(&id.to_string(), &sealed);
+    fn put(&self, id: ObjectId, sealed: &Bytes) -> Result<(), BoxError> {
+        self.write(&id.to_string(), sealed);
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ mod tree;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use initrd_agent::{
     apply::{ApplyError, PackSource},
     capture::{BoxError, CaptureError, PackSink},
@@ -37,7 +38,7 @@ fn an_overlay_that_leans_on_the_baseline_is_refused() {
 struct FailingSink(AtomicUsize);
 
 impl PackSink for FailingSink {
-    fn put(&self, _: ObjectId, _: Vec<u8>) -> Result<(), BoxError> {
+    fn put(&self, _: ObjectId, _: &Bytes) -> Result<(), BoxError> {
         match self.0.fetch_sub(1, Ordering::Relaxed) {
             0 => Err("site is down".into()),
             _ => Ok(()),

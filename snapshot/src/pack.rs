@@ -99,11 +99,21 @@ impl PackWriter {
     /// # Errors
     /// [`RandomError`]: no salt.
     pub fn new(keys: &SnapshotKeys) -> Result<Self, RandomError> {
-        Sealer::new(keys, Purpose::Pack).map(Self::with_sealer)
+        Self::within(keys, Vec::new())
     }
 
-    pub(crate) fn with_sealer(sealer: Sealer) -> Self {
-        let mut bytes = Vec::with_capacity(TARGET_BYTES + PADDED_TO_BYTES);
+    /// An empty pack with a key of its own, in the memory of a pack nobody needs any more.
+    ///
+    /// # Errors
+    /// [`RandomError`]: no salt.
+    pub fn within(keys: &SnapshotKeys, memory: Vec<u8>) -> Result<Self, RandomError> {
+        Ok(Self::with_sealer(Sealer::new(keys, Purpose::Pack)?, memory))
+    }
+
+    pub(crate) fn with_sealer(sealer: Sealer, memory: Vec<u8>) -> Self {
+        let mut bytes = memory;
+        bytes.clear();
+        bytes.reserve_exact(TARGET_BYTES + PADDED_TO_BYTES);
         bytes.extend_from_slice(sealer.header());
         Self {
             sealer,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use initrd_agent::{
     apply::PackSource,
     capture::{BoxError, PackSink},
@@ -53,8 +54,8 @@ impl Folder {
 }
 
 impl PackSink for Folder {
-    fn put(&self, id: ObjectId, sealed: Vec<u8>) -> Result<(), BoxError> {
-        Ok(keep(&self.objects, &id.to_string(), &sealed)?)
+    fn put(&self, id: ObjectId, sealed: &Bytes) -> Result<(), BoxError> {
+        Ok(keep(&self.objects, &id.to_string(), sealed)?)
     }
 }
 

@@ -34,6 +34,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use snapshot::{
     chunk::Chunker,
     diff::Diff,
@@ -70,11 +71,11 @@ const TICK_NANOS: u32 = 20_000_000;
 
 /// Takes sealed objects: sends them to a site, or keeps them in the outbox.
 pub trait PackSink: Sync {
-    /// Takes one object. Packs come from two threads at once while packing goes on, the manifest alone and last.
+    /// Takes one object; its memory is used again when no copy of `sealed` is left afterwards. Packs come from two threads at once while packing goes on, the manifest alone and last.
     ///
     /// # Errors
     /// Whatever the sink says. It ends the capture: try again later, with the same state.
-    fn put(&self, id: ObjectId, sealed: Vec<u8>) -> Result<(), BoxError>;
+    fn put(&self, id: ObjectId, sealed: &Bytes) -> Result<(), BoxError>;
 }
 
 /// The snapshot a new one follows.

@@ -7,7 +7,7 @@ use snapshot::{
     frame::Frame, id::ObjectId, keys::SnapshotKeys, manifest::Ref, pack::PackWriter, record,
 };
 
-use super::{error::CaptureError, store::Piece};
+use super::{error::CaptureError, pushing::Spare, store::Piece};
 
 /// Packs being filled at once.
 const OPEN_PACKS: usize = 2;
@@ -71,12 +71,13 @@ impl Packs {
         keys: &SnapshotKeys,
         frame: u32,
         coded: &Frame<'_>,
+        spare: &Spare,
     ) -> Result<bool, CaptureError> {
         self.open.sort_unstable_by_key(|pack| pack.writer.room(0));
         let mut open = self.open.iter_mut();
         let mut placed = open.find_map(|pack| Some((pack.number, pack.writer.append(coded)?)));
         if placed.is_none() && self.open.len() < OPEN_PACKS {
-            let mut pack = self.begin(keys)?;
+            let mut pack = self.begin(keys, spare)?;
             placed = pack.writer.append(coded).map(|frame| (pack.number, frame));
             self.open.push(pack);
         }
@@ -86,7 +87,7 @@ impl Packs {
         Ok(placed.is_some())
     }
 
-    fn begin(&mut self, keys: &SnapshotKeys) -> Result<OpenPack, CaptureError> {
+    fn begin(&mut self, keys: &SnapshotKeys, spare: &Spare) -> Result<OpenPack, CaptureError> {
         if self.names.len() >= record::MAX_PACKS {
             return Err(CaptureError::TooMany {
                 what: "packs",
@@ -95,7 +96,7 @@ impl Packs {
         }
         let number = number(self.names.len());
         self.names.push(None);
-        let writer = PackWriter::new(keys)?;
+        let writer = PackWriter::within(keys, spare.take())?;
         Ok(OpenPack { number, writer })
     }
 

@@ -2,13 +2,14 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, sync_channel},
     },
     thread,
 };
 
+use bytes::Bytes;
 use snapshot::{id::ObjectId, keys::SnapshotKeys, pack::SealedPack};
 
 use super::{
@@ -21,11 +22,40 @@ const PUSHERS: usize = 2;
 /// Packs of 8 MiB that may wait for them: a worker with a full one waits until one of them is free.
 const WAITING_PACKS: usize = 0;
 
+/// Packs whose memory is kept for the next.
+const SPARE_PACKS: usize = 1;
+
+/// Memory of packs that were pushed, for the next ones: the kernel would have to clear 8 MiB for each.
+#[derive(Default)]
+pub(super) struct Spare(Mutex<Vec<Vec<u8>>>);
+
+impl Spare {
+    /// Memory for a pack, perhaps with none in it yet.
+    pub(super) fn take(&self) -> Vec<u8> {
+        self.lock().pop().unwrap_or_default()
+    }
+
+    /// Takes the memory back unless somebody still has a copy.
+    fn give(&self, bytes: Bytes) {
+        let mut spare = self.lock();
+        if spare.len() < SPARE_PACKS
+            && let Ok(bytes) = bytes.try_into_mut()
+        {
+            spare.push(bytes.into());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What goes to the sink.
 pub(super) struct Pushing<'a> {
     sink: &'a dyn PackSink,
     progress: &'a dyn Progress,
     objects: Mutex<Vec<(ObjectId, u64)>>,
+    spare: Spare,
 }
 
 impl<'a> Pushing<'a> {
@@ -34,6 +64,7 @@ impl<'a> Pushing<'a> {
             sink,
             progress,
             objects: Mutex::default(),
+            spare: Spare::default(),
         }
     }
 
@@ -66,7 +97,7 @@ impl<'a> Pushing<'a> {
                 .collect::<Result<_, _>>()?;
             // When the last pusher is gone the receiving end is too, and handing over fails.
             drop(packs);
-            let store = Store::new(keys, earlier, full, stop);
+            let store = Store::new(keys, earlier, full, &self.spare, stop);
             let done = work(&store);
             // The store holds the sending end: the pushers end when it is finished or dropped.
             let stored = match &done {
@@ -99,9 +130,11 @@ impl<'a> Pushing<'a> {
 
     pub(super) fn put(&self, sealed: SealedPack) -> Result<(), CaptureError> {
         let (object, length) = (sealed.id, sealed.bytes.len() as u64);
+        let bytes = Bytes::from(sealed.bytes);
         self.sink
-            .put(object, sealed.bytes)
+            .put(object, &bytes)
             .map_err(|source| CaptureError::Push { object, source })?;
+        self.spare.give(bytes);
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         objects.push((object, length));
         self.progress.progress(Progressed {

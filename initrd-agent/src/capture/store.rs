@@ -15,6 +15,7 @@ use super::{
     error::CaptureError,
     index::Index,
     packs::{OpenPack, Packs, Placed},
+    pushing::Spare,
     state::{Known, State},
 };
 
@@ -47,6 +48,7 @@ pub(super) struct Store<'a> {
     /// The next frame's number.
     next_frame: AtomicU32,
     full: SyncSender<SealedPack>,
+    spare: &'a Spare,
     stop: &'a AtomicBool,
     new_bytes: AtomicU64,
 }
@@ -61,6 +63,7 @@ impl<'a> Store<'a> {
         keys: &'a SnapshotKeys,
         earlier: &Earlier<'_>,
         full: SyncSender<SealedPack>,
+        spare: &'a Spare,
         stop: &'a AtomicBool,
     ) -> Self {
         let mut index = Index::default();
@@ -94,6 +97,7 @@ impl<'a> Store<'a> {
             packs: Mutex::new(packs),
             next_frame,
             full,
+            spare,
             stop,
             new_bytes: AtomicU64::new(0),
         }
@@ -124,7 +128,7 @@ impl<'a> Store<'a> {
 
     /// Seals a frame whole into a pack; `false`: none has room, [fill one](Self::take_fullest) first.
     pub(super) fn append(&self, frame: u32, coded: &Frame<'_>) -> Result<bool, CaptureError> {
-        lock(&self.packs).append(self.keys, frame, coded)
+        lock(&self.packs).append(self.keys, frame, coded, self.spare)
     }
 
     /// The pack to fill and [hand over](Self::hand_over); `None`: another worker was quicker.

@@ -25,6 +25,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use initrd_agent::{
     apply::{Applied, ApplyError, ApplyRequest, PackSource, apply},
     capture::{
@@ -338,10 +339,14 @@ impl Default for Site {
 }
 
 impl PackSink for Site {
-    fn put(&self, id: ObjectId, sealed: Vec<u8>) -> Result<(), BoxError> {
-        assert_eq!(ObjectId::of(&sealed), id);
+    fn put(&self, id: ObjectId, sealed: &Bytes) -> Result<(), BoxError> {
+        assert_eq!(ObjectId::of(sealed), id);
         assert!(
-            self.objects.lock().unwrap().insert(id, sealed).is_none(),
+            self.objects
+                .lock()
+                .unwrap()
+                .insert(id, sealed.to_vec())
+                .is_none(),
             "pushed twice"
         );
         Ok(())

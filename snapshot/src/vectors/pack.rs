@@ -11,7 +11,7 @@ use crate::{
 };
 
 fn writer(keys: &SnapshotKeys) -> PackWriter {
-    PackWriter::with_sealer(Sealer::with_salt(keys, Purpose::Pack, [9; 32]))
+    PackWriter::with_sealer(Sealer::with_salt(keys, Purpose::Pack, [9; 32]), Vec::new())
 }
 
 /// A pack with one raw and one compressed frame.
