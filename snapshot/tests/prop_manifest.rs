@@ -13,7 +13,9 @@ use snapshot::{
     diff::Diff,
     id::{BaselineId, ObjectId, UserId},
     keys::{SnapshotKeys, UserKey},
-    manifest::{self, Delta, Entry, EntryKind, FileData, Manifest, Meta, Ref, Time, Xattr},
+    manifest::{
+        self, CompactEntries, Delta, Entry, EntryKind, FileData, Manifest, Meta, Ref, Time, Xattr,
+    },
 };
 
 const PACKS: u32 = 3;
@@ -154,6 +156,18 @@ proptest! {
         let again = Manifest::decode(&bytes).unwrap();
         prop_assert_eq!(&again, &tree);
         prop_assert_eq!(again.encode().unwrap(), bytes);
+    }
+
+    #[test]
+    fn entries_kept_as_bytes_are_the_same(tree in tree()) {
+        let kept = CompactEntries::new(&tree.entries).unwrap();
+        prop_assert_eq!(&kept.all().unwrap(), &tree.entries);
+        for (number, entry) in tree.entries.iter().enumerate() {
+            let (block, place) = CompactEntries::place(number);
+            prop_assert_eq!(&kept.block(block).unwrap()[place], entry);
+        }
+        let (behind, _) = CompactEntries::place(tree.entries.len() + 64);
+        prop_assert!(kept.block(behind).unwrap().is_empty());
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! What may go wrong in an apply.
 
+use std::io;
+
 use rustix::io::Errno;
-use snapshot::{frame::CompressError, id::ObjectId, manifest::ManifestError, pack::PackError};
+use snapshot::{
+    ParseError, frame::CompressError, id::ObjectId, manifest::ManifestError, pack::PackError,
+};
 
 use crate::capture::{BoxError, Place};
 
@@ -82,6 +86,12 @@ pub enum ApplyError {
         /// Why.
         source: Errno,
     },
+    /// Entries kept in memory do not read back.
+    #[error("read an entry of the manifest back from memory")]
+    Entry(#[from] ParseError),
+    /// The list of chunks could not be kept beside the tree, in a file without a name.
+    #[error("keep the list of chunks beside the tree")]
+    Chunks(#[source] io::Error),
     /// No memory to decompress.
     #[error("decompress a frame")]
     Decompress(#[from] CompressError),

@@ -6,11 +6,9 @@ use std::sync::{
     mpsc::SyncSender,
 };
 
-use snapshot::{
-    id::ObjectId, keys::SnapshotKeys, manifest::Manifest, pack::PackReader, record::Record,
-};
+use snapshot::{id::ObjectId, keys::SnapshotKeys, pack::PackReader, record::Record};
 
-use super::{ApplyError, PackSource, plan::FrameJob};
+use super::{ApplyError, PackSource, notes::Chunks, plan::FrameJob};
 use crate::capture::{Phase, Progress, Progressed, state::Known};
 
 /// Threads that fetch packs: while one waits for the site's answer the other's bytes come.
@@ -128,12 +126,13 @@ pub(super) struct Task<'a> {
 /// What fetchers share: packs in the order they are wanted, and the next one nobody took.
 pub(super) struct Wanted<'a> {
     pub(super) keys: &'a SnapshotKeys,
-    pub(super) manifest: &'a Manifest,
-    pub(super) packs: Vec<(u32, Vec<FrameJob>)>,
+    /// The manifest's packs.
+    pub(super) listed: &'a [(ObjectId, u64)],
+    pub(super) packs: &'a [(u32, Vec<FrameJob>)],
     pub(super) next: AtomicUsize,
     pub(super) buffers: Buffers,
     /// Where every chunk of the packs fetched lies.
-    pub(super) chunks: Mutex<Vec<Known>>,
+    pub(super) chunks: Mutex<Chunks>,
     /// Somebody failed.
     pub(super) stop: AtomicBool,
 }
@@ -167,7 +166,7 @@ impl Wanted<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(ApplyError::Stopped);
             }
-            let listed = self.manifest.packs.get(*number as usize);
+            let listed = self.listed.get(*number as usize);
             let (object, bytes) = *listed.ok_or(ApplyError::Mismatch {
                 rule: "every pack a file needs is listed",
             })?;
@@ -175,13 +174,14 @@ impl Wanted<'_> {
             let pack = PackReader::open(self.keys, buffer)
                 .map_err(|source| ApplyError::Pack { object, source })?;
             let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
-            chunks.extend(pack.chunks().iter().map(|chunk| Known {
+            let known = pack.chunks().iter().map(|chunk| Known {
                 id: chunk.id,
                 pack: *number,
                 frame: chunk.frame,
                 offset: chunk.offset,
                 bytes: chunk.bytes,
-            }));
+            });
+            chunks.add(known).map_err(ApplyError::Chunks)?;
             drop(chunks);
             let pack = Arc::new(pack);
             for job in jobs {

@@ -9,6 +9,7 @@ mod error;
 mod fetch;
 mod make_room;
 mod manifest;
+mod notes;
 mod plan;
 mod write;
 
@@ -22,19 +23,22 @@ use std::{
 };
 
 use snapshot::{
-    frame::Decompressor, id::ObjectId, keys::SnapshotKeys, manifest::Time, record::Record,
+    frame::Decompressor,
+    id::ObjectId,
+    keys::SnapshotKeys,
+    manifest::{CompactEntries, Time},
+    record::Record,
 };
 
 pub use self::{error::ApplyError, manifest::manifest_of};
 use self::{
     fetch::{Buffers, FETCHERS, Fetcher, Task, Wanted},
+    notes::{Chunks, Lookup},
     plan::Plan,
     write::Writer,
 };
 use crate::capture::{
-    BoxError, Phase, Progress, Progressed, SessionTree, State,
-    state::{Known, Row},
-    tree::Roots,
+    BoxError, Phase, Progress, Progressed, SessionTree, State, state::Row, tree::Roots,
 };
 
 /// Threads that open frames and write files.
@@ -93,7 +97,7 @@ pub struct Applied {
 
 /// Applies a snapshot.
 ///
-/// Memory: some 50 MB and 450 bytes for each entry. Needs root, and `/proc` mounted.
+/// Memory: some 50 MB and 150 bytes for each entry while packs come, 450 bytes for each before and after. Needs root, and `/proc` mounted.
 ///
 /// # Errors
 /// [`ApplyError`]: the tree is not whole; make its file system again before another try.
@@ -105,14 +109,14 @@ pub fn apply(
     let roots = Roots::open(request.tree).map_err(ApplyError::Open)?;
     check_empty(&roots)?;
     let fetcher = Fetcher::new(source, progress, request.record);
-    let manifest = manifest::fetch(request.keys, request.record, &fetcher)?;
+    let mut manifest = manifest::fetch(request.keys, request.record, &fetcher)?;
     if manifest.baseline_name != request.baseline_name {
         return Err(ApplyError::OtherBaseline {
             have: manifest.baseline_name,
             want: request.baseline_name.into(),
         });
     }
-    let plan = Plan::new(&manifest);
+    let plan = Plan::new(&manifest.entries);
     check_room(&roots, plan.bytes)?;
     let writer = Writer {
         roots: &roots,
@@ -121,7 +125,7 @@ pub fn apply(
     if roots.baseline().is_some() {
         make_room::make_room(&roots, &manifest.entries)?;
     }
-    writer.directories()?;
+    writer.directories(&manifest.entries)?;
     let mut rows = Vec::new();
     let meter = Meter {
         progress,
@@ -129,12 +133,25 @@ pub fn apply(
         bytes: AtomicU64::new(0),
         files: AtomicU64::new(0),
     };
-    let made = writer.empty_files(&mut rows)?;
+    let made = writer.empty_files(&manifest.entries, &mut rows)?;
     meter.add(0, made);
-    let chunks = write_frames(request.keys, &fetcher, &writer, &meter, &mut rows)?;
+    // Packs take the memory that entries had.
+    let kept = CompactEntries::new(&manifest.entries)?;
+    manifest.entries = Vec::new();
+    crate::sys::give_back_freed_memory();
+    let frames = Frames {
+        keys: request.keys,
+        packs: &manifest.packs,
+        entries: &kept,
+        writer: &writer,
+        meter: &meter,
+    };
+    let chunks = frames.write(&fetcher, &mut rows)?;
+    let chunks = chunks.read().map_err(ApplyError::Chunks)?;
+    manifest.entries = kept.all()?;
     rows.sort_unstable_by_key(|row| row.entry);
-    writer.others(&mut rows)?;
-    writer.finish_directories()?;
+    writer.others(&manifest.entries, &mut rows)?;
+    writer.finish_directories(&manifest.entries)?;
     let (entries, files, bytes) = (manifest.entries.len() as u64, plan.files, plan.bytes);
     // Nobody else writes to a fresh file system: every row is good, however young.
     let trusted_before = Time {
@@ -189,7 +206,7 @@ fn check_room(roots: &Roots, need: u64) -> Result<(), ApplyError> {
 /// Tells how much is written.
 struct Meter<'a> {
     progress: &'a dyn Progress,
-    plan: &'a Plan<'a>,
+    plan: &'a Plan,
     bytes: AtomicU64,
     files: AtomicU64,
 }
@@ -206,63 +223,110 @@ impl Meter<'_> {
     }
 }
 
-/// Fetches all packs and writes all frames; gives where every chunk lies.
-fn write_frames(
-    keys: &SnapshotKeys,
-    fetcher: &Fetcher<'_>,
-    writer: &Writer<'_>,
-    meter: &Meter<'_>,
-    rows: &mut Vec<Row>,
-) -> Result<Vec<Known>, ApplyError> {
-    let wanted = Wanted {
-        keys,
-        manifest: writer.plan.manifest,
-        packs: writer.plan.packs(),
-        next: AtomicUsize::new(0),
-        buffers: Buffers::new(),
-        chunks: Mutex::default(),
-        stop: AtomicBool::new(false),
-    };
-    if wanted.packs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let written = thread::scope(|scope| {
-        let wanted = &wanted;
-        let (tasks, waiting) = sync_channel(WAITING_FRAMES);
-        let waiting = Arc::new(Mutex::new(waiting));
-        let workers: Vec<_> = (0..WORKERS)
-            .map(|_| {
-                let waiting = Arc::clone(&waiting);
-                scope.spawn(move || {
-                    let done = work(&waiting, writer, meter, &wanted.stop);
-                    if done.is_err() {
-                        wanted.stop.store(true, Ordering::Relaxed);
-                    }
-                    done
+/// Everything that writing the frames takes.
+struct Frames<'a> {
+    keys: &'a SnapshotKeys,
+    /// The manifest's packs.
+    packs: &'a [(ObjectId, u64)],
+    entries: &'a CompactEntries,
+    writer: &'a Writer<'a>,
+    meter: &'a Meter<'a>,
+}
+
+impl Frames<'_> {
+    /// Fetches all packs and writes all frames; gives where every chunk lies.
+    fn write(&self, fetcher: &Fetcher<'_>, rows: &mut Vec<Row>) -> Result<Chunks, ApplyError> {
+        let wanted = Wanted {
+            keys: self.keys,
+            listed: self.packs,
+            packs: &self.writer.plan.packs,
+            next: AtomicUsize::new(0),
+            buffers: Buffers::new(),
+            chunks: Mutex::new(Chunks::new(self.writer.roots).map_err(ApplyError::Chunks)?),
+            stop: AtomicBool::new(false),
+        };
+        let written = thread::scope(|scope| {
+            let wanted = &wanted;
+            let (tasks, waiting) = sync_channel(WAITING_FRAMES);
+            let waiting = Arc::new(Mutex::new(waiting));
+            let workers: Vec<_> = (0..WORKERS)
+                .map(|_| {
+                    let waiting = Arc::clone(&waiting);
+                    scope.spawn(move || {
+                        let done = self.work(&waiting, &wanted.stop);
+                        if done.is_err() {
+                            wanted.stop.store(true, Ordering::Relaxed);
+                        }
+                        done
+                    })
                 })
-            })
-            .collect();
-        // When the last worker is gone the receiving end is too, and sending fails.
-        drop(waiting);
-        let fetchers: Vec<_> = (0..FETCHERS.min(wanted.packs.len()))
-            .map(|_| {
-                let tasks = tasks.clone();
-                scope.spawn(move || wanted.fetch(fetcher, &tasks))
-            })
-            .collect();
-        drop(tasks);
-        let fetched = first_cause(fetchers.into_iter().map(join).collect());
-        let written = first_cause(workers.into_iter().map(join).collect());
-        match (written, fetched) {
-            (Ok(written), Ok(_)) => Ok(written),
-            (Err(ApplyError::Stopped) | Ok(_), Err(error)) | (Err(error), _) => Err(error),
+                .collect();
+            // When the last worker is gone the receiving end is too, and sending fails.
+            drop(waiting);
+            let fetchers: Vec<_> = (0..FETCHERS.min(wanted.packs.len()))
+                .map(|_| {
+                    let tasks = tasks.clone();
+                    scope.spawn(move || wanted.fetch(fetcher, &tasks))
+                })
+                .collect();
+            drop(tasks);
+            let fetched = first_cause(fetchers.into_iter().map(join).collect());
+            let written = first_cause(workers.into_iter().map(join).collect());
+            match (written, fetched) {
+                (Ok(written), Ok(_)) => Ok(written),
+                (Err(ApplyError::Stopped) | Ok(_), Err(error)) | (Err(error), _) => Err(error),
+            }
+        })?;
+        rows.extend(written.into_iter().flatten());
+        Ok(wanted
+            .chunks
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// One worker: opens frames and writes what is in them.
+    fn work(
+        &self,
+        waiting: &Mutex<Receiver<Task<'_>>>,
+        stop: &AtomicBool,
+    ) -> Result<Vec<Row>, ApplyError> {
+        // Only to save a call for each file: what has another mode than it should is given it.
+        drop(crate::sys::make_files_with_their_mode());
+        let mut unzstd = Decompressor::new()?;
+        let (mut scratch, mut plain) = (Vec::new(), Vec::new());
+        let mut lookup = Lookup::new(self.entries);
+        let mut rows = Vec::new();
+        loop {
+            let task = waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .recv();
+            let Ok(Task { object, pack, job }) = task else {
+                return Ok(rows);
+            };
+            if stop.load(Ordering::Relaxed) {
+                return Err(ApplyError::Stopped);
+            }
+            pack.frame(job.frame, &mut unzstd, &mut scratch, &mut plain)
+                .map_err(|source| ApplyError::Pack { object, source })?;
+            for segments in self.writer.plan.by_file(&job) {
+                let short = || ApplyError::ShortFrame {
+                    object,
+                    frame: job.frame,
+                };
+                let first = segments.first().ok_or_else(short)?;
+                let entry = lookup.entry(first.entry)?.ok_or_else(short)?;
+                let written = self.writer.segments(entry, segments, &plain)?;
+                let (row, whole) = written.ok_or_else(short)?;
+                rows.extend(row);
+                let bytes = segments
+                    .iter()
+                    .map(|segment| u64::from(segment.bytes))
+                    .sum();
+                self.meter.add(bytes, u64::from(whole));
+            }
         }
-    })?;
-    rows.extend(written.into_iter().flatten());
-    Ok(wanted
-        .chunks
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
@@ -286,46 +350,5 @@ fn first_cause<T>(results: Vec<Result<T, ApplyError>>) -> Result<Vec<T>, ApplyEr
         Err(ApplyError::Stopped)
     } else {
         Ok(done)
-    }
-}
-
-/// One worker: opens frames and writes what is in them.
-fn work(
-    waiting: &Mutex<Receiver<Task<'_>>>,
-    writer: &Writer<'_>,
-    meter: &Meter<'_>,
-    stop: &AtomicBool,
-) -> Result<Vec<Row>, ApplyError> {
-    // Only to save a call for each file: what has another mode than it should is given it.
-    drop(crate::sys::make_files_with_their_mode());
-    let mut unzstd = Decompressor::new()?;
-    let (mut scratch, mut plain) = (Vec::new(), Vec::new());
-    let mut rows = Vec::new();
-    loop {
-        let task = waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recv();
-        let Ok(Task { object, pack, job }) = task else {
-            return Ok(rows);
-        };
-        if stop.load(Ordering::Relaxed) {
-            return Err(ApplyError::Stopped);
-        }
-        pack.frame(job.frame, &mut unzstd, &mut scratch, &mut plain)
-            .map_err(|source| ApplyError::Pack { object, source })?;
-        for segments in writer.plan.by_file(&job) {
-            let written = writer.segments(segments, &plain)?;
-            let (row, whole) = written.ok_or(ApplyError::ShortFrame {
-                object,
-                frame: job.frame,
-            })?;
-            rows.extend(row);
-            let bytes = segments
-                .iter()
-                .map(|segment| u64::from(segment.bytes))
-                .sum();
-            meter.add(bytes, u64::from(whole));
-        }
     }
 }

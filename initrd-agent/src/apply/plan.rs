@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::atomic::AtomicU32};
 
-use snapshot::manifest::{EntryKind, FileData, Manifest, Ref};
+use snapshot::manifest::{Entry, EntryKind, FileData, Ref};
 
 use crate::capture::login::needed_at_login;
 
@@ -21,8 +21,9 @@ pub(super) struct Segment {
 }
 
 /// Everything there is to write.
-pub(super) struct Plan<'a> {
-    pub(super) manifest: &'a Manifest,
+pub(super) struct Plan {
+    /// Packs in order, those with settings first, each with its frames in order.
+    pub(super) packs: Vec<(u32, Vec<FrameJob>)>,
     /// Sorted by pack, frame, entry, place in the file.
     pub(super) segments: Vec<Segment>,
     /// By entry: how many frames of a file are still to be written.
@@ -40,11 +41,11 @@ pub(super) struct FrameJob {
     pub(super) segments: Range<usize>,
 }
 
-impl<'a> Plan<'a> {
-    pub(super) fn new(manifest: &'a Manifest) -> Self {
+impl Plan {
+    pub(super) fn new(entries: &[Entry]) -> Self {
         let mut segments = Vec::new();
         let mut files = 0;
-        for (entry, file) in (0u32..).zip(&manifest.entries) {
+        for (entry, file) in (0u32..).zip(entries) {
             let EntryKind::File(data) = &file.kind else {
                 continue;
             };
@@ -71,7 +72,7 @@ impl<'a> Plan<'a> {
             }
         }
         segments.sort_unstable();
-        let mut frames_left: Vec<u32> = vec![0; manifest.entries.len()];
+        let mut frames_left: Vec<u32> = vec![0; entries.len()];
         for group in
             segments.chunk_by(|a, b| (a.pack, a.frame, a.entry) == (b.pack, b.frame, b.entry))
         {
@@ -88,7 +89,7 @@ impl<'a> Plan<'a> {
             .sum();
         let frames_left = frames_left.into_iter().map(AtomicU32::new).collect();
         Self {
-            manifest,
+            packs: packs(&segments, entries),
             segments,
             frames_left,
             bytes,
@@ -96,44 +97,39 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Packs in order, those with settings first, each with its frames in order.
-    pub(super) fn packs(&self) -> Vec<(u32, Vec<FrameJob>)> {
-        let mut packs: Vec<(u32, Vec<FrameJob>)> = Vec::new();
-        let mut start = 0;
-        for group in self
-            .segments
-            .chunk_by(|a, b| (a.pack, a.frame) == (b.pack, b.frame))
-        {
-            let Some(Segment { pack, frame, .. }) = group.first().copied() else {
-                continue;
-            };
-            let job = FrameJob {
-                frame,
-                segments: start..start + group.len(),
-            };
-            start += group.len();
-            match packs.last_mut() {
-                Some((last, jobs)) if *last == pack => jobs.push(job),
-                _ => packs.push((pack, vec![job])),
-            }
-        }
-        packs.sort_by_cached_key(|(_, jobs)| !jobs.iter().any(|job| self.has_settings(job)));
-        packs
-    }
-
-    fn has_settings(&self, job: &FrameJob) -> bool {
-        let segments = self.segments.get(job.segments.clone()).unwrap_or_default();
-        segments.iter().any(|segment| {
-            let entry = self.manifest.entries.get(segment.entry as usize);
-            entry.is_some_and(needed_at_login)
-        })
-    }
-
     /// The segments of a frame, file by file.
     pub(super) fn by_file(&self, job: &FrameJob) -> impl Iterator<Item = &[Segment]> {
         let segments = self.segments.get(job.segments.clone()).unwrap_or_default();
         segments.chunk_by(|a, b| a.entry == b.entry)
     }
+}
+
+fn packs(segments: &[Segment], entries: &[Entry]) -> Vec<(u32, Vec<FrameJob>)> {
+    let mut packs: Vec<(u32, Vec<FrameJob>)> = Vec::new();
+    let mut start = 0;
+    for group in segments.chunk_by(|a, b| (a.pack, a.frame) == (b.pack, b.frame)) {
+        let Some(Segment { pack, frame, .. }) = group.first().copied() else {
+            continue;
+        };
+        let job = FrameJob {
+            frame,
+            segments: start..start + group.len(),
+        };
+        start += group.len();
+        match packs.last_mut() {
+            Some((last, jobs)) if *last == pack => jobs.push(job),
+            _ => packs.push((pack, vec![job])),
+        }
+    }
+    let has_settings = |job: &FrameJob| {
+        let segments = segments.get(job.segments.clone()).unwrap_or_default();
+        segments.iter().any(|segment| {
+            let entry = entries.get(segment.entry as usize);
+            entry.is_some_and(needed_at_login)
+        })
+    };
+    packs.sort_by_cached_key(|(_, jobs)| !jobs.iter().any(has_settings));
+    packs
 }
 
 /// Whether a file's length does not follow from its last data.
@@ -145,10 +141,7 @@ pub(super) fn ends_with_a_hole(data: &FileData) -> bool {
 mod tests {
     use std::sync::atomic::Ordering;
 
-    use snapshot::{
-        id::BaselineId,
-        manifest::{Entry, Meta},
-    };
+    use snapshot::manifest::Meta;
 
     use super::*;
 
@@ -172,28 +165,23 @@ mod tests {
             }),
             meta: Meta::default(),
         };
-        let manifest = Manifest {
-            baseline: BaselineId::new([0; 32]),
-            baseline_name: "minimal".into(),
-            packs: vec![],
-            entries: vec![
-                file(
-                    b"a",
-                    vec![run(1, 0, 5, 10), Ref::Hole { bytes: 4 }, run(0, 1, 0, 3)],
-                ),
-                file(b"b", vec![run(0, 1, 3, 2), run(0, 1, 9, 1)]),
-                file(b"c", vec![]),
-            ],
-        };
-        let plan = Plan::new(&manifest);
+        let entries = [
+            file(
+                b"a",
+                vec![run(1, 0, 5, 10), Ref::Hole { bytes: 4 }, run(0, 1, 0, 3)],
+            ),
+            file(b"b", vec![run(0, 1, 3, 2), run(0, 1, 9, 1)]),
+            file(b"c", vec![]),
+        ];
+        let plan = Plan::new(&entries);
         let frames: Vec<_> = plan
-            .packs()
-            .into_iter()
+            .packs
+            .iter()
             .map(|(pack, jobs)| {
                 (
-                    pack,
-                    jobs.into_iter()
-                        .map(|job| (job.frame, job.segments))
+                    *pack,
+                    jobs.iter()
+                        .map(|job| (job.frame, job.segments.clone()))
                         .collect::<Vec<_>>(),
                 )
             })

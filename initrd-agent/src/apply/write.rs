@@ -30,7 +30,7 @@ const UNFINISHED_DIRECTORY: Mode = Mode::from_raw_mode(0o700);
 
 pub(super) struct Writer<'a> {
     pub(super) roots: &'a Roots,
-    pub(super) plan: &'a Plan<'a>,
+    pub(super) plan: &'a Plan,
 }
 
 fn fail(entry: &Entry) -> impl Fn(Errno) -> ApplyError + '_ {
@@ -42,8 +42,8 @@ fn fail(entry: &Entry) -> impl Fn(Errno) -> ApplyError + '_ {
 
 impl Writer<'_> {
     /// Makes every directory, closed to everybody until [`Self::finish_directories`].
-    pub(super) fn directories(&self) -> Result<(), ApplyError> {
-        for entry in &self.plan.manifest.entries {
+    pub(super) fn directories(&self, entries: &[Entry]) -> Result<(), ApplyError> {
+        for entry in entries {
             let directory = matches!(entry.kind, EntryKind::Directory { .. });
             if is_root(&entry.path) {
                 if !directory {
@@ -64,9 +64,13 @@ impl Writer<'_> {
     }
 
     /// Makes the files no frame writes to: empty ones, and those that are all hole.
-    pub(super) fn empty_files(&self, rows: &mut Vec<Row>) -> Result<u64, ApplyError> {
+    pub(super) fn empty_files(
+        &self,
+        entries: &[Entry],
+        rows: &mut Vec<Row>,
+    ) -> Result<u64, ApplyError> {
         let mut made = 0;
-        for (number, entry) in (0u32..).zip(&self.plan.manifest.entries) {
+        for (number, entry) in (0u32..).zip(entries) {
             let EntryKind::File(data) = &entry.kind else {
                 continue;
             };
@@ -86,16 +90,14 @@ impl Writer<'_> {
         Ok(made)
     }
 
-    /// Writes one file's segments of a frame; gives the file's row when it is whole now.
+    /// Writes the segments of a frame that belong to the file `entry`; gives the file's row when it is whole now.
     pub(super) fn segments(
         &self,
+        entry: &Entry,
         segments: &[Segment],
         plain: &[u8],
     ) -> Result<Option<(Option<Row>, bool)>, ApplyError> {
         let Some(number) = segments.first().map(|segment| segment.entry) else {
-            return Ok(None);
-        };
-        let Some(entry) = self.plan.manifest.entries.get(number as usize) else {
             return Ok(None);
         };
         let (EntryKind::File(data), Some(left)) = (&entry.kind, self.frames_left(number)) else {
@@ -132,8 +134,7 @@ impl Writer<'_> {
     /// Makes symlinks, pipes, devices and whiteouts, then hardlinks.
     ///
     /// Comes after all files are written, so that there is no symlink while anything is opened.
-    pub(super) fn others(&self, rows: &mut [Row]) -> Result<(), ApplyError> {
-        let entries = &self.plan.manifest.entries;
+    pub(super) fn others(&self, entries: &[Entry], rows: &mut [Row]) -> Result<(), ApplyError> {
         for entry in entries {
             self.special(entry).map_err(fail(entry))?;
         }
@@ -201,8 +202,8 @@ impl Writer<'_> {
     }
 
     /// Gives directories their metadata, those beneath first: nothing changes their times after.
-    pub(super) fn finish_directories(&self) -> Result<(), ApplyError> {
-        for entry in self.plan.manifest.entries.iter().rev() {
+    pub(super) fn finish_directories(&self, entries: &[Entry]) -> Result<(), ApplyError> {
+        for entry in entries.iter().rev() {
             let EntryKind::Directory { opaque } = entry.kind else {
                 continue;
             };

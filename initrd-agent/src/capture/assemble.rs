@@ -1,9 +1,6 @@
 //! From what was found and read to a manifest and the state for the next capture.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use snapshot::{
     frame,
@@ -20,11 +17,11 @@ use super::{
     walk::Found,
 };
 
-/// Makes the state. `read` holds, for each file that had to be read, what was read; a file that is
-/// not in it and had to be read is gone.
+/// Makes the state. `read` holds, for each file that had to be read, its number in `found`, ascending, and what was
+/// read; a file that is not in it and had to be read is gone.
 pub(super) fn assemble(
     found: Vec<Found>,
-    mut read: HashMap<usize, Read>,
+    read: Vec<(usize, Read)>,
     stored: &Stored,
     seen: &Seen<'_>,
     (baseline, name): (BaselineId, &str),
@@ -34,13 +31,18 @@ pub(super) fn assemble(
     let mut entries = Vec::with_capacity(found.len());
     let mut rows = Vec::new();
     let mut gone = HashSet::new();
+    let mut read = read.into_iter().peekable();
     for (number, one) in found.into_iter().enumerate() {
         let mut entry = one.entry;
         let mut stat = one.stat;
         match &mut entry.kind {
-            EntryKind::File(data) => match read.remove(&number) {
-                Some(done) => {
-                    let torn = done.stat.is_none();
+            EntryKind::File(data) => match read.next_if(|(read, _)| *read == number) {
+                Some((_, done)) => {
+                    if let Some(news) = done.news {
+                        entry.meta = news.meta;
+                        stat = news.stat;
+                    }
+                    let torn = stat.is_none();
                     if torn {
                         report.torn.push(Place::new(&entry.path));
                     }
@@ -49,8 +51,6 @@ pub(super) fn assemble(
                         refs: join(&done.runs, stored),
                         torn,
                     };
-                    entry.meta = done.meta;
-                    stat = done.stat;
                 }
                 None if one.read => {
                     gone.insert(entry.path);
@@ -111,6 +111,7 @@ pub(super) fn join(runs: &[Run], stored: &Stored) -> Vec<Ref> {
             Run::Data(piece) => stored.placed.runs(piece, |next| push(&mut refs, next)),
         }
     }
+    refs.shrink_to_fit();
     refs
 }
 

@@ -28,7 +28,6 @@ mod work;
 pub(crate) mod xattr;
 
 use std::{
-    collections::HashMap,
     sync::atomic::AtomicBool,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -166,7 +165,7 @@ pub fn capture(
     let pushing = Pushing::new(sink, progress);
     let Sealed { read, stored } = seal(request, &roots, &found, &pushing, progress)?;
     report.files_read = read.len() as u64;
-    report.bytes_read = read.values().map(|read| read.size).sum();
+    report.bytes_read = read.iter().map(|(_, read)| read.size).sum();
     let mut state = assemble::assemble(
         found,
         read,
@@ -262,7 +261,8 @@ fn sign(request: &CaptureRequest<'_>, state: &State) -> Result<SignedRecord, Cap
 
 /// What came of reading.
 struct Sealed {
-    read: HashMap<usize, Read>,
+    /// By number of what was found, ascending.
+    read: Vec<(usize, Read)>,
     stored: Stored,
 }
 
@@ -290,7 +290,8 @@ fn seal(
             first_cause(workers.into_iter().map(join).collect())
         })
     })?;
-    let read = read.into_iter().flatten().collect();
+    let mut read: Vec<_> = read.into_iter().flatten().collect();
+    read.sort_unstable_by_key(|(number, _)| *number);
     Ok(Sealed { read, stored })
 }
 

@@ -48,12 +48,18 @@ pub(super) fn lengthen(runs: &mut [Run], piece: Piece) -> bool {
 /// A file that was read.
 #[derive(Debug)]
 pub(super) struct Read {
-    /// Metadata as it was while reading.
-    pub(super) meta: Meta,
     /// Bytes, holes counted.
     pub(super) size: u64,
     pub(super) runs: Vec<Run>,
-    /// What the file system said before and after; `None`: it changed each time, the file is torn.
+    /// What the walk did not find so.
+    pub(super) news: Option<Box<News>>,
+}
+
+/// What the file system said while a file was read.
+#[derive(Debug)]
+pub(super) struct News {
+    pub(super) meta: Meta,
+    /// The same before and after; `None`: it changed each time, the file is torn.
     pub(super) stat: Option<Stat>,
 }
 
@@ -106,11 +112,12 @@ impl<'a, 'f, 'k> FileReader<'a, 'f, 'k> {
                 }
                 attributes.xattrs
             };
-            let runs = match self.runs(&file, &before) {
+            let mut runs = match self.runs(&file, &before) {
                 Err(Fail::Io(source)) => return Err(fail(source)),
                 Err(Fail::Capture(error)) => return Err(error),
                 Ok(runs) => runs,
             };
+            runs.shrink_to_fit();
             let after = look(file.as_fd(), b"").map_err(fail)?;
             let same = stat(&before) == stat(&after);
             if same || tries == TRIES {
@@ -125,12 +132,9 @@ impl<'a, 'f, 'k> FileReader<'a, 'f, 'k> {
                 };
                 // A file that was cut short while being read has another size than it said.
                 let stat = (same && size == before.stx_size).then(|| stat(&before));
-                return Ok(Some(Read {
-                    meta,
-                    size,
-                    runs,
-                    stat,
-                }));
+                let as_found = stat.is_some() && stat == found.stat && meta == found.entry.meta;
+                let news = (!as_found).then(|| Box::new(News { meta, stat }));
+                return Ok(Some(Read { size, runs, news }));
             }
             before = after;
         }

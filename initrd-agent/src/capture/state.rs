@@ -21,7 +21,8 @@ use snapshot::{
 
 const MAGIC: &[u8; 8] = b"FKST\x02\0\0\0";
 const STAT_BYTES: usize = 4 + 8 + 8 + 4;
-const CHUNK_BYTES: usize = 16 + 4 * 4;
+/// Length of a [`Known`] as it is written.
+pub(crate) const CHUNK_BYTES: usize = 16 + 4 * 4;
 const LISTED_BYTES: usize = 32 + 8;
 /// Bytes before what is hashed: the magic and the hash.
 const HEAD_BYTES: usize = 8 + 32;
@@ -36,6 +37,33 @@ pub(crate) struct Known {
     pub(crate) frame: u32,
     pub(crate) offset: u32,
     pub(crate) bytes: u32,
+}
+
+impl Known {
+    pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(self.id.as_bytes())?;
+        for number in [self.pack, self.frame, self.offset, self.bytes] {
+            out.write_all(&number.to_le_bytes())?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn read(bytes: &[u8; CHUNK_BYTES]) -> Self {
+        let (id, numbers) = bytes.split_first_chunk().unwrap_or((&[0; 16], &[]));
+        let mut numbers = numbers
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| u32::from_le_bytes(*bytes));
+        let mut next = || numbers.next().unwrap_or_default();
+        Self {
+            id: ChunkId::new(*id),
+            pack: next(),
+            frame: next(),
+            offset: next(),
+            bytes: next(),
+        }
+    }
 }
 
 /// What the file system said about a file of the manifest.
@@ -155,10 +183,7 @@ impl State {
             put_time(&mut body, row.ctime)?;
         }
         for chunk in self.chunks.iter() {
-            body.write_all(chunk.id.as_bytes())?;
-            for number in [chunk.pack, chunk.frame, chunk.offset, chunk.bytes] {
-                body.write_all(&number.to_le_bytes())?;
-            }
+            chunk.write(&mut body)?;
         }
         let hash = body.into_inner()?.hasher.finalize();
         file.seek(SeekFrom::Start(0))?;
@@ -183,13 +208,7 @@ impl State {
         }
         let mut known = Vec::with_capacity(body.fits(chunks, CHUNK_BYTES)?);
         for _ in 0..chunks {
-            known.push(Known {
-                id: ChunkId::new(body.array()?),
-                pack: body.u32()?,
-                frame: body.u32()?,
-                offset: body.u32()?,
-                bytes: body.u32()?,
-            });
+            known.push(Known::read(&body.array()?));
         }
         if body.left > 0 {
             return Err(StateError::Damaged);

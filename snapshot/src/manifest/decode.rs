@@ -92,6 +92,23 @@ pub(super) fn decode_delta(bytes: &[u8]) -> Result<Delta, ParseError> {
     })
 }
 
+/// Reads what [`put_entries`](super::encode::put_entries) wrote.
+pub(super) fn entries(
+    reader: &mut Reader<'_>,
+    count: usize,
+    into: &mut Vec<Entry>,
+) -> Result<(), ParseError> {
+    let mut state = State::new();
+    let first = into.len();
+    for _ in 0..count {
+        let number = reader.u8("kind of an entry")?;
+        let before = into.get(first..).and_then(<[Entry]>::last);
+        let path = path(reader, before.map_or(&[][..], |entry| &entry.path))?;
+        into.push(entry(reader, number, path, Targets::Paths, &mut state)?);
+    }
+    Ok(())
+}
+
 /// What both kinds begin with.
 fn start(
     reader: &mut Reader<'_>,

@@ -90,6 +90,19 @@ pub(crate) fn encode_delta(delta: &Delta) -> Result<Vec<u8>, ParseError> {
     bounded(out)
 }
 
+/// Entries as a delta has them, without a count: nothing before them is needed to read them.
+pub(super) fn put_entries(out: &mut Vec<u8>, entries: &[Entry]) -> Result<(), ParseError> {
+    let mut before: &[u8] = &[];
+    let mut position = (0, 0, 0);
+    for entry in entries {
+        out.push(kind(&entry.kind));
+        put_path(out, &entry.path, before);
+        put_entry(out, Targets::Paths, entry, &mut position)?;
+        before = &entry.path;
+    }
+    Ok(())
+}
+
 fn bounded(out: Vec<u8>) -> Result<Vec<u8>, ParseError> {
     match out.len() {
         have if have > MAX_BYTES => Err(ParseError::TooLarge {

@@ -6,12 +6,14 @@
 //! Source: docs/formats/manifest.md.
 
 mod check;
+mod compact;
 mod decode;
 mod delta;
 mod encode;
 mod entry;
 mod sealed;
 
+pub use compact::CompactEntries;
 pub use delta::{Change, Delta, KeptPacks};
 pub use entry::{Entry, EntryKind, FileData, Meta, Ref, Time, Xattr};
 pub use sealed::{ManifestError, open, open_delta, seal, seal_delta};
