@@ -22,8 +22,8 @@ MAX_SIZE = (1 << 63) - 1
 # manifest.md
 
 TYPES = {0: "directory", 8: "opaque directory", 1: "file", 9: "torn file", 2: "symlink", 3: "hardlink", 4: "fifo",
-         5: "character device", 6: "block device", 7: "whiteout"}
-DIRECTORIES, FILES, BARE, REMOVED = (0, 8), (1, 9), (3, 7), 10
+         5: "character device", 6: "block device", 7: "whiteout", 11: "whiteout"}
+DIRECTORIES, FILES, BARE, WHITEOUTS, REMOVED = (0, 8), (1, 9), (3, 7), (7, 11), 10
 
 
 class Entries:
@@ -176,7 +176,10 @@ def check(manifest):
         elif entry.type == 3:
             target = seen.get(entry.target)
             rule(target and target is not entry, "hardlink: its target does not come before it")
-            rule(target.type not in DIRECTORIES + BARE, "hardlink: its target is a directory, hardlink or whiteout")
+            rule(target.type not in DIRECTORIES + WHITEOUTS + (3,), "hardlink: its target is a directory, hardlink or whiteout")
+        elif entry.type == 11:
+            found = entry.mode, entry.uid, entry.gid, *entry.mtime, *attributes
+            rule(any(found), "whiteout: its type promises metadata")
 
 
 class Snapshot:
@@ -294,7 +297,7 @@ def restore(snapshot, into):
         elif entry.type == 3:
             os.link(os.path.join(into, entry.target), path, follow_symlinks=False)
         else:
-            kind = {4: stat.S_IFIFO, 5: stat.S_IFCHR, 6: stat.S_IFBLK, 7: stat.S_IFCHR}[entry.type]
+            kind = {4: stat.S_IFIFO, 5: stat.S_IFCHR, 6: stat.S_IFBLK, 7: stat.S_IFCHR, 11: stat.S_IFCHR}[entry.type]
             os.mknod(path, kind | 0o600, os.makedev(*getattr(entry, "device", (0, 0))))
         if entry.type not in BARE:
             describe(path, entry)

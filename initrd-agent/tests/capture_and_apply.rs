@@ -46,6 +46,43 @@ fn every_mode_comes_back() {
     assert_same(&next, &session);
 }
 
+/// What there is of a deletion is an entry like any other.
+#[test]
+fn each_change_of_a_whiteout_alone_is_saved_and_comes_back() {
+    let (site, session) = (Site::default(), Session::new());
+    // The kernel's: all of a mount are one inode without any permission.
+    session
+        .dir("etc")
+        .whiteout("etc/gone")
+        .mode("etc/gone", 0)
+        .mtime("etc/gone", 1_700_000_000, 1)
+        .link("etc/gone-too", "etc/gone")
+        .whiteout("etc/other");
+    let mut state = site.save(&session, None).state;
+    assert_same(&site.restore().0, &session);
+    let changes: [fn(&Session); 5] = [
+        |session| _ = session.mtime("etc/other", 1_700_000_000, 2),
+        |session| _ = session.mode("etc/other", 0o4711),
+        |session| _ = session.owner("etc/other", 7, 8),
+        |session| _ = session.xattr("etc/other", "trusted.note", b"9"),
+        |session| _ = session.mtime("etc/gone", -1, 999_999_999),
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        change(&session);
+        let saved = site.save(&session, Some(&state));
+        assert!(saved.record.is_some(), "change {number} was not seen");
+        let changed = if number == 4 { 2 } else { 1 };
+        assert_eq!(
+            (saved.report.changed, saved.report.bytes_read),
+            (changed, 0)
+        );
+        assert_same(&site.restore().0, &session);
+        state = saved.state;
+        let again = site.save(&session, Some(&state));
+        assert!(again.record.is_none(), "{:?}", again.report);
+    }
+}
+
 #[test]
 fn a_site_sees_padded_objects_and_no_plain_text() {
     let (session, site) = (everything(), Site::default());

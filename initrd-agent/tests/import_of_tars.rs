@@ -511,6 +511,30 @@ fn directories_nobody_named_and_attributes_nobody_can_have_are_counted() {
 }
 
 #[test]
+fn a_whiteout_that_is_a_file_has_what_a_device_can_have() {
+    let hand = Hand::default()
+        .pax(&[
+            ("SCHILY.xattr.user.note", b"1"),
+            ("SCHILY.xattr.trusted.note", b"2"),
+            ("mtime", b"3.5"),
+        ])
+        .file("etc/.wh.gone", b"");
+    let site = Site::default();
+    let done = site.import(&hand.end(), Whiteouts::Oci);
+    assert_eq!(done.attributes_left_out, 1);
+    let manifest = site.manifest();
+    let gone = manifest.entry(b"etc/gone").unwrap();
+    assert_eq!(gone.kind, EntryKind::Whiteout);
+    assert_eq!(
+        (gone.meta.mtime.seconds, gone.meta.mtime.nanos),
+        (3, 500_000_000)
+    );
+    assert_eq!(gone.meta.xattrs.len(), 1);
+    let (session, _) = site.restore();
+    assert_eq!(session.get_xattr("etc/gone", "trusted.note").unwrap(), b"2");
+}
+
+#[test]
 fn a_bomb_takes_time_and_no_memory() {
     // A hole of 16 TiB and four megabytes of zeros in 200 bytes of zstd.
     let size = ((16u64 << 40) - 4096).to_string();

@@ -109,9 +109,15 @@ impl Decompressor {
         plain_bytes: usize,
         out: &mut Vec<u8>,
     ) -> bool {
-        out.resize(plain_bytes, 0);
-        let done = self.0.decompress_to_buffer(stored, out.as_mut_slice());
-        done.is_ok_and(|written| written == plain_bytes)
+        out.clear();
+        // Whatever is promised, no more is written than there is room.
+        out.reserve_exact(plain_bytes);
+        let done = self.0.decompress_to_buffer(stored, out);
+        let good = done.is_ok_and(|written| written == plain_bytes);
+        if !good {
+            out.clear();
+        }
+        good
     }
 }
 

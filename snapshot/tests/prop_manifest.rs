@@ -102,10 +102,9 @@ fn tree() -> impl Strategy<Value = Manifest> {
                     },
                     Meta::default(),
                 ),
-                _ if kind.has_meta() => (kind, meta),
-                _ => (kind, Meta::default()),
+                _ => (kind, meta),
             };
-            if made.0.has_meta() {
+            if made.0.may_have_names() {
                 link = Some(path.clone());
             }
             all.insert(path, made);
@@ -113,9 +112,7 @@ fn tree() -> impl Strategy<Value = Manifest> {
         // A directory may have replaced what a hardlink pointed to.
         let linkable: Vec<_> = all
             .iter()
-            .filter(|(_, (kind, _))| {
-                kind.has_meta() && !matches!(kind, EntryKind::Directory { .. })
-            })
+            .filter(|(_, (kind, _))| kind.may_have_names())
             .map(|(path, _)| path.clone())
             .collect();
         let entries = all

@@ -18,7 +18,7 @@ use snapshot::{
     frame::Decompressor,
     id::{ObjectId, UserId},
     keys::{SnapshotKeys, UserKey},
-    manifest::{self, Entry, EntryKind, FileData, Manifest, Ref},
+    manifest::{self, Entry, EntryKind, FileData, Manifest, Meta, Ref},
     pack::PackReader,
     record::{self, Record},
 };
@@ -120,7 +120,8 @@ impl Store {
         let escaped = |bytes: &[u8]| bytes.escape_ascii().to_string();
         put("path", escaped(&entry.path).into());
         put("type", kind(&entry.kind).into());
-        if entry.kind.has_meta() {
+        let bare = entry.kind == EntryKind::Whiteout && entry.meta == Meta::default();
+        if entry.kind.has_meta() && !bare {
             let meta = &entry.meta;
             let xattrs = meta.xattrs.iter();
             let xattrs = xattrs.map(|x| (escaped(&x.name), hex::encode(&x.value).into()));

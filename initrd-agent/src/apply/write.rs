@@ -174,7 +174,7 @@ impl Writer<'_> {
             }
             // What it hides in an overlay is gone from a copy of the baseline.
             EntryKind::Whiteout if self.roots.baseline().is_some() => return Ok(()),
-            EntryKind::Whiteout => return node(FileType::CharacterDevice, makedev(0, 0)).map(drop),
+            EntryKind::Whiteout => node(FileType::CharacterDevice, makedev(0, 0))?,
             EntryKind::Fifo => node(FileType::Fifo, 0)?,
             EntryKind::CharDevice { major, minor } => {
                 node(FileType::CharacterDevice, makedev(*major, *minor))?

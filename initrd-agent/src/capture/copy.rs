@@ -14,7 +14,7 @@ use rustix::{
     fs::{Dir, Mode, OFlags, Statx},
     io::Errno,
 };
-use snapshot::manifest::{Entry, EntryKind};
+use snapshot::manifest::{Entry, EntryKind, Meta};
 
 use super::{
     state::Seen,
@@ -107,8 +107,23 @@ impl<'a> CopyOfBaseline<'a> {
         Ok(gone)
     }
 
+    /// The whiteout at a path where something was deleted. Nothing here has its mode, owner and time: they are those
+    /// of the last snapshot, so that what did not change stays as it was.
+    pub(super) fn whiteout(&self, path: Vec<u8>) -> Entry {
+        let before = self.before(&path).map(|entry| (&entry.kind, &entry.meta));
+        let meta = match before {
+            Some((EntryKind::Whiteout, meta)) => meta.clone(),
+            _ => Meta::default(),
+        };
+        Entry {
+            path,
+            kind: EntryKind::Whiteout,
+            meta,
+        }
+    }
+
     /// Deletions of the last snapshot that concern another build of the baseline: this one never had what they hide.
-    pub(super) fn still_gone(&self, found: &[Found]) -> Vec<Vec<u8>> {
+    pub(super) fn still_gone(&self, found: &[Found]) -> Vec<Entry> {
         let at = |path: &[u8]| {
             found
                 .binary_search_by(|one| one.entry.path.as_slice().cmp(path))
@@ -118,10 +133,9 @@ impl<'a> CopyOfBaseline<'a> {
         let deleted = self
             .before
             .iter()
-            .filter(|entry| entry.kind == EntryKind::Whiteout)
-            .map(|entry| &entry.path);
+            .filter(|entry| entry.kind == EntryKind::Whiteout);
         deleted
-            .filter(|path| {
+            .filter(|Entry { path, .. }| {
                 let holder = at(parent(path)).map(|one| &one.entry.kind);
                 holder == Some(&EntryKind::Directory { opaque: false })
                     && at(path).is_none()
@@ -149,11 +163,16 @@ impl<'a> CopyOfBaseline<'a> {
     }
 
     fn was_opaque(&self, path: &[u8]) -> bool {
+        self.before(path)
+            .is_some_and(|entry| entry.kind == EntryKind::Directory { opaque: true })
+    }
+
+    /// What the last snapshot has at `path`.
+    fn before(&self, path: &[u8]) -> Option<&'a Entry> {
         let at = self
             .before
             .binary_search_by(|entry| entry.path.as_slice().cmp(path));
-        let before = at.ok().and_then(|at| self.before.get(at));
-        before.is_some_and(|entry| entry.kind == EntryKind::Directory { opaque: true })
+        at.ok().and_then(|at| self.before.get(at))
     }
 }
 

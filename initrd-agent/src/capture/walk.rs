@@ -70,7 +70,7 @@ impl Walk<'_> {
         let (mut found, copy) = (walker.found, walker.copy);
         found.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
         if let Some(copy) = copy {
-            let gone = copy.still_gone(&found).into_iter().map(whiteout);
+            let gone = copy.still_gone(&found).into_iter().map(gone);
             found.extend(gone.collect::<Vec<_>>());
             found.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
             drop_unchanged(&mut found);
@@ -107,12 +107,8 @@ fn is_beneath(path: &[u8], directory: &[u8]) -> bool {
         .is_some_and(|rest| rest.starts_with(b"/"))
 }
 
-fn whiteout(path: Vec<u8>) -> Found {
-    let entry = Entry {
-        path,
-        kind: EntryKind::Whiteout,
-        meta: Meta::default(),
-    };
+/// Something that is not there.
+fn gone(entry: Entry) -> Found {
     Found {
         entry,
         stat: None,
@@ -217,14 +213,14 @@ impl Walker<'_> {
             }
             self.entry(directory.as_fd(), name, below, kind, todo)?;
         }
-        let gone = match &self.copy {
-            Some(copy) => copy.gone(&path, &here).map_err(fail)?,
-            None => Vec::new(),
-        };
-        for path in gone {
-            if !self.walk.exclusions.matches(&path) {
-                self.push(whiteout(path));
-            }
+        if let Some(copy) = &self.copy {
+            let mut deleted = copy.gone(&path, &here).map_err(fail)?;
+            deleted.retain(|path| !self.walk.exclusions.matches(path));
+            let deleted: Vec<_> = deleted
+                .into_iter()
+                .map(|path| gone(copy.whiteout(path)))
+                .collect();
+            deleted.into_iter().for_each(|whiteout| self.push(whiteout));
         }
         Ok(())
     }
@@ -284,10 +280,6 @@ impl Walker<'_> {
             },
             FileType::Unknown => return Err(fail(&path, Errno::INVAL)),
         };
-        if kind == EntryKind::Whiteout {
-            self.push(whiteout(path));
-            return Ok(());
-        }
         let is_file = matches!(kind, EntryKind::File(_));
         let now = stat(&statx);
         let before = if is_file {
@@ -314,11 +306,9 @@ impl Walker<'_> {
         if read {
             self.read_bytes += now.size;
         }
-        let linked = (statx.stx_nlink > 1).then_some((
-            statx.stx_dev_major,
-            statx.stx_dev_minor,
-            statx.stx_ino,
-        ));
+        // The kernel gives all whiteouts of a mount one inode; each is a deletion of its own.
+        let named = statx.stx_nlink > 1 && kind.may_have_names();
+        let linked = named.then_some((statx.stx_dev_major, statx.stx_dev_minor, statx.stx_ino));
         let entry = Entry {
             path,
             kind,

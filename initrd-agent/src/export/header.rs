@@ -62,7 +62,6 @@ pub(super) fn head(member: &Member<'_>, whiteouts: Whiteouts) -> Result<Head, Ex
         line.link = Some(target);
         return Ok(line.finish(0));
     }
-    let none = Meta::default();
     let mut line = match &entry.kind {
         EntryKind::Directory { opaque } => {
             let name = if path.is_empty() {
@@ -98,9 +97,9 @@ pub(super) fn head(member: &Member<'_>, whiteouts: Whiteouts) -> Result<Head, Ex
         EntryKind::Whiteout if whiteouts == Whiteouts::Oci => {
             let (holder, name) = split(path);
             let name = [b"./", holder, OCI_WHITEOUT, name].concat();
-            Line::new(EntryType::Regular, name, &none)
+            Line::new(EntryType::Regular, name, &entry.meta)
         }
-        EntryKind::Whiteout => Line::new(EntryType::Char, name, &none),
+        EntryKind::Whiteout => Line::new(EntryType::Char, name, &entry.meta),
         // A hardlink stands for the entry it is another name of.
         EntryKind::Hardlink { .. } => return Err(ExportError::Unlisted),
     };

@@ -34,8 +34,9 @@ pub(super) struct Taken {
     pub(super) left_out: u64,
 }
 
-/// Takes the attributes of a member. `meaning_of` says whether `trusted.overlay.*` are overlayfs's own.
-pub(super) fn take(member: &Member, meaning_of: Side) -> Result<Taken, Refusal> {
+/// Takes the attributes of a member, which becomes `what`. `meaning_of` says whether `trusted.overlay.*` are overlayfs's
+/// own.
+pub(super) fn take(member: &Member, what: What, meaning_of: Side) -> Result<Taken, Refusal> {
     let mut taken = Taken::default();
     for xattr in &member.xattrs {
         let name = match meaning_of {
@@ -44,7 +45,7 @@ pub(super) fn take(member: &Member, meaning_of: Side) -> Result<Taken, Refusal> 
         };
         match name {
             Meaning::Attribute(name) => {
-                if is_for(&name, &xattr.value, member.what)? {
+                if is_for(&name, &xattr.value, what)? {
                     taken.xattrs.push(Xattr {
                         name,
                         value: xattr.value.clone(),
@@ -53,7 +54,7 @@ pub(super) fn take(member: &Member, meaning_of: Side) -> Result<Taken, Refusal> 
                     taken.left_out += 1;
                 }
             }
-            Meaning::Opaque => taken.opaque = member.what == What::Directory,
+            Meaning::Opaque => taken.opaque = what == What::Directory,
             Meaning::Redirected => return Err(Refusal::Redirected),
             Meaning::OfTheMount => {}
         }
@@ -69,7 +70,7 @@ pub(super) fn take(member: &Member, meaning_of: Side) -> Result<Taken, Refusal> 
         };
         let value = acl::from_text(text).map_err(|acl::NotAnAcl| Refusal::AccessList)?;
         let name = name.to_vec();
-        if is_for(&name, &value, member.what)? {
+        if is_for(&name, &value, what)? {
             taken.xattrs.push(Xattr { name, value });
         }
     }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, btree_map};
 
 use snapshot::manifest::{
     Entry, EntryKind, FileData, MAX_ENTRIES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_RUNS,
-    MAX_TARGET_BYTES, Meta,
+    MAX_TARGET_BYTES, Meta, Xattr,
 };
 
 use super::{
@@ -90,7 +90,7 @@ impl Tree {
         }
         let overlay = self.whiteouts == Whiteouts::Overlay && side(&path) == Side::Upper;
         let meaning = if overlay { Side::Upper } else { Side::Home };
-        let taken = attributes::take(member, meaning).map_err(refuse)?;
+        let taken = attributes::take(member, member.what, meaning).map_err(refuse)?;
         self.attributes_left_out += taken.left_out;
         let (major, minor) = member.device;
         let kind = match member.what {
@@ -106,17 +106,7 @@ impl Tree {
             What::BlockDevice => EntryKind::BlockDevice { major, minor },
             What::File | What::Hardlink => EntryKind::File(FileData::default()),
         };
-        let meta = if kind == EntryKind::Whiteout {
-            Meta::default()
-        } else {
-            Meta {
-                mode: member.mode,
-                uid: member.uid,
-                gid: member.gid,
-                mtime: member.mtime,
-                xattrs: taken.xattrs,
-            }
-        };
+        let meta = meta(member, taken.xattrs);
         let is_file = matches!(kind, EntryKind::File(_));
         self.put(&path, kind, meta, member)?;
         Ok(if is_file {
@@ -194,7 +184,12 @@ impl Tree {
         if is_root(&deleted) {
             return Err(member.refuse(Refusal::MustBeADirectory));
         }
-        self.put(&deleted, EntryKind::Whiteout, Meta::default(), member)
+        // It is a file in the tar alone.
+        let taken = attributes::take(member, What::CharDevice, Side::Home);
+        let taken = taken.map_err(|why| member.refuse(why))?;
+        self.attributes_left_out += taken.left_out;
+        let meta = meta(member, taken.xattrs);
+        self.put(&deleted, EntryKind::Whiteout, meta, member)
     }
 
     /// Another name of what a member before it put somewhere.
@@ -240,7 +235,7 @@ impl Tree {
                 _ => Err(member.refuse(Refusal::OtherKind)),
             };
         }
-        let text = |xattr: &snapshot::manifest::Xattr| xattr.name.len() + xattr.value.len();
+        let text = |xattr: &Xattr| xattr.name.len() + xattr.value.len();
         let more: usize = meta.xattrs.iter().map(text).sum();
         self.charge(more + member.link.len())?;
         let node = self.new_node(kind, meta)?;
@@ -365,6 +360,16 @@ fn plain_path(path: &[u8]) -> Result<Vec<u8>, Refusal> {
         return Err(Refusal::LongPath);
     }
     Ok(plain)
+}
+
+fn meta(member: &Member, xattrs: Vec<Xattr>) -> Meta {
+    Meta {
+        mode: member.mode,
+        uid: member.uid,
+        gid: member.gid,
+        mtime: member.mtime,
+        xattrs,
+    }
 }
 
 fn target(target: &[u8]) -> Result<&[u8], Refusal> {

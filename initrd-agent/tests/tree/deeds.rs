@@ -195,7 +195,7 @@ pub fn do_it(session: &Session, deed: &Deed) {
         Deed::Opaque { at } if there(*at).is_some_and(|seen| seen.is_dir()) => {
             session.xattr(path(*at), "trusted.overlay.opaque", b"y");
         }
-        Deed::Xattr { at, name, value } if there(*at).is_some() && !whiteout(session, *at) => {
+        Deed::Xattr { at, name, value } if there(*at).is_some() => {
             session.xattr(path(*at), &format!("trusted.n{name}"), value);
             if file(*at) {
                 session.xattr(path(*at), &format!("user.n{name}"), value);
@@ -212,12 +212,6 @@ pub fn do_it(session: &Session, deed: &Deed) {
         }
         _ => {}
     }
-}
-
-fn whiteout(session: &Session, at: u8) -> bool {
-    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-    let seen = fs::symlink_metadata(session.path(path(at))).unwrap();
-    seen.file_type().is_char_device() && seen.rdev() == 0
 }
 
 /// A day of them.

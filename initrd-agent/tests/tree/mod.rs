@@ -250,8 +250,8 @@ fn describe(
         xattrs(path)
     );
     if whiteout && !name.starts_with(b"home/") {
-        // A whiteout has no metadata of its own.
-        entries.insert(name, "whiteout".into());
+        // Whether it shares its inode with others says nothing.
+        entries.insert(name, format!("whiteout {text}"));
         return;
     }
     if kind.is_file() {
@@ -480,6 +480,10 @@ pub fn everything() -> Session {
         .file("etc/motd", "changed by ada")
         .whiteout("usr/share/doc/gone")
         .whiteout("etc/removed.conf")
+        .xattr("etc/removed.conf", "trusted.of-the-whiteout", b"3")
+        .owner("etc/removed.conf", 5, 6)
+        .mode("etc/removed.conf", 0)
+        .mtime("etc/removed.conf", 1_234_567_893, 8)
         .xattr("usr/share/doc", "trusted.overlay.opaque", b"y")
         .file("home/ada/empty", "")
         .file("home/ada/small", "tulip-4471")

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -112,12 +112,6 @@ fn scan(root: &Path) -> Result<Tree> {
         let mut put =
             |field: &str, value: String| fields.insert(field.to_owned(), value.into_bytes());
         put("type", format!("{:o}", about.mode() & TYPE_BITS));
-        if about.file_type().is_char_device() && about.rdev() == 0 {
-            // A whiteout says that a name is gone, and nothing else about it.
-            put("device", "0".to_owned());
-            tree.insert(name, fields);
-            continue;
-        }
         put("owner", format!("{}:{}", about.uid(), about.gid()));
         put(
             "time",

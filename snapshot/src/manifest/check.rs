@@ -125,11 +125,7 @@ fn path(path: &[u8]) -> Checked {
 fn meta(entry: &Entry) -> Checked {
     let meta = &entry.meta;
     if !entry.kind.has_meta() {
-        return rule(
-            *meta == Meta::default(),
-            "hardlink or whiteout",
-            "it has no metadata",
-        );
+        return rule(*meta == Meta::default(), "hardlink", "it has no metadata");
     }
     at_most(u64::from(meta.mode), 0o7777, "mode")?;
     at_most(u64::from(meta.mtime.nanos), 999_999_999, "nanoseconds")?;
@@ -190,9 +186,9 @@ fn kind(entry: &Entry, manifest: &Manifest) -> Checked {
                 "hardlink",
                 "its target comes before it",
             )?;
-            let linkable = manifest.entry(target).is_some_and(|target| {
-                target.kind.has_meta() && !matches!(target.kind, EntryKind::Directory { .. })
-            });
+            let linkable = manifest
+                .entry(target)
+                .is_some_and(|target| target.kind.may_have_names());
             rule(
                 linkable,
                 "hardlink",

@@ -7,8 +7,8 @@ use super::{
     Time, Xattr,
     delta::{Change, KeptPacks},
     encode::{
-        AT, BASE, BLOCK_DEVICE, CHAR_DEVICE, DELTA, DIRECTORY, FIFO, FILE, HARDLINK, HOLE, NEXT,
-        OPAQUE_DIRECTORY, Position, REMOVED, SYMLINK, TORN_FILE, WHITEOUT,
+        AT, BASE, BLOCK_DEVICE, CHAR_DEVICE, DELTA, DIRECTORY, FIFO, FILE, FOUND_WHITEOUT,
+        HARDLINK, HOLE, NEXT, OPAQUE_DIRECTORY, Position, REMOVED, SYMLINK, TORN_FILE, WHITEOUT,
     },
 };
 use crate::{
@@ -205,6 +205,13 @@ fn entry(
             }
         }
         WHITEOUT => EntryKind::Whiteout,
+        FOUND_WHITEOUT if meta == Meta::default() => {
+            return Err(ParseError::Invalid {
+                what: "kind of an entry",
+                rule: "a whiteout without metadata says so",
+            });
+        }
+        FOUND_WHITEOUT => EntryKind::Whiteout,
         _ => {
             let rule = "this program does not know it; use a newer program";
             return Err(ParseError::Invalid {

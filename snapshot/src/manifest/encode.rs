@@ -21,11 +21,14 @@ pub(super) const HARDLINK: u8 = 3;
 pub(super) const FIFO: u8 = 4;
 pub(super) const CHAR_DEVICE: u8 = 5;
 pub(super) const BLOCK_DEVICE: u8 = 6;
+/// A whiteout whose metadata is all zeros, and not written.
 pub(super) const WHITEOUT: u8 = 7;
 pub(super) const OPAQUE_DIRECTORY: u8 = 8;
 pub(super) const TORN_FILE: u8 = 9;
 /// In a delta only.
 pub(super) const REMOVED: u8 = 10;
+/// A whiteout with metadata.
+pub(super) const FOUND_WHITEOUT: u8 = 11;
 
 pub(super) const HOLE: u8 = 0;
 pub(super) const NEXT: u8 = 1;
@@ -52,7 +55,7 @@ pub(crate) fn encode(manifest: &Manifest) -> Result<Vec<u8>, ParseError> {
     let mut before: &[u8] = &[];
     let mut position = (0, 0, 0);
     for entry in &manifest.entries {
-        out.push(kind(&entry.kind));
+        out.push(kind(entry));
         put_path(&mut out, &entry.path, before);
         put_entry(&mut out, targets, entry, &mut position)?;
         before = &entry.path;
@@ -80,7 +83,7 @@ pub(crate) fn encode_delta(delta: &Delta) -> Result<Vec<u8>, ParseError> {
                 put_path(&mut out, path, before);
             }
             Change::Put(entry) => {
-                out.push(kind(&entry.kind));
+                out.push(kind(entry));
                 put_path(&mut out, &entry.path, before);
                 put_entry(&mut out, Targets::Paths, entry, &mut position)?;
             }
@@ -95,7 +98,7 @@ pub(super) fn put_entries(out: &mut Vec<u8>, entries: &[Entry]) -> Result<(), Pa
     let mut before: &[u8] = &[];
     let mut position = (0, 0, 0);
     for entry in entries {
-        out.push(kind(&entry.kind));
+        out.push(kind(entry));
         put_path(out, &entry.path, before);
         put_entry(out, Targets::Paths, entry, &mut position)?;
         before = &entry.path;
@@ -142,7 +145,7 @@ fn put_entry(
     entry: &Entry,
     position: &mut Position,
 ) -> Result<(), ParseError> {
-    if entry.kind.has_meta() {
+    if !matches!(kind(entry), HARDLINK | WHITEOUT) {
         put_meta(out, &entry.meta);
     }
     match &entry.kind {
@@ -168,8 +171,8 @@ fn put_entry(
     Ok(())
 }
 
-const fn kind(kind: &EntryKind) -> u8 {
-    match kind {
+fn kind(entry: &Entry) -> u8 {
+    match &entry.kind {
         EntryKind::Directory { opaque: false } => DIRECTORY,
         EntryKind::Directory { opaque: true } => OPAQUE_DIRECTORY,
         EntryKind::File(FileData { torn: false, .. }) => FILE,
@@ -179,7 +182,8 @@ const fn kind(kind: &EntryKind) -> u8 {
         EntryKind::Fifo => FIFO,
         EntryKind::CharDevice { .. } => CHAR_DEVICE,
         EntryKind::BlockDevice { .. } => BLOCK_DEVICE,
-        EntryKind::Whiteout => WHITEOUT,
+        EntryKind::Whiteout if entry.meta == Meta::default() => WHITEOUT,
+        EntryKind::Whiteout => FOUND_WHITEOUT,
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Xattr {
     pub value: Vec<u8>,
 }
 
-/// Metadata every kind of entry has, except hardlinks and whiteouts.
+/// Metadata every kind of entry has, except hardlinks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Meta {
     /// Permission bits, set-id and sticky bits: `0o7777` at most.
@@ -120,7 +120,16 @@ impl EntryKind {
     /// Whether the kind has metadata of its own.
     #[must_use]
     pub const fn has_meta(&self) -> bool {
-        !matches!(self, Self::Hardlink { .. } | Self::Whiteout)
+        !matches!(self, Self::Hardlink { .. })
+    }
+
+    /// Whether hardlinks may be other names of it.
+    #[must_use]
+    pub const fn may_have_names(&self) -> bool {
+        !matches!(
+            self,
+            Self::Directory { .. } | Self::Hardlink { .. } | Self::Whiteout
+        )
     }
 }
 
@@ -131,7 +140,7 @@ pub struct Entry {
     pub path: Vec<u8>,
     /// What lies there.
     pub kind: EntryKind,
-    /// Its metadata; default for hardlinks and whiteouts.
+    /// Its metadata; default for hardlinks.
     pub meta: Meta,
 }
 

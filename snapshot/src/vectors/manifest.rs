@@ -60,6 +60,16 @@ pub(super) fn every_kind() -> Manifest {
         },
         xattrs: vec![xattr("trusted.b"), xattr("user.a")],
     };
+    let of_whiteout = Meta {
+        mode: 0o640,
+        uid: 5,
+        gid: 6,
+        mtime: Time {
+            seconds: 1_700_000_000,
+            nanos: 7,
+        },
+        xattrs: vec![xattr("trusted.c")],
+    };
     let torn = EntryKind::File(FileData {
         size: 3,
         refs: vec![run(1, 9, 3)],
@@ -96,7 +106,11 @@ pub(super) fn every_kind() -> Manifest {
                 },
             ),
             entry(b"fifo", EntryKind::Fifo),
-            entry(b"gone", EntryKind::Whiteout),
+            Entry {
+                meta: of_whiteout,
+                ..entry(b"gone", EntryKind::Whiteout)
+            },
+            entry(b"never", EntryKind::Whiteout),
             entry(b"null", EntryKind::CharDevice { major: 1, minor: 3 }),
             entry(
                 b"sda",
@@ -143,6 +157,27 @@ fn with_meta(meta: Meta) -> Vec<u8> {
         entries,
         ..every_kind()
     })
+}
+
+/// A whiteout whose kind promises metadata that is all zeros.
+fn empty_metadata() -> Vec<u8> {
+    let mode = Meta {
+        mode: 1,
+        ..Meta::default()
+    };
+    let gone = Entry {
+        meta: mode,
+        ..entry(b"gone", EntryKind::Whiteout)
+    };
+    let tree = Manifest {
+        entries: vec![entry(b"", DIRECTORY), gone],
+        ..every_kind()
+    };
+    let mut plain = encode_unchecked(&tree).unwrap();
+    // Behind the mode: owner, group, seconds, nanoseconds, number of attributes.
+    let mode = plain.len() - 6;
+    plain[mode] = 0;
+    seal(&plain)
 }
 
 fn cases() -> Cases {
@@ -267,6 +302,7 @@ fn cases() -> Cases {
             "bad-hardlink-to-whiteout.bin",
             tree(&[(b"a", EntryKind::Whiteout), (b"b", link(b"a"))]),
         ),
+        ("bad-whiteout-with-empty-metadata.bin", empty_metadata()),
         ("bad-hardlink-to-itself.bin", tree(&[(b"b", link(b"b"))])),
         (
             "bad-hardlink-to-hardlink.bin",
@@ -313,7 +349,7 @@ fn cases() -> Cases {
 
 #[test]
 fn manifests_are_read_as_ever() {
-    check("manifest", 42, cases(), |_, bytes| {
+    check("manifest", 43, cases(), |_, bytes| {
         answer(open(&keys(), bytes), |manifest| {
             let encoded = manifest.encode().unwrap();
             format!(
