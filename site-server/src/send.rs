@@ -1,6 +1,10 @@
 //! Sending a file: whole, a part, or "you have it already".
 
-use std::{collections::VecDeque, io::SeekFrom, sync::Arc};
+use std::{
+    collections::VecDeque,
+    io::{Read as _, Seek as _, SeekFrom},
+    sync::Arc,
+};
 
 use axum::{
     body::Body,
@@ -8,7 +12,6 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use crate::{
     error::{ApiError, ApiResult},
@@ -65,10 +68,10 @@ pub(crate) async fn send(
             Answer::Bytes(status, headers, start, len) => (status, headers, start, len),
         };
     let body = match content {
-        Content::File(mut file) => {
+        Content::File(file) => {
+            let mut file = file.into_std().await;
             if start > 0 {
                 file.seek(SeekFrom::Start(start))
-                    .await
                     .map_err(ApiError::internal)?;
             }
             Body::from_stream(pieces(file, len, counter, sent))
@@ -156,7 +159,7 @@ fn number(text: String) -> ApiResult<HeaderValue> {
 }
 
 fn pieces(
-    file: tokio::fs::File,
+    file: std::fs::File,
     len: u64,
     counter: Counter,
     sent: Arc<Sent>,
@@ -167,17 +170,23 @@ fn pieces(
             if left == 0 {
                 return Ok(None);
             }
-            let room = usize::try_from(left)
-                .unwrap_or(PIECE_BYTES)
-                .min(PIECE_BYTES);
-            let mut piece = bytes::BytesMut::with_capacity(room);
-            let n = (&mut file).take(room as u64).read_buf(&mut piece).await?;
+            // Read where it is sent from: tokio's own files copy once more.
+            let read = tokio::task::spawn_blocking(move || {
+                let room = usize::try_from(left)
+                    .unwrap_or(PIECE_BYTES)
+                    .min(PIECE_BYTES);
+                let mut piece = Vec::with_capacity(room);
+                (&mut file).take(room as u64).read_to_end(&mut piece)?;
+                Ok::<_, std::io::Error>((file, piece))
+            });
+            let (file, piece) = read.await.map_err(std::io::Error::other)??;
+            let n = piece.len() as u64;
             if n == 0 {
                 // The file is shorter than its row says: break the connection rather than end the body.
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
-            sent.add(counter, n as u64);
-            Ok(Some((piece.freeze(), (file, left - n as u64, sent))))
+            sent.add(counter, n);
+            Ok(Some((Bytes::from(piece), (file, left - n, sent))))
         },
     )
 }
