@@ -140,7 +140,7 @@ def cuts(keys, data, pages):
         if pages:
             length = min(4096, rest)
         else:
-            length = rest if rest <= 16384 else content_cut(keys.gear, memoryview(data)[at : at + 65536])
+            length = rest if rest <= 32768 else content_cut(keys.gear, memoryview(data)[at : at + 131072])
         lengths.append(length)
         at += length
     return lengths
@@ -148,9 +148,9 @@ def cuts(keys, data, pages):
 
 def content_cut(gear, data):
     value = 0
-    for i in range(4096, len(data)):
+    for i in range(16384, len(data)):
         value = ((value << 1) + gear[data[i]]) & 0xFFFFFFFFFFFFFFFF
-        if not value & (0x0000D90303537000 if i < 16384 else 0x0000D90103530000):
+        if not value & (0x0000D9030353F000 if i < 32768 else 0x0000D90303530000):
             return i + 1
     return len(data)
 

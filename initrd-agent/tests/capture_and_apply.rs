@@ -139,7 +139,7 @@ fn a_day_costs_what_changed() {
     let second = site.save(&session, Some(&applied.state));
     assert_eq!(second.report.files_read, 2);
     assert!(
-        second.report.new_bytes < 50_000 + 3 * 65_536,
+        second.report.new_bytes < 50_000 + 2 * 131_072,
         "{}",
         second.report.new_bytes
     );

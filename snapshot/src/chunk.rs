@@ -10,18 +10,18 @@ use zeroize::ZeroizeOnDrop;
 use crate::keys::SnapshotKeys;
 
 /// Shortest chunk that is not the last of its run, in bytes.
-pub const MIN_BYTES: usize = 4 << 10;
+pub const MIN_BYTES: usize = 16 << 10;
 /// Length around which chunks lie; a rest no longer than this is one chunk. In bytes.
-pub const AVG_BYTES: usize = 16 << 10;
+pub const AVG_BYTES: usize = 32 << 10;
 /// Longest chunk, in bytes.
-pub const MAX_BYTES: usize = 64 << 10;
+pub const MAX_BYTES: usize = 128 << 10;
 /// Length of every chunk of a file with pages, in bytes.
 pub const PAGE_BYTES: usize = 4 << 10;
 
-/// 16 bits: before [`AVG_BYTES`] a cut is four times less likely than on average.
-const MASK_SHORT: u64 = 0x0000_d903_0353_7000;
-/// 12 bits: after [`AVG_BYTES`] a cut is four times more likely.
-const MASK_LONG: u64 = 0x0000_d901_0353_0000;
+/// 17 bits: before [`AVG_BYTES`] a cut is four times less likely than on average.
+const MASK_SHORT: u64 = 0x0000_d903_0353_f000;
+/// 13 bits: after [`AVG_BYTES`] a cut is four times more likely.
+const MASK_LONG: u64 = 0x0000_d903_0353_0000;
 const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// How a file is cut.
@@ -204,7 +204,7 @@ mod tests {
             rest = &rest[len..];
         }
         let mean = data.len() / lengths.len();
-        assert!((12_000..22_000).contains(&mean), "{mean}");
+        assert!((24_000..44_000).contains(&mean), "{mean}");
         assert!(
             lengths
                 .iter()

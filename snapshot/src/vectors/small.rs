@@ -79,7 +79,7 @@ fn files_are_cut_as_ever() {
     ];
     // The data is 300 001 bytes made from the words in the file, see docs/formats/chunk.md.
     check("chunk", 5, cases, |_, words| {
-        let mut data = vec![0; if words == b"small" { 16_384 } else { 300_001 }];
+        let mut data = vec![0; if words == b"small" { 32_768 } else { 300_001 }];
         if words != b"zeros" {
             blake3::Hasher::new()
                 .update(words)
