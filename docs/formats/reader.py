@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import blake3
-from opening import FRAME, MIB, Fields, Keys, Pack, Refused, Sealed, cuts, open_record, rule, unzstd
+from opening import FRAME, MIB, Fields, Keys, Pack, Refused, Sealed, open_record, rule, unzstd
 
 MAX_SIZE = (1 << 63) - 1
 
@@ -218,27 +218,23 @@ class Snapshot:
         return self.plain[pack, frame]
 
     def extents(self, entry):
-        """(where, data) between holes; every chunk lies where the content says it is cut."""
-        at, start, data, lengths, pages = 0, 0, b"", [], None
+        """(where, data) between holes."""
+        at, start, data = 0, 0, b""
         for pack, frame, offset, length in entry.runs + [(None, None, None, 0)]:
             if pack is not None:
                 plain, chunks = self.frame(pack, frame)
                 rule(offset + length <= len(plain), "run: it ends beyond its frame")
-                inside, end = [], offset
+                end = offset
                 while end < offset + length:
                     rule(end in chunks, "run: it is not whole chunks")
-                    inside.append(chunks[end])
                     end += chunks[end]
                 rule(end == offset + length, "run: it is not whole chunks")
-                lengths += inside
                 data += plain[offset:end]
             elif data:
-                pages = data.startswith(b"SQLite format 3\0") if pages is None else pages
-                rule(cuts(self.keys, data, pages) == lengths, "chunks: cut where the content does not say so")
                 yield start, data
             at += length
             if pack is None:
-                start, data, lengths = at, b"", []
+                start, data = at, b""
 
 
 def escaped(text):

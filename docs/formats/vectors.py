@@ -62,7 +62,7 @@ def hpke(private, point, info, aad, sealed):
 
 
 def chunk(words):
-    data = bytes(16384 if words == b"small" else 300001)
+    data = bytes(32768 if words == b"small" else 300001)
     if words != b"zeros":
         data = blake3.digest(words, size=len(data))
     if words == b"sqlite":
