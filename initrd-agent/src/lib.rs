@@ -53,3 +53,6 @@ pub mod keyring;
 pub mod paths;
 pub mod screen;
 pub mod sys;
+
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;

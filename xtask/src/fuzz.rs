@@ -15,27 +15,31 @@ const CARGO_FUZZ: &str = "0.13.2";
 const MEMORY_MB: u32 = 2048;
 /// Longest time for one input, in seconds.
 const TIMEOUT_S: u32 = 10;
+/// Crates with fuzz targets, in their folder `fuzz`. No two targets have one name.
+const CRATES: [&str; 2] = ["snapshot", "initrd-agent"];
 
 /// Fuzzes the targets named, or runs the property tests and fuzzes all.
 ///
 /// # Errors
-/// A finding: libFuzzer keeps its input below `snapshot/fuzz/artifacts`, proptest beside the test.
+/// A finding: libFuzzer keeps its input below `fuzz/artifacts` of the crate, proptest beside the test.
 pub(crate) fn run(chosen: &[String], minutes: u32, cases: u32) -> Result<()> {
     setup::install(For::Checks)?;
     let all = targets()?;
-    if let Some(unknown) = chosen.iter().find(|name| !all.contains(name)) {
-        bail!("no fuzz target {unknown}: there are {}", all.join(", "));
-    }
-    let chosen = if chosen.is_empty() {
-        properties(cases)?;
-        &all
-    } else {
-        chosen
-    };
-    let fuzzer = Fuzzer::provide()?;
-    let done = chosen
+    if let Some(unknown) = chosen
         .iter()
-        .map(|target| Ok((target, fuzzer.run(target, minutes)?)))
+        .find(|name| all.iter().all(|target| target.name != **name))
+    {
+        let names: Vec<_> = all.iter().map(|target| target.name.as_str()).collect();
+        bail!("no fuzz target {unknown}: there are {}", names.join(", "));
+    }
+    if chosen.is_empty() {
+        properties(cases)?;
+    }
+    let fuzzer = Fuzzer::provide()?;
+    let done = all
+        .iter()
+        .filter(|target| chosen.is_empty() || chosen.contains(&target.name))
+        .map(|target| Ok((&target.name, fuzzer.run(target, minutes)?)))
         .collect::<Result<Vec<_>>>()?;
     for (target, said) in done {
         println!("xtask: fuzz {target}: no finding; {said}");
@@ -65,24 +69,36 @@ fn properties(cases: u32) -> Result<()> {
     Ok(())
 }
 
-fn folder() -> PathBuf {
-    paths::root().join("snapshot/fuzz")
+/// A parser that is fuzzed.
+struct Target {
+    /// The crate it is in.
+    of: &'static str,
+    name: String,
 }
 
-/// The names of all fuzz targets.
-fn targets() -> Result<Vec<String>> {
-    let folder = folder().join("fuzz_targets");
-    let files = fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
-    let mut names = Vec::new();
-    for file in files {
-        let path = file?.path();
-        names.extend(
-            path.file_stem()
-                .map(|name| name.to_string_lossy().into_owned()),
-        );
+impl Target {
+    /// The crate that links it with libFuzzer.
+    fn folder(&self) -> PathBuf {
+        paths::root().join(self.of).join("fuzz")
     }
-    names.sort();
-    Ok(names)
+}
+
+/// All fuzz targets.
+fn targets() -> Result<Vec<Target>> {
+    let mut targets = Vec::new();
+    for of in CRATES {
+        let folder = paths::root().join(of).join("fuzz/fuzz_targets");
+        let files = fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
+        for file in files {
+            let path = file?.path();
+            targets.extend(path.file_stem().map(|name| Target {
+                of,
+                name: name.to_string_lossy().into_owned(),
+            }));
+        }
+    }
+    targets.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(targets)
 }
 
 /// cargo-fuzz and the compiler it uses.
@@ -116,14 +132,16 @@ impl Fuzzer {
     }
 
     /// Fuzzes one target and gives libFuzzer's last word: runs and seconds.
-    fn run(&self, target: &str, minutes: u32) -> Result<String> {
-        let found = paths::target().join("fuzz-corpus").join(target);
+    fn run(&self, target: &Target, minutes: u32) -> Result<String> {
+        let name = &target.name;
+        let found = paths::target().join("fuzz-corpus").join(name);
         fs::create_dir_all(&found).with_context(|| format!("make {}", found.display()))?;
         let mut fuzz = Command::new(&self.program);
-        fuzz.args(["fuzz", "run", "--fuzz-dir"]).arg(folder());
+        fuzz.args(["fuzz", "run", "--fuzz-dir"])
+            .arg(target.folder());
         fuzz.arg("--target-dir").arg(paths::target().join("fuzz"));
         // What is found goes to the first folder; the others are read.
-        fuzz.arg(target).arg(found).args(seeds(target)?);
+        fuzz.arg(name).arg(found).args(seeds(target)?);
         fuzz.args([
             "--".to_owned(),
             format!("-max_total_time={}", minutes * 60),
@@ -146,21 +164,19 @@ impl Fuzzer {
         } else {
             fuzz.env("RUSTC_BOOTSTRAP", "1");
         }
-        let last = child::step_tail(&format!("fuzz {target} for {minutes} minutes"), &mut fuzz)?;
+        let last = child::step_tail(&format!("fuzz {name} for {minutes} minutes"), &mut fuzz)?;
         let done = last
             .into_iter()
             .rev()
             .find(|line| line.starts_with("Done "));
-        done.with_context(|| {
-            format!("fuzz {target}: libFuzzer ended without saying how much it did")
-        })
+        done.with_context(|| format!("fuzz {name}: libFuzzer ended without saying how much it did"))
     }
 }
 
-/// Folders of bytes to begin with: the target's own, and all vectors.
-fn seeds(target: &str) -> Result<Vec<PathBuf>> {
-    let testdata = paths::root().join("snapshot/testdata");
-    let mut folders = vec![folder().join("seeds").join(target)];
+/// Folders of bytes to begin with: the target's own, and all vectors of its crate.
+fn seeds(target: &Target) -> Result<Vec<PathBuf>> {
+    let testdata = paths::root().join(target.of).join("testdata");
+    let mut folders = vec![target.folder().join("seeds").join(&target.name)];
     for format in fs::read_dir(&testdata).with_context(|| format!("list {}", testdata.display()))? {
         folders.push(format?.path().join("v1"));
     }

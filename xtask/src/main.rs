@@ -83,7 +83,7 @@ enum Command {
     },
     /// Throw bytes at every parser: libFuzzer at some targets; or at all, after the property tests with many cases.
     Fuzz {
-        /// Files below snapshot/fuzz/fuzz_targets/, without `.rs`.
+        /// Files below snapshot/fuzz/fuzz_targets/ or initrd-agent/fuzz/fuzz_targets/, without `.rs`.
         targets: Vec<String>,
         /// Time for each target.
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]

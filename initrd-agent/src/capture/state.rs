@@ -147,7 +147,11 @@ impl State {
         let bytes = whole(&mut file).map_err(fail)?.ok_or(StateError::Damaged)?;
         file.seek(SeekFrom::Start(HEAD_BYTES as u64))
             .map_err(fail)?;
-        let body = BufReader::with_capacity(BUFFER_BYTES, file);
+        Self::body(BufReader::with_capacity(BUFFER_BYTES, file), bytes)
+    }
+
+    /// Reads what follows the head, of this length in bytes.
+    pub(crate) fn body(body: impl Read, bytes: u64) -> Result<Self, StateError> {
         Self::decode(Fields { body, left: bytes })
     }
 
@@ -163,7 +167,15 @@ impl State {
     fn write(&self, file: &mut fs::File, manifest: &[u8]) -> io::Result<()> {
         file.write_all(&[0; HEAD_BYTES])?;
         let mut body = BufWriter::with_capacity(BUFFER_BYTES, Hashing::new(&mut *file));
-        put_time(&mut body, self.trusted_before)?;
+        self.write_body(&mut body, manifest)?;
+        let hash = body.into_inner()?.hasher.finalize();
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(&[&MAGIC[..], hash.as_bytes()].concat())
+    }
+
+    /// Writes what follows the head.
+    pub(crate) fn write_body(&self, body: &mut impl Write, manifest: &[u8]) -> io::Result<()> {
+        put_time(body, self.trusted_before)?;
         for len in [
             self.manifests.len(),
             manifest.len(),
@@ -180,14 +192,12 @@ impl State {
         for row in self.rows.iter() {
             body.write_all(&row.entry.to_le_bytes())?;
             body.write_all(&row.inode.to_le_bytes())?;
-            put_time(&mut body, row.ctime)?;
+            put_time(body, row.ctime)?;
         }
         for chunk in self.chunks.iter() {
-            chunk.write(&mut body)?;
+            chunk.write(body)?;
         }
-        let hash = body.into_inner()?.hasher.finalize();
-        file.seek(SeekFrom::Start(0))?;
-        file.write_all(&[&MAGIC[..], hash.as_bytes()].concat())
+        Ok(())
     }
 
     fn decode(mut body: Fields<impl Read>) -> Result<Self, StateError> {

@@ -7,6 +7,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+#[cfg(any(test, fuzzing))]
+use snapshot::manifest::Ref;
 use snapshot::{
     chunk::{self, Chunker, Cutting, More},
     id::{BaselineId, ObjectId},
@@ -77,6 +79,36 @@ impl Content {
     /// How many runs there are.
     pub(crate) fn runs(&self) -> usize {
         self.runs.len()
+    }
+
+    /// Adds what is all of a frame.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn frame(&mut self, frame: u32, bytes: u32) -> Result<(), CaptureError> {
+        self.size += u64::from(bytes);
+        self.piece(Piece {
+            frame,
+            offset: 0,
+            bytes,
+        })
+    }
+
+    /// What a manifest says when all frames lie in its first pack.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn in_one_pack(&self) -> FileData {
+        let refs = self.runs.iter().map(|run| match *run {
+            Run::Hole(bytes) => Ref::Hole { bytes },
+            Run::Data(piece) => Ref::Data {
+                pack: 0,
+                frame: piece.frame,
+                offset: piece.offset,
+                bytes: piece.bytes,
+            },
+        });
+        FileData {
+            size: self.size,
+            refs: refs.collect(),
+            torn: false,
+        }
     }
 }
 

@@ -213,7 +213,18 @@ impl Layout {
             span(Part::Outbox)?,
             span(Part::Session)?,
         ];
-        (used == spans.len()).then_some(Self { spans })
+        let layout = Self { spans };
+        (used == spans.len() && layout.is_apart()).then_some(layout)
+    }
+
+    /// Whether no two partitions share a byte. In a table somebody else wrote, wiping one could reach another.
+    pub(crate) fn is_apart(&self) -> bool {
+        let mut spans = self.spans;
+        spans.sort_by_key(|span| span.start);
+        spans.array_windows().all(|[before, after]| {
+            let end = before.start.checked_add(before.bytes);
+            end.is_some_and(|end| end <= after.start)
+        })
     }
 
     /// Where one partition is.

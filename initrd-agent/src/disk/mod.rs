@@ -6,6 +6,7 @@ mod choose;
 mod layout;
 mod memory;
 mod probe;
+mod table;
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,6 +20,7 @@ use std::{
 use gpt::disk::LogicalBlockSize;
 use rustix::fs::{FlockOperation, OFlags, flock};
 
+pub(crate) use self::table::table;
 pub use self::{
     choose::{Choice, Content, Probe, choose},
     layout::{Layout, LayoutError, Part, Slot, Span},

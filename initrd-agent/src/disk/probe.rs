@@ -7,10 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gpt::{GptConfig, disk::LogicalBlockSize};
+use gpt::disk::LogicalBlockSize;
 use rustix::{fs::OFlags, io::Errno};
 
-use super::{Content, Layout, Probe, length_bytes, sector};
+use super::{Content, Layout, Probe, length_bytes, sector, table::table};
 
 const MIB: u64 = 1 << 20;
 /// Device names that are no disks of a PC: loops, memory, optical drives, floppies, mappings.
@@ -113,12 +113,8 @@ pub(super) fn content(disk: File, bytes: u64, sector: LogicalBlockSize) -> io::R
             Content::Blank
         });
     }
-    let table = GptConfig::new()
-        .writable(false)
-        .logical_block_size(sector)
-        .open_from_device(disk)
-        .ok();
-    Ok(table
+    Ok(table(disk, sector)
+        .ok()
         .and_then(|gpt| Layout::of_table(gpt.partitions(), sector))
         .map_or(Content::Foreign, Content::Ours))
 }

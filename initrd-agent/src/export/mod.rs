@@ -21,7 +21,7 @@ use snapshot::{
     frame::CompressError,
     id::ObjectId,
     keys::SnapshotKeys,
-    manifest::{EntryKind, FileData, Ref},
+    manifest::{EntryKind, FileData, Manifest, Ref},
     pack::PackError,
     record::Record,
 };
@@ -59,7 +59,7 @@ pub struct ExportRequest<'a> {
 }
 
 /// A finished export.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Exported {
     /// Entries written.
     pub entries: u64,
@@ -169,15 +169,7 @@ pub fn export(
     progress: &dyn Progress,
 ) -> Result<Exported, ExportError> {
     let manifest = apply::manifest_of(request.keys, request.record, source, progress)?;
-    let members = order::members(&manifest);
-    let mut done = Exported {
-        entries: 0,
-        files: 0,
-        bytes: 0,
-        tar_bytes: 0,
-        fetched_bytes: 0,
-        torn: 0,
-    };
+    let mut done = Exported::default();
     let files = manifest
         .entries
         .iter()
@@ -185,8 +177,38 @@ pub fn export(
     let (files_total, bytes_total) = (files.count() as u64, manifest.data_bytes());
     let mut frames = Frames::new(request.keys, &manifest, source, progress, request.spill_to)?;
     let mut tar = Tar { out, bytes: 0 };
-    for member in &members {
-        let head = header::head(member, request.whiteouts)?;
+    let mut data = |tar: &mut Tar<'_>, data: &FileData, done: &mut Exported| {
+        let mut tell = |more: u64| {
+            done.bytes += more;
+            progress.progress(Progressed {
+                phase: Phase::Write,
+                bytes: done.bytes,
+                bytes_total,
+                files: done.files,
+                files_total,
+            });
+        };
+        write_data(tar, &mut frames, data, &mut tell)
+    };
+    write(&manifest, request.whiteouts, &mut tar, &mut done, &mut data)?;
+    done.tar_bytes = tar.bytes;
+    done.fetched_bytes = frames.fetched_bytes;
+    Ok(done)
+}
+
+/// Writes the data of a file.
+type Data<'a> = dyn FnMut(&mut Tar<'_>, &FileData, &mut Exported) -> Result<(), ExportError> + 'a;
+
+/// Writes all entries, and the end.
+fn write(
+    manifest: &Manifest,
+    whiteouts: Whiteouts,
+    tar: &mut Tar<'_>,
+    done: &mut Exported,
+    write_data: &mut Data<'_>,
+) -> Result<(), ExportError> {
+    for member in &order::members(manifest) {
+        let head = header::head(member, whiteouts)?;
         tar.put(&head.blocks)?;
         done.entries += 1;
         if member.link_to.is_some() {
@@ -194,31 +216,44 @@ pub fn export(
         }
         match &member.entry.kind {
             EntryKind::File(data) => {
-                let mut tell = |more: u64| {
-                    done.bytes += more;
-                    progress.progress(Progressed {
-                        phase: Phase::Write,
-                        bytes: done.bytes,
-                        bytes_total,
-                        files: done.files,
-                        files_total,
-                    });
-                };
-                write_data(&mut tar, &mut frames, data, &mut tell)?;
+                write_data(tar, data, done)?;
                 tar.zeros(head.padding())?;
                 done.files += 1;
                 done.torn += u64::from(data.torn);
             }
-            EntryKind::Directory { opaque: true } if request.whiteouts == Whiteouts::Oci => {
+            EntryKind::Directory { opaque: true } if whiteouts == Whiteouts::Oci => {
                 tar.put(&header::oci_opaque(member.path).blocks)?;
             }
             _ => {}
         }
     }
-    tar.end()?;
-    done.tar_bytes = tar.bytes;
-    done.fetched_bytes = frames.fetched_bytes;
-    Ok(done)
+    tar.end()
+}
+
+/// The tar of a tree whose files are whole frames.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn of_frames(
+    manifest: &Manifest,
+    whiteouts: Whiteouts,
+    frames: &[Vec<u8>],
+) -> Result<Vec<u8>, ExportError> {
+    let mut out = Vec::new();
+    let mut tar = Tar {
+        out: &mut out,
+        bytes: 0,
+    };
+    let mut data = |tar: &mut Tar<'_>, data: &FileData, _: &mut Exported| {
+        for run in &data.refs {
+            if let Ref::Data { frame, .. } = *run {
+                let plain = frames.get(frame as usize);
+                tar.put(plain.ok_or(ExportError::Unlisted)?)?;
+            }
+        }
+        Ok(())
+    };
+    let mut done = Exported::default();
+    write(manifest, whiteouts, &mut tar, &mut done, &mut data)?;
+    Ok(out)
 }
 
 fn write_data(

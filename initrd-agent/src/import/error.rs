@@ -117,6 +117,10 @@ pub enum Refusal {
         "it needs the baseline's data: it comes from an overlay mounted with redirect_dir or metacopy"
     )]
     Redirected,
+    #[error(
+        "it is a device 0:0, which means a deleted file in a session; import with --whiteouts overlay"
+    )]
+    LooksLikeWhiteout,
     #[error("it deletes something of the baseline in home, where there is no baseline")]
     WhiteoutInHome,
     #[error("it is of a kind ({}) that no file system has, or goes on from another tar", .0.escape_ascii())]

@@ -9,6 +9,8 @@
 mod archive;
 mod attributes;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod pax;
 mod tree;
 
@@ -27,7 +29,7 @@ use self::{
 use crate::{
     capture::{
         PackSink, Phase, Previous, Progress, Progressed,
-        stream::{Content, Intake, IntakeError, StreamRequest, seal_stream},
+        stream::{Content, IntakeError, StreamRequest, seal_stream},
     },
     export::Whiteouts,
 };
@@ -120,11 +122,14 @@ pub fn import(
     let (mut implied_directories, mut attributes_left_out) = (0, 0);
     let sealed = seal_stream(&stream, sink, progress, |intake| {
         let mut tree = Tree::new(request.whiteouts);
+        let mut take = |content: &mut Content, from: &mut dyn Read, bytes: u64| {
+            intake.data(content, from, bytes)
+        };
         if is_zstd {
             let mut plain = zstd::Decoder::with_buffer(buffered).map_err(ImportError::Read)?;
-            read(&mut plain, &mut tree, intake, &files)?;
+            read(&mut plain, &mut tree, &mut take, &files)?;
         } else {
-            read(&mut buffered, &mut tree, intake, &files)?;
+            read(&mut buffered, &mut tree, &mut take, &files)?;
         }
         tree.roots()?;
         (implied_directories, attributes_left_out) = (tree.implied, tree.attributes_left_out);
@@ -143,11 +148,14 @@ pub fn import(
     })
 }
 
+/// Takes the next bytes of a file.
+type Take<'a> = dyn FnMut(&mut Content, &mut dyn Read, u64) -> Result<(), IntakeError> + 'a;
+
 /// Reads all members into a tree.
 fn read(
     tar: &mut dyn Read,
     tree: &mut Tree,
-    intake: &mut Intake<'_, '_>,
+    take: &mut Take<'_>,
     files: &Cell<u64>,
 ) -> Result<(), ImportError> {
     let mut archive = Archive::new(tar);
@@ -155,7 +163,7 @@ fn read(
     while let Some(member) = archive.next()? {
         empty = false;
         if let Place::File(path) = tree.add(&member)? {
-            tree.file(&path, content(&member, &mut archive, intake)?)?;
+            tree.file(&path, content(&member, &mut archive, take)?)?;
             files.set(files.get() + 1);
         }
     }
@@ -168,13 +176,13 @@ fn read(
 fn content(
     member: &Member,
     archive: &mut Archive<'_>,
-    intake: &mut Intake<'_, '_>,
+    take: &mut Take<'_>,
 ) -> Result<Content, ImportError> {
     let mut content = Content::default();
     let mut end = 0;
     for &(at, bytes) in &member.data {
         content.hole(at - end);
-        match intake.data(&mut content, archive, bytes) {
+        match take(&mut content, archive, bytes) {
             Ok(()) => {}
             Err(IntakeError::Read(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(ImportError::CutShort { at: archive.at() });

@@ -102,6 +102,9 @@ impl Tree {
             },
             What::Fifo => EntryKind::Fifo,
             What::CharDevice if overlay && (major, minor) == (0, 0) => EntryKind::Whiteout,
+            What::CharDevice if (major, minor) == (0, 0) && side(&path) == Side::Upper => {
+                return Err(refuse(Refusal::LooksLikeWhiteout));
+            }
             What::CharDevice => EntryKind::CharDevice { major, minor },
             What::BlockDevice => EntryKind::BlockDevice { major, minor },
             What::File | What::Hardlink => EntryKind::File(FileData::default()),

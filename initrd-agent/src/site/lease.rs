@@ -41,8 +41,8 @@ impl Default for Leases {
 
 /// What one lease says.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Lease {
-    urls: Vec<String>,
+pub(crate) struct Lease {
+    pub(crate) urls: Vec<String>,
     servers: Vec<IpAddr>,
 }
 
@@ -113,7 +113,7 @@ fn text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn parse(text: &str) -> Lease {
+pub(crate) fn parse(text: &str) -> Lease {
     let mut lease = Lease::default();
     let option = format!("OPTION_{DHCP_OPTION}");
     for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {

@@ -5,13 +5,15 @@
 //! a certificate of the pinned CA, or to none.
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
 
 use fatfs::{FileSystem, FsOptions};
-use gpt::{GptConfig, disk::LogicalBlockSize, partition_types::EFI};
+use gpt::{disk::LogicalBlockSize, partition_types::EFI};
 use serde::{Deserialize, Serialize};
 
 use crate::cmdline;
@@ -21,6 +23,10 @@ const FORMAT: &str = "furoshiki-site";
 const VERSION: u32 = 1;
 /// Longest file that is read.
 const MAX_BYTES: u64 = 64 << 10;
+/// Most that is read of a file system to find the file, in bytes: a chain of clusters may lead back to its beginning.
+const BUDGET_BYTES: u64 = 16 << 20;
+/// What a read of fewer bytes counts for.
+const LEAST_COST_BYTES: u64 = 64;
 /// Device names that are no boot media.
 const NO_MEDIA: [&str; 7] = ["loop", "ram", "zram", "fd", "dm-", "md", "nbd"];
 
@@ -80,19 +86,25 @@ fn of_disk(disk: File) -> io::Result<Vec<String>> {
         Ok(LogicalBlockSize::Lb4096) => LogicalBlockSize::Lb4096,
         _ => LogicalBlockSize::Lb512,
     };
-    let table = GptConfig::new()
-        .writable(false)
-        .logical_block_size(sector)
-        .open_from_device(disk.try_clone()?);
-    let Ok(table) = table else {
+    of_sectors(disk, sector)
+}
+
+/// Addresses of sites on a disk with sectors of this length.
+pub(crate) fn of_sectors<D>(mut disk: D, sector: LogicalBlockSize) -> io::Result<Vec<String>>
+where
+    D: Read + Write + Seek + fmt::Debug,
+{
+    let Ok(table) = crate::disk::table(&mut disk, sector) else {
         return Ok(Vec::new());
     };
-    for partition in table.partitions().values() {
+    let partitions = table.partitions().clone();
+    drop(table);
+    for partition in partitions.values() {
         if partition.part_type_guid != EFI {
             continue;
         }
         let part = Part {
-            disk: disk.try_clone()?,
+            disk: &mut disk,
             first: partition.first_lba.saturating_mul(sector.as_u64()),
             bytes: partition
                 .last_lba
@@ -100,6 +112,7 @@ fn of_disk(disk: File) -> io::Result<Vec<String>> {
                 .saturating_sub(partition.first_lba)
                 .saturating_mul(sector.as_u64()),
             at: 0,
+            budget: BUDGET_BYTES,
         };
         if let Some(json) = read(part)? {
             return parse(&json);
@@ -109,7 +122,16 @@ fn of_disk(disk: File) -> io::Result<Vec<String>> {
 }
 
 /// The file on a FAT file system; `None` when it has none.
-fn read(part: Part) -> io::Result<Option<Vec<u8>>> {
+///
+/// fatfs 0.3 panics at numbers that no FAT has. Nothing is left behind then: what it read from is only read.
+fn read(part: Part<impl Read + Seek>) -> io::Result<Option<Vec<u8>>> {
+    catch_unwind(AssertUnwindSafe(|| file_of(part))).unwrap_or_else(|_| {
+        let what = "its FAT file system is damaged; write the medium anew";
+        Err(io::Error::new(io::ErrorKind::InvalidData, what))
+    })
+}
+
+fn file_of(part: Part<impl Read + Seek>) -> io::Result<Option<Vec<u8>>> {
     let fat = FileSystem::new(part, FsOptions::new().update_accessed_date(false))?;
     let file = match fat.root_dir().open_file(PATH) {
         Ok(file) => file,
@@ -121,7 +143,7 @@ fn read(part: Part) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(json))
 }
 
-fn parse(json: &[u8]) -> io::Result<Vec<String>> {
+pub(crate) fn parse(json: &[u8]) -> io::Result<Vec<String>> {
     let file: SiteFile = serde_json::from_slice(json)?;
     if file.format != FORMAT || file.version != VERSION {
         let what = "site.json is of another format; use a newer program";
@@ -134,15 +156,22 @@ fn parse(json: &[u8]) -> io::Result<Vec<String>> {
 }
 
 /// A partition of a disk, for reading only.
-struct Part {
-    disk: File,
+struct Part<D> {
+    disk: D,
     first: u64,
     bytes: u64,
     at: u64,
+    /// Bytes that may still be read.
+    budget: u64,
 }
 
-impl Read for Part {
+impl<D: Read + Seek> Read for Part<D> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let cost = (buffer.len() as u64).max(LEAST_COST_BYTES);
+        self.budget = self.budget.checked_sub(cost).ok_or_else(|| {
+            let what = "its FAT file system leads in circles; write the medium anew";
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        })?;
         let left = self.bytes.saturating_sub(self.at);
         let want = buffer
             .len()
@@ -156,7 +185,7 @@ impl Read for Part {
     }
 }
 
-impl Seek for Part {
+impl<D> Seek for Part<D> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let at = match to {
             SeekFrom::Start(at) => Some(at),
@@ -169,7 +198,7 @@ impl Seek for Part {
 }
 
 /// fatfs asks for it and marks a file system as in use; here that goes nowhere.
-impl Write for Part {
+impl<D> Write for Part<D> {
     fn write(&mut self, _: &[u8]) -> io::Result<usize> {
         Err(io::ErrorKind::PermissionDenied.into())
     }
@@ -184,7 +213,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use fatfs::{FormatVolumeOptions, format_volume};
-    use gpt::{disk::LogicalBlockSize, mbr::ProtectiveMBR};
+    use gpt::{GptConfig, mbr::ProtectiveMBR};
 
     use super::*;
 

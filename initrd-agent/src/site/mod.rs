@@ -3,7 +3,7 @@
 mod dns_sd;
 mod error;
 mod find;
-mod lease;
+pub(crate) mod lease;
 pub mod medium;
 mod objects;
 mod source;

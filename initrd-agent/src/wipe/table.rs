@@ -15,7 +15,7 @@ use gpt::{
 
 use crate::{
     clock,
-    disk::{Layout, Part, length_bytes},
+    disk::{Layout, Part, length_bytes, table},
     sys,
 };
 
@@ -60,12 +60,7 @@ pub(super) fn write(
 
 /// Whether the table at the beginning of the disk is good; the kernel looks at no other.
 pub(super) fn is_whole(disk: &File, sector: LogicalBlockSize) -> bool {
-    GptConfig::new()
-        .writable(false)
-        .only_valid_headers(false)
-        .logical_block_size(sector)
-        .open_from_device(disk)
-        .is_ok_and(|gpt| gpt.primary_header().is_ok())
+    table(disk, sector).is_ok_and(|gpt| gpt.primary_header().is_ok())
 }
 
 /// Makes the kernel see the new table; udevd may hold a partition open for a moment.
