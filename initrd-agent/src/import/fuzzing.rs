@@ -34,6 +34,9 @@ const MOST_BYTES: u64 = 4 << 20;
 /// What a header without the word `ustar` has for its checksum.
 const UNKNOWN: &[u8] = b"????????";
 
+/// An entry, and where in it which data lies.
+type Said = (Entry, Vec<(u64, Vec<u8>)>);
+
 /// The tree of a tar. Each run of data is all of a frame.
 struct Told {
     manifest: Manifest,
@@ -87,13 +90,13 @@ impl Told {
         })
     }
 
-    /// Every entry, and where in it which data lies.
-    fn said(&self) -> Vec<(Entry, Vec<(u64, Vec<u8>)>)> {
+    /// Every entry with its data.
+    fn said(&self) -> Vec<Said> {
         let entries = self.manifest.entries.iter().cloned();
         entries.map(|entry| self.entry(entry)).collect()
     }
 
-    fn entry(&self, mut entry: Entry) -> (Entry, Vec<(u64, Vec<u8>)>) {
+    fn entry(&self, mut entry: Entry) -> Said {
         let mut data: Vec<(u64, Vec<u8>)> = Vec::new();
         if let EntryKind::File(FileData { refs, .. }) = &mut entry.kind {
             let mut at = 0;
