@@ -9,6 +9,8 @@
     reason = "a test that panics has failed; each test file uses what it needs"
 )]
 
+pub mod hand;
+
 use std::{
     collections::BTreeMap,
     io::Write as _,
@@ -138,6 +140,12 @@ pub fn unpack(program: &str, arguments: &[&str], tar: &[u8]) -> (Session, String
     let session = Session::to_unpack();
     let said = run(program, arguments, &session.tree.upper, tar);
     (session, String::from_utf8_lossy(&said.1).into_owned())
+}
+
+/// Twenty trees, or as many as `PROPTEST_CASES` says.
+pub fn cases() -> u32 {
+    let cases = std::env::var("PROPTEST_CASES").ok();
+    cases.and_then(|cases| cases.parse().ok()).unwrap_or(20)
 }
 
 /// GNU tar, with everything it can keep.
