@@ -288,6 +288,12 @@ impl<B: AsRef<[u8]>> PackReader<B> {
         })
     }
 
+    /// The pack's bytes, for their memory.
+    #[must_use]
+    pub fn into_inner(self) -> B {
+        self.bytes
+    }
+
     /// How many frames there are.
     #[must_use]
     pub fn frames(&self) -> usize {

@@ -1,20 +1,14 @@
-//! Fetching packs ahead of the writing, in a few buffers that are used again and again.
+//! Fetching packs: each worker takes the next one, into the memory its last one had.
 
 use std::sync::{
-    Arc, Condvar, Mutex, PoisonError,
+    Mutex, PoisonError,
     atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    mpsc::SyncSender,
 };
 
 use snapshot::{id::ObjectId, keys::SnapshotKeys, pack::PackReader, record::Record};
 
 use super::{ApplyError, PackSource, notes::Chunks, plan::FrameJob};
 use crate::capture::{Phase, Progress, Progressed, state::Known};
-
-/// Threads that fetch packs: while one waits for the site's answer the other's bytes come.
-pub(super) const FETCHERS: usize = 2;
-/// Packs in memory: those that come, and those whose frames wait or are being written.
-const PACKS: usize = 3;
 
 /// Fetches objects and checks their names.
 pub(super) struct Fetcher<'a> {
@@ -70,67 +64,21 @@ impl<'a> Fetcher<'a> {
     }
 }
 
-/// Room for the packs in memory. Who wants one more waits until one is dropped.
-pub(super) struct Buffers {
-    spare: Mutex<Vec<Vec<u8>>>,
-    returned: Condvar,
-}
-
-impl Buffers {
-    pub(super) fn new() -> Self {
-        Self {
-            spare: Mutex::new(vec![Vec::new(); PACKS]),
-            returned: Condvar::new(),
-        }
-    }
-
-    fn take(&self) -> Buffer<'_> {
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut spare = self
-            .returned
-            .wait_while(spare, |spare| spare.is_empty())
-            .unwrap_or_else(PoisonError::into_inner);
-        let bytes = spare.pop().unwrap_or_default();
-        Buffer { bytes, of: self }
-    }
-}
-
-/// A sealed pack; its memory takes another one when it is dropped.
-pub(super) struct Buffer<'a> {
-    bytes: Vec<u8>,
-    of: &'a Buffers,
-}
-
-impl AsRef<[u8]> for Buffer<'_> {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Buffer<'_> {
-    fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        let mut spare = self.of.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        spare.push(bytes);
-        self.of.returned.notify_one();
-    }
-}
-
-/// A frame for a worker.
-pub(super) struct Task<'a> {
+/// A pack with a good name and a good table.
+pub(super) struct Fetched<'a> {
     pub(super) object: ObjectId,
-    pub(super) pack: Arc<PackReader<Buffer<'a>>>,
-    pub(super) job: FrameJob,
+    pub(super) pack: PackReader<Vec<u8>>,
+    /// What is wanted of it.
+    pub(super) jobs: &'a [FrameJob],
 }
 
-/// What fetchers share: packs in the order they are wanted, and the next one nobody took.
+/// What workers share: packs in the order they are wanted, and the next one nobody took.
 pub(super) struct Wanted<'a> {
     pub(super) keys: &'a SnapshotKeys,
     /// The manifest's packs.
     pub(super) listed: &'a [(ObjectId, u64)],
     pub(super) packs: &'a [(u32, Vec<FrameJob>)],
     pub(super) next: AtomicUsize,
-    pub(super) buffers: Buffers,
     /// Where every chunk of the packs fetched lies.
     pub(super) chunks: Mutex<Chunks>,
     /// Somebody failed.
@@ -138,58 +86,42 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// One fetcher: takes the next pack, notes its chunks, and hands out its frames.
-    pub(super) fn fetch<'s>(
-        &'s self,
+    /// Fetches the next pack nobody took into `memory`, and notes its chunks; `None` when all are taken.
+    pub(super) fn next(
+        &self,
         fetcher: &Fetcher<'_>,
-        tasks: &SyncSender<Task<'s>>,
-    ) -> Result<(), ApplyError> {
-        let done = self.fetch_all(fetcher, tasks);
-        if done.is_err() {
-            self.stop.store(true, Ordering::Relaxed);
-        }
-        done
+        mut memory: Vec<u8>,
+    ) -> Result<Option<Fetched<'_>>, ApplyError> {
+        self.go_on()?;
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        let Some((number, jobs)) = self.packs.get(next) else {
+            return Ok(None);
+        };
+        let listed = self.listed.get(*number as usize);
+        let (object, bytes) = *listed.ok_or(ApplyError::Mismatch {
+            rule: "every pack a file needs is listed",
+        })?;
+        fetcher.read(object, bytes, &mut memory)?;
+        let pack = PackReader::open(self.keys, memory)
+            .map_err(|source| ApplyError::Pack { object, source })?;
+        let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = pack.chunks().iter().map(|chunk| Known {
+            id: chunk.id,
+            pack: *number,
+            frame: chunk.frame,
+            offset: chunk.offset,
+            bytes: chunk.bytes,
+        });
+        chunks.add(known).map_err(ApplyError::Chunks)?;
+        drop(chunks);
+        Ok(Some(Fetched { object, pack, jobs }))
     }
-
-    fn fetch_all<'s>(
-        &'s self,
-        fetcher: &Fetcher<'_>,
-        tasks: &SyncSender<Task<'s>>,
-    ) -> Result<(), ApplyError> {
-        loop {
-            // Room before the next pack is taken: packs are handed out in order.
-            let mut buffer = self.buffers.take();
-            let next = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some((number, jobs)) = self.packs.get(next) else {
-                return Ok(());
-            };
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(ApplyError::Stopped);
-            }
-            let listed = self.listed.get(*number as usize);
-            let (object, bytes) = *listed.ok_or(ApplyError::Mismatch {
-                rule: "every pack a file needs is listed",
-            })?;
-            fetcher.read(object, bytes, &mut buffer.bytes)?;
-            let pack = PackReader::open(self.keys, buffer)
-                .map_err(|source| ApplyError::Pack { object, source })?;
-            let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = pack.chunks().iter().map(|chunk| Known {
-                id: chunk.id,
-                pack: *number,
-                frame: chunk.frame,
-                offset: chunk.offset,
-                bytes: chunk.bytes,
-            });
-            chunks.add(known).map_err(ApplyError::Chunks)?;
-            drop(chunks);
-            let pack = Arc::new(pack);
-            for job in jobs {
-                let (pack, job) = (Arc::clone(&pack), job.clone());
-                tasks
-                    .send(Task { object, pack, job })
-                    .map_err(|_| ApplyError::Stopped)?;
-            }
+    /// # Errors
+    /// [`ApplyError::Stopped`]: another worker failed.
+    pub(super) fn go_on(&self) -> Result<(), ApplyError> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(ApplyError::Stopped);
         }
+        Ok(())
     }
 }

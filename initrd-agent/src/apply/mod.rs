@@ -1,7 +1,7 @@
 //! From a signed record to the user's tree on a fresh file system.
 //!
-//! Data walks: `manifest` fetches base and deltas, two threads fetch packs and check their names, two open frames in
-//! the order they lie and write every file's part of each (`write`), as `plan` laid it out: packs with settings first.
+//! Data walks: `manifest` fetches base and deltas; two workers each fetch a pack, check its name, open its frames in the
+//! order they lie and write every file's part of each (`write`), as `plan` laid it out: packs with settings first.
 //! Nothing is used before its name, its seal and its rules are checked; nothing in a manifest leads out of the tree.
 //! On the way the state for the next capture is written: it then reads only what changed.
 
@@ -17,7 +17,6 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Receiver, sync_channel},
     },
     thread,
 };
@@ -32,26 +31,24 @@ use snapshot::{
 
 pub use self::{error::ApplyError, manifest::manifest_of};
 use self::{
-    fetch::{Buffers, FETCHERS, Fetcher, Task, Wanted},
+    fetch::{Fetched, Fetcher, Wanted},
     notes::{Chunks, Lookup},
-    plan::Plan,
+    plan::{FrameJob, Plan},
     write::Writer,
 };
 use crate::capture::{
     BoxError, Phase, Progress, Progressed, SessionTree, State, state::Row, tree::Roots,
 };
 
-/// Threads that open frames and write files.
+/// Threads that fetch packs, open frames and write files.
 const WORKERS: usize = 2;
-/// Frames that may wait for a worker.
-const WAITING_FRAMES: usize = 32;
 /// Space left free beside the files, for the file system's own and for the first steps of a session.
 const SPARE_BYTES: u64 = 16 << 20;
 
 /// Gives sealed objects: from a site, or from the outbox.
 pub trait PackSource: Sync {
     /// Reads an object into `into`, which is empty. `bytes` is its length by the signed record: reading more is of no
-    /// use. Called by two threads at once, some packs ahead of the writing.
+    /// use. Called by two threads at once.
     ///
     /// # Errors
     /// Whatever the source says. It ends the apply.
@@ -97,7 +94,7 @@ pub struct Applied {
 
 /// Applies a snapshot.
 ///
-/// Memory: some 50 MB and 150 bytes for each entry while packs come, 450 bytes for each before and after. Needs root, and `/proc` mounted.
+/// Memory: some 40 MB and 150 bytes for each entry while packs come, 450 bytes for each before and after. Needs root, and `/proc` mounted.
 ///
 /// # Errors
 /// [`ApplyError`]: the tree is not whole; make its file system again before another try.
@@ -241,19 +238,15 @@ impl Frames<'_> {
             listed: self.packs,
             packs: &self.writer.plan.packs,
             next: AtomicUsize::new(0),
-            buffers: Buffers::new(),
             chunks: Mutex::new(Chunks::new(self.writer.roots).map_err(ApplyError::Chunks)?),
             stop: AtomicBool::new(false),
         };
         let written = thread::scope(|scope| {
             let wanted = &wanted;
-            let (tasks, waiting) = sync_channel(WAITING_FRAMES);
-            let waiting = Arc::new(Mutex::new(waiting));
-            let workers: Vec<_> = (0..WORKERS)
+            let workers: Vec<_> = (0..WORKERS.min(wanted.packs.len()))
                 .map(|_| {
-                    let waiting = Arc::clone(&waiting);
                     scope.spawn(move || {
-                        let done = self.work(&waiting, &wanted.stop);
+                        let done = self.work(wanted, fetcher);
                         if done.is_err() {
                             wanted.stop.store(true, Ordering::Relaxed);
                         }
@@ -261,21 +254,7 @@ impl Frames<'_> {
                     })
                 })
                 .collect();
-            // When the last worker is gone the receiving end is too, and sending fails.
-            drop(waiting);
-            let fetchers: Vec<_> = (0..FETCHERS.min(wanted.packs.len()))
-                .map(|_| {
-                    let tasks = tasks.clone();
-                    scope.spawn(move || wanted.fetch(fetcher, &tasks))
-                })
-                .collect();
-            drop(tasks);
-            let fetched = first_cause(fetchers.into_iter().map(join).collect());
-            let written = first_cause(workers.into_iter().map(join).collect());
-            match (written, fetched) {
-                (Ok(written), Ok(_)) => Ok(written),
-                (Err(ApplyError::Stopped) | Ok(_), Err(error)) | (Err(error), _) => Err(error),
-            }
+            first_cause(workers.into_iter().map(join).collect())
         })?;
         rows.extend(written.into_iter().flatten());
         Ok(wanted
@@ -284,48 +263,51 @@ impl Frames<'_> {
             .unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// One worker: opens frames and writes what is in them.
-    fn work(
-        &self,
-        waiting: &Mutex<Receiver<Task<'_>>>,
-        stop: &AtomicBool,
-    ) -> Result<Vec<Row>, ApplyError> {
+    /// One worker: fetches packs, opens frames and writes what is in them.
+    fn work(&self, wanted: &Wanted<'_>, fetcher: &Fetcher<'_>) -> Result<Vec<Row>, ApplyError> {
         // Only to save a call for each file: what has another mode than it should is given it.
         drop(crate::sys::make_files_with_their_mode());
         let mut unzstd = Decompressor::new()?;
         let (mut scratch, mut plain) = (Vec::new(), Vec::new());
         let mut lookup = Lookup::new(self.entries);
         let mut rows = Vec::new();
-        loop {
-            let task = waiting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .recv();
-            let Ok(Task { object, pack, job }) = task else {
-                return Ok(rows);
-            };
-            if stop.load(Ordering::Relaxed) {
-                return Err(ApplyError::Stopped);
+        let mut memory = Vec::new();
+        while let Some(Fetched { object, pack, jobs }) = wanted.next(fetcher, memory)? {
+            for job in jobs {
+                wanted.go_on()?;
+                pack.frame(job.frame, &mut unzstd, &mut scratch, &mut plain)
+                    .map_err(|source| ApplyError::Pack { object, source })?;
+                rows.extend(self.files(object, job, &plain, &mut lookup)?);
             }
-            pack.frame(job.frame, &mut unzstd, &mut scratch, &mut plain)
-                .map_err(|source| ApplyError::Pack { object, source })?;
-            for segments in self.writer.plan.by_file(&job) {
-                let short = || ApplyError::ShortFrame {
-                    object,
-                    frame: job.frame,
-                };
-                let first = segments.first().ok_or_else(short)?;
-                let entry = lookup.entry(first.entry)?.ok_or_else(short)?;
-                let written = self.writer.segments(entry, segments, &plain)?;
-                let (row, whole) = written.ok_or_else(short)?;
-                rows.extend(row);
-                let bytes = segments
-                    .iter()
-                    .map(|segment| u64::from(segment.bytes))
-                    .sum();
-                self.meter.add(bytes, u64::from(whole));
-            }
+            memory = pack.into_inner();
         }
+        Ok(rows)
+    }
+
+    /// Writes the parts of files that are in a frame; gives the rows of those that are whole now.
+    fn files(
+        &self,
+        object: ObjectId,
+        job: &FrameJob,
+        plain: &[u8],
+        lookup: &mut Lookup<'_>,
+    ) -> Result<Vec<Row>, ApplyError> {
+        let frame = job.frame;
+        let short = || ApplyError::ShortFrame { object, frame };
+        let mut rows = Vec::new();
+        for segments in self.writer.plan.by_file(job) {
+            let first = segments.first().ok_or_else(short)?;
+            let entry = lookup.entry(first.entry)?.ok_or_else(short)?;
+            let written = self.writer.segments(entry, segments, plain)?;
+            let (row, whole) = written.ok_or_else(short)?;
+            rows.extend(row);
+            let bytes = segments
+                .iter()
+                .map(|segment| u64::from(segment.bytes))
+                .sum();
+            self.meter.add(bytes, u64::from(whole));
+        }
+        Ok(rows)
     }
 }
 
