@@ -5,7 +5,7 @@
 //!
 //! Source: docs/formats/pack.md §frames; Zstandard, RFC 8878.
 
-use zstd::zstd_safe::CParameter;
+use zstd::zstd_safe::{CParameter, Strategy};
 
 use crate::id::ChunkId;
 
@@ -17,7 +17,17 @@ pub const MAX_CHUNKS: usize = 4096;
 pub const LEVEL: i32 = 3;
 /// More memory for long matches, less for short ones, than the level has for any length: a frame of [`MAX_BYTES`]
 /// takes 0.2 % less, in 4 % more time (docs/formats/pack.md §frames).
-const TABLES: [CParameter; 2] = [CParameter::ChainLog(15), CParameter::HashLog(18)];
+const THOROUGH: [CParameter; 4] = [
+    CParameter::Strategy(Strategy::ZSTD_dfast),
+    CParameter::MinMatch(5),
+    CParameter::ChainLog(15),
+    CParameter::HashLog(18),
+];
+/// One table, for matches of six bytes and more.
+const QUICK: [CParameter; 2] = [
+    CParameter::Strategy(Strategy::ZSTD_fast),
+    CParameter::MinMatch(6),
+];
 /// Spans looked at to tell whether a chunk compresses.
 const SPANS: usize = 16;
 /// Plain bytes of a span.
@@ -54,24 +64,58 @@ impl Codec {
 #[error("compress a frame")]
 pub struct CompressError(#[source] std::io::Error);
 
+/// How hard zstd looks for what was there before. Nothing a reader has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Search {
+    /// For databases: short matches count too.
+    Thorough,
+    /// For everything else: a fifth less time, half a percent more bytes.
+    Quick,
+}
+
 /// Compresses frame after frame with one set of tables and one buffer.
 pub struct Compressor {
     zstd: zstd::bulk::Compressor<'static>,
+    search: Search,
     out: Vec<u8>,
 }
 
 impl Compressor {
-    /// A compressor at [`LEVEL`].
+    /// A compressor at [`LEVEL`] that searches [thoroughly](Search::Thorough).
     ///
     /// # Errors
     /// [`CompressError`]: no memory.
     pub fn new() -> Result<Self, CompressError> {
-        let mut zstd = zstd::bulk::Compressor::new(LEVEL).map_err(CompressError)?;
-        for parameter in TABLES {
-            zstd.set_parameter(parameter).map_err(CompressError)?;
+        let zstd = zstd::bulk::Compressor::new(LEVEL).map_err(CompressError)?;
+        let mut compressor = Self {
+            zstd,
+            search: Search::Thorough,
+            out: Vec::new(),
+        };
+        compressor.set(&THOROUGH)?;
+        Ok(compressor)
+    }
+
+    /// Says how hard to look from the next frame on.
+    ///
+    /// # Errors
+    /// [`CompressError`]: zstd does not take it.
+    pub fn search(&mut self, search: Search) -> Result<(), CompressError> {
+        if self.search != search {
+            self.set(match search {
+                Search::Thorough => &THOROUGH,
+                Search::Quick => &QUICK,
+            })?;
+            self.search = search;
         }
-        let out = Vec::new();
-        Ok(Self { zstd, out })
+        Ok(())
+    }
+
+    fn set(&mut self, parameters: &[CParameter]) -> Result<(), CompressError> {
+        for &parameter in parameters {
+            self.zstd.set_parameter(parameter).map_err(CompressError)?;
+        }
+        Ok(())
     }
 
     /// The compressed bytes, until the next call.
@@ -246,6 +290,33 @@ impl FrameBuilder {
             .count()
     }
 
+    /// Makes two chunks of the one that has plain byte `at` within, if there is one and the frame takes one chunk more;
+    /// tells their ids, where they begin and their plain bytes. `name` gives a chunk its id.
+    pub fn split(
+        &mut self,
+        at: usize,
+        name: impl Fn(&[u8]) -> ChunkId,
+    ) -> Option<[(ChunkId, u32, u32); 2]> {
+        let first = self.chunks_within(at);
+        let start = length(self.chunks.get(..first)?);
+        let end = start + self.chunks.get(first)?.bytes as usize;
+        if start == at || self.chunks.len() == MAX_CHUNKS {
+            return None;
+        }
+        let part = |from: usize, to: usize| {
+            let id = name(self.plain.get(from..to)?);
+            Some((
+                id,
+                u32::try_from(from).ok()?,
+                u32::try_from(to - from).ok()?,
+            ))
+        };
+        let parts = [part(start, at)?, part(at, end)?];
+        let [before, behind] = parts.map(|(id, _, bytes)| FrameChunk { id, bytes });
+        self.chunks.splice(first..=first, [before, behind]);
+        Some(parts)
+    }
+
     /// Codes all chunks. `codec` is what the caller hopes for: a frame that zstd would not make smaller is stored raw.
     ///
     /// # Errors
@@ -389,6 +460,27 @@ mod tests {
         let rest = frame.code(Codec::Raw, &mut zstd).unwrap();
         assert_eq!(rest.stored, [[4; 100], [5; 100]].concat());
         assert_eq!(rest.chunks.len(), 2);
+    }
+
+    #[test]
+    fn a_chunk_becomes_two() {
+        let name = |bytes: &[u8]| ChunkId::new([bytes[0] + u8::try_from(bytes.len()).unwrap(); 16]);
+        let mut frame = FrameBuilder::new();
+        for byte in 1..=3 {
+            frame.push(ChunkId::new([byte; 16]), &[byte; 100]).unwrap();
+        }
+        for nothing_within in [0, 100, 300, 301] {
+            assert_eq!(frame.split(nothing_within, name), None);
+        }
+        let parts = [
+            (ChunkId::new([2 + 30; 16]), 100, 30),
+            (ChunkId::new([2 + 70; 16]), 130, 70),
+        ];
+        assert_eq!(frame.split(130, name), Some(parts));
+        let mut zstd = Compressor::new().unwrap();
+        let coded = frame.code(Codec::Raw, &mut zstd).unwrap();
+        let lengths: Vec<_> = coded.chunks.iter().map(|chunk| chunk.bytes).collect();
+        assert_eq!((lengths, coded.plain_bytes), (vec![100, 30, 70, 100], 300));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! From chunks to frames: a worker fills frames, and packs with them.
 
 use snapshot::{
-    frame::{Codec, Compressor, FrameBuilder, compresses},
+    chunk::Cutting,
+    frame::{Codec, Compressor, FrameBuilder, Search, compresses},
     pack::PackWriter,
 };
 
@@ -16,7 +17,7 @@ const NOISE_BYTES: usize = 1 << 20;
 /// How often a frame is cut, or the cut tried, before what is left of a pack is padded.
 const MOST_CUTS: usize = 4;
 /// A cut shorter than this fills no pack worth the frame, in plain bytes.
-const LEAST_CUT_BYTES: usize = 16 << 10;
+const LEAST_CUT_BYTES: usize = 4 << 10;
 
 /// One worker's open frames.
 pub(super) struct Filler<'a, 'k> {
@@ -31,6 +32,8 @@ struct Open {
     codec: Codec,
     frame: FrameBuilder,
     number: u32,
+    /// What suits the last chunk: most frames hold one kind of file.
+    search: Search,
     /// Stored and plain bytes of what was coded last: what the next is expected to take.
     coded: Option<(usize, usize)>,
 }
@@ -41,6 +44,7 @@ impl Open {
             codec,
             frame: FrameBuilder::of_at_most(most_bytes),
             number: 0,
+            search: Search::Quick,
             coded: None,
         }
     }
@@ -55,8 +59,9 @@ impl Open {
     }
 
     /// How many of the first chunks fill a pack, if they compress as the last ones did; none when that is not worth it.
-    fn chunks_to_fill(&self, pack: &PackWriter) -> usize {
-        let room = pack.room(self.frame.chunks_within(self.frame.bytes()));
+    /// A chunk the pack has no room for becomes two.
+    fn chunks_to_fill(&mut self, pack: &PackWriter, store: &Store<'_>) -> usize {
+        let room = pack.room(self.frame.chunks_within(self.frame.bytes()) + 1);
         let fill = match (self.codec, self.coded) {
             (Codec::Raw, _) => room,
             // What compresses does so unevenly.
@@ -68,7 +73,23 @@ impl Open {
         if fill < LEAST_CUT_BYTES {
             return 0;
         }
-        self.frame.chunks_within(fill)
+        match self.frame.chunks_within(fill) {
+            0 => {
+                let parts = self.frame.split(fill, |part| store.keys.chunk_id(part));
+                for (id, offset, bytes) in parts.into_iter().flatten() {
+                    store.note_part(
+                        id,
+                        Piece {
+                            frame: self.number,
+                            offset,
+                            bytes,
+                        },
+                    );
+                }
+                usize::from(parts.is_some())
+            }
+            chunks => chunks,
+        }
     }
 }
 
@@ -82,8 +103,8 @@ impl<'a, 'k> Filler<'a, 'k> {
         })
     }
 
-    /// Stores a chunk unless it was stored before, and tells where it lies.
-    pub(super) fn add(&mut self, chunk: &[u8]) -> Result<Piece, CaptureError> {
+    /// Stores a chunk unless it was stored before, and tells where it lies. `cutting` is how it was cut.
+    pub(super) fn add(&mut self, chunk: &[u8], cutting: Cutting) -> Result<Piece, CaptureError> {
         let id = self.store.keys.chunk_id(chunk);
         if let Some(piece) = self.store.find(id) {
             return Ok(piece);
@@ -101,6 +122,10 @@ impl<'a, 'k> Filler<'a, 'k> {
         if open.frame.is_empty() {
             open.number = store.next_frame();
         }
+        open.search = match cutting {
+            Cutting::Pages => Search::Thorough,
+            Cutting::Content => Search::Quick,
+        };
         let frame = open.number;
         let offset = open
             .frame
@@ -148,6 +173,7 @@ impl<'a, 'k> Filler<'a, 'k> {
             .expected_bytes()
             .is_none_or(|bytes| self.store.has_room(bytes, chunks));
         if hopeful {
+            self.zstd.search(open.search)?;
             let coded = open.frame.code(codec, &mut self.zstd)?;
             open.coded = Some((coded.stored_bytes(), coded.plain_bytes()));
             if self.store.append(open.number, &coded)? {
@@ -180,8 +206,9 @@ fn fill(
     open: &mut Open,
     zstd: &mut Compressor,
 ) -> Result<(), CaptureError> {
+    zstd.search(open.search)?;
     for _ in 0..MOST_CUTS {
-        let chunks = open.chunks_to_fill(pack);
+        let chunks = open.chunks_to_fill(pack, store);
         if chunks == 0 {
             break;
         }

@@ -200,7 +200,7 @@ impl<'a, 'f, 'k> FileReader<'a, 'f, 'k> {
             let mut rest = self.buffer.get(..filled).unwrap_or_default();
             while let Some(len) = self.chunker.next(rest, cutting, more) {
                 let (chunk, tail) = rest.split_at(len);
-                let piece = self.filler.add(chunk)?;
+                let piece = self.filler.add(chunk, cutting)?;
                 if !lengthen(runs, piece) {
                     runs.push(Run::Data(piece));
                 }

@@ -121,6 +121,11 @@ impl<'a> Store<'a> {
         lock(&self.index).note(id, piece)
     }
 
+    /// Notes where a part of a chunk lies that was [noted](Self::note) whole before.
+    pub(super) fn note_part(&self, id: ChunkId, piece: Piece) {
+        lock(&self.index).note(id, piece);
+    }
+
     /// Whether a frame of so many stored bytes and chunks has room in a pack.
     pub(super) fn has_room(&self, stored: usize, chunks: usize) -> bool {
         lock(&self.packs).has_room(stored, chunks)
@@ -204,9 +209,13 @@ impl Stored {
             .index
             .iter()
             .filter_map(|(id, piece)| {
-                // A chunk is never cut.
-                let mut at = None;
-                self.placed.runs(*piece, |run| at = Some(run));
+                let (mut at, mut runs) = (None, 0);
+                self.placed
+                    .runs(*piece, |run| (at, runs) = (Some(run), runs + 1));
+                // Only its two parts are in tables of packs.
+                if runs > 1 {
+                    return None;
+                }
                 let Some(Ref::Data {
                     pack,
                     frame,

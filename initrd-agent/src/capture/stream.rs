@@ -170,7 +170,7 @@ impl Intake<'_, '_> {
             let cutting = *content.cutting.get_or_insert_with(|| Cutting::of(rest));
             while let Some(length) = self.chunker.next(rest, cutting, more) {
                 let (chunk, tail) = rest.split_at(length);
-                content.piece(self.filler.add(chunk)?)?;
+                content.piece(self.filler.add(chunk, cutting)?)?;
                 rest = tail;
             }
             kept = rest.len();
