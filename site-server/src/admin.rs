@@ -123,7 +123,7 @@ pub async fn user_add(
     }
     let phc = new_phc(password)?;
     let user = registration.user;
-    let store = Store::open(layout).await?;
+    let store = Store::open(layout, &config.database).await?;
     let added = store.add_user(registration, phc, config.site).await;
     store.close().await;
     Ok(UserAdded {
@@ -140,7 +140,7 @@ pub async fn user_add(
 pub async fn user_remove(data: &Path, name: &str) -> Result<UserAdded, AdminError> {
     let layout = Layout::new(data);
     let config = SiteConfig::load(&layout)?;
-    let store = Store::open(layout).await?;
+    let store = Store::open(layout, &config.database).await?;
     let user = store.user_by_name(name).await?;
     let removed = match &user {
         Some(user) => store.remove_user(user.id, config.site).await?,
@@ -216,7 +216,7 @@ pub async fn site_add(data: &Path, site: SiteId, name: &str, url: &str) -> Resul
     if site == config.site {
         return Err(AdminError::Itself(site));
     }
-    let store = Store::open(layout).await?;
+    let store = Store::open(layout, &config.database).await?;
     let added = store.add_site(site, name, url.trim_end_matches('/')).await;
     store.close().await;
     Ok(added?)
@@ -240,7 +240,7 @@ pub fn set_release_key(data: &Path, file: &Path) -> Result<(), AdminError> {
 pub async fn set_boot(data: &Path, choice: BootChoice) -> Result<Option<ReleaseInfo>, AdminError> {
     let layout = Layout::new(data);
     let mut config = SiteConfig::load(&layout)?;
-    let listed = listed(&layout).await?;
+    let listed = listed(&layout, &config).await?;
     let booted = choose(&choice, &listed).cloned();
     if booted.is_none() && !choice.is_default() {
         return Err(AdminError::NoRelease);
@@ -257,14 +257,14 @@ pub async fn set_boot(data: &Path, choice: BootChoice) -> Result<Option<ReleaseI
 pub async fn releases(data: &Path) -> Result<(Vec<ReleaseInfo>, Option<ReleaseId>), AdminError> {
     let layout = Layout::new(data);
     let config = SiteConfig::load(&layout)?;
-    let mut listed = listed(&layout).await?;
+    let mut listed = listed(&layout, &config).await?;
     listed.sort_by_key(|info| std::cmp::Reverse((info.build_timestamp, info.published_ms)));
     let booted = choose(&config.boot, &listed).map(|info| info.release);
     Ok((listed, booted))
 }
 
-async fn listed(layout: &Layout) -> Result<Vec<ReleaseInfo>, AdminError> {
-    let store = Store::open(layout.clone()).await?;
+async fn listed(layout: &Layout, config: &SiteConfig) -> Result<Vec<ReleaseInfo>, AdminError> {
+    let store = Store::open(layout.clone(), &config.database).await?;
     let listed = store.releases().await;
     store.close().await;
     Ok(listed?)
@@ -313,7 +313,7 @@ pub struct PeerInfo {
 pub async fn site_info(data: &Path) -> Result<Info, AdminError> {
     let layout = Layout::new(data);
     let config = SiteConfig::load(&layout)?;
-    let store = Store::open(layout).await?;
+    let store = Store::open(layout, &config.database).await?;
     let (objects, object_bytes) = store.object_totals().await?;
     let peers = store.sites().await?.into_iter();
     let info = Info {
@@ -343,7 +343,9 @@ pub async fn site_info(data: &Path) -> Result<Info, AdminError> {
 /// # Errors
 /// [`AdminError`].
 pub async fn wipes(data: &Path, json: bool) -> Result<String, AdminError> {
-    let store = Store::open(Layout::new(data)).await?;
+    let layout = Layout::new(data);
+    let config = SiteConfig::load(&layout)?;
+    let store = Store::open(layout, &config.database).await?;
     let wipes = store.wipes().await?;
     store.close().await;
     if json {

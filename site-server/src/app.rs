@@ -86,8 +86,10 @@ impl Site {
         let operator = std::fs::read_to_string(&path)
             .map_err(ConfigError::io("read the operator's token", &path))?;
         let identity = Arc::new(Identity::load(&layout)?);
+        let store = Store::open(layout.clone(), &config.database).await?;
+        store.claim(config.site).await?;
         Ok(Arc::new(Self {
-            store: Store::open(layout.clone()).await?,
+            store,
             peers: Peers::new(identity.clone()),
             identity,
             passwords: Passwords::new()?,

@@ -9,7 +9,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use snapshot::id::SiteId;
 
-use crate::{boot::BootChoice, retention::Retention};
+use crate::{boot::BootChoice, retention::Retention, store::DatabaseConfig};
 
 /// What went wrong with the data folder.
 #[derive(Debug, thiserror::Error)]
@@ -173,6 +173,9 @@ pub struct SiteConfig {
     /// Which snapshots are kept.
     #[serde(default, skip_serializing_if = "Retention::is_default")]
     pub retention: Retention,
+    /// Where rows are kept.
+    #[serde(default, skip_serializing_if = "DatabaseConfig::is_default")]
+    pub database: DatabaseConfig,
 }
 
 impl SiteConfig {
@@ -309,6 +312,10 @@ mod tests {
                 name: Some("minimal".into()),
             },
             retention: Retention { newest: 2, days: 7 },
+            database: DatabaseConfig {
+                postgres: Some("postgres://site@db/furoshiki".into()),
+                password_file: Some("/run/credentials/password".into()),
+            },
         };
         config.save(&layout).unwrap();
         let back = SiteConfig::load(&layout).unwrap();
@@ -317,9 +324,16 @@ mod tests {
                 back.name,
                 back.utc_offset_minutes,
                 back.boot,
-                back.retention
+                back.retention,
+                back.database
             ),
-            ("東京".to_owned(), 540, config.boot, config.retention)
+            (
+                "東京".to_owned(),
+                540,
+                config.boot,
+                config.retention,
+                config.database
+            )
         );
         let mode = std::fs::metadata(layout.config())
             .unwrap()

@@ -181,6 +181,8 @@ impl From<StoreError> for ApiError {
             StoreError::Io { .. }
             | StoreError::Db { .. }
             | StoreError::Migrate(_)
+            | StoreError::Address(_)
+            | StoreError::OtherSite { .. }
             | StoreError::Corrupt(_) => Self::internal(error),
         }
     }

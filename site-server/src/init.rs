@@ -8,7 +8,7 @@ use crate::{
     boot::BootChoice,
     config::{ConfigError, Layout, SiteConfig, check_url, read_release_key, write_private},
     retention::Retention,
-    store::{Store, StoreError, new_token, random},
+    store::{DatabaseConfig, Store, StoreError, new_token, random},
     tls::{Ca, IssueError, private_folder},
 };
 
@@ -27,6 +27,8 @@ pub struct Init {
     pub ca: PathBuf,
     /// File with the Ed25519 public key releases must be signed with.
     pub release_key: Option<PathBuf>,
+    /// Where rows are kept.
+    pub database: DatabaseConfig,
 }
 
 /// Why a site was not made.
@@ -89,7 +91,9 @@ pub async fn init(told: &Init) -> Result<SiteConfig, InitError> {
         &layout.operator_token(),
         format!("{}\n", new_token()).as_bytes(),
     )?;
-    Store::open(layout.clone()).await?.close().await;
+    let store = Store::open(layout.clone(), &told.database).await?;
+    store.claim(site).await?;
+    store.close().await;
 
     let config = SiteConfig {
         site,
@@ -100,6 +104,7 @@ pub async fn init(told: &Init) -> Result<SiteConfig, InitError> {
         utc_offset_minutes: 0,
         boot: BootChoice::default(),
         retention: Retention::default(),
+        database: told.database.clone(),
     };
     config.save(&layout)?;
     Ok(config)

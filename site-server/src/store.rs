@@ -24,11 +24,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use snapshot::id::ObjectId;
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use snapshot::id::{ObjectId, SiteId};
 
 pub use chunks::{Run, read_runs};
 pub use counters::{Counter, Sent};
+pub use db::DatabaseConfig;
+use db::{Db, Tx};
 pub use file::Staged;
 pub(crate) use file::random;
 pub use heads::{NewHead, PutHeadOutcome};
@@ -68,6 +69,19 @@ pub enum StoreError {
     /// A schema this program does not know, or one it could not bring up to date.
     #[error("bring the site database up to date")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// `[database]` of `site.toml`.
+    #[error("use the database address in site.toml: {0}; postgres://USER@HOST/NAME is one")]
+    Address(&'static str),
+    /// The database of another site.
+    #[error(
+        "the database is that of site {have}, this is {want}; give each site a database of its own in site.toml"
+    )]
+    OtherSite {
+        /// Whose it is.
+        have: SiteId,
+        /// Who opened it.
+        want: SiteId,
+    },
     /// Somebody else wrote into the database, or the disk lies.
     #[error("the site database holds {0} that is not one; restore it from a backup")]
     Corrupt(&'static str),
@@ -138,10 +152,13 @@ impl StoreError {
                 )
             }
             // SQLITE_FULL is 13: https://www.sqlite.org/rescode.html#full
+            // disk_full is 53100: https://www.postgresql.org/docs/current/errcodes-appendix.html
             Self::Db {
                 source: sqlx::Error::Database(error),
                 ..
-            } => error.code().is_some_and(|code| code == "13"),
+            } => error
+                .code()
+                .is_some_and(|code| code == "13" || code == "53100"),
             _ => false,
         }
     }
@@ -150,7 +167,7 @@ impl StoreError {
 /// Database and files of one site.
 #[derive(Debug, Clone)]
 pub struct Store {
-    db: SqlitePool,
+    db: Db,
     layout: Layout,
     sent: std::sync::Arc<Sent>,
 }
@@ -161,7 +178,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Db`] also when the database fails its own quick check: a site that would lose
     /// data does not start.
-    pub async fn open(layout: Layout) -> Result<Self, StoreError> {
+    pub async fn open(layout: Layout, database: &DatabaseConfig) -> Result<Self, StoreError> {
         for folder in [
             layout.objects(),
             layout.releases(),
@@ -171,12 +188,42 @@ impl Store {
         ] {
             std::fs::create_dir_all(&folder).map_err(StoreError::io("create", &folder))?;
         }
-        let db = db::open(&layout.database()).await?;
+        let db = Db::open(&layout.database(), database).await?;
         Ok(Self {
             db,
             layout,
             sent: std::sync::Arc::default(),
         })
+    }
+
+    /// Makes the database that of a site, or finds that it is.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherSite`]: two sites in one database would mix their users' snapshots.
+    pub async fn claim(&self, site: SiteId) -> Result<(), StoreError> {
+        let mut tx = self.write("find out whose it is").await?;
+        let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT site FROM owner")
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(StoreError::db("find out whose it is"))?;
+        match row {
+            Some((have,)) => {
+                let have = SiteId::new(id(&have, "a site id")?);
+                return if have == site {
+                    Ok(())
+                } else {
+                    Err(StoreError::OtherSite { have, want: site })
+                };
+            }
+            None => sqlx::query("INSERT INTO owner (site) VALUES ($1)")
+                .bind(site.as_bytes().as_slice())
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::db("make it this site's"))?,
+        };
+        tx.commit()
+            .await
+            .map_err(StoreError::db("make it this site's"))
     }
 
     /// Removes what a server that was killed left in the middle. Only the server calls this, under
@@ -199,16 +246,12 @@ impl Store {
         if let Err(error) = self.flush_counters().await {
             tracing::warn!(error = %crate::error::chain(&error), "the last counters were not written; they count too little");
         }
-        self.db.close().await;
+        self.db.pool.close().await;
     }
 
-    /// A transaction that holds the write lock from its first statement, so that what it reads
-    /// stays true until it commits.
-    async fn write(&self, what: &'static str) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.db
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(StoreError::db(what))
+    /// See [`Db::write`].
+    async fn write(&self, what: &'static str) -> Result<Tx, StoreError> {
+        self.db.write(what).await
     }
 }
 

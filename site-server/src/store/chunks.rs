@@ -107,7 +107,8 @@ impl Store {
             done.map_err(|error| StoreError::io("split", &source)(io::Error::other(error)))??;
         let mut tx = self.write("list chunks").await?;
         for (digest, offset, bytes) in fresh {
-            sqlx::query("INSERT OR REPLACE INTO chunks (digest, pack, offset, bytes) VALUES ($1, $2, $3, $4)")
+            sqlx::query("INSERT INTO chunks (digest, pack, \"offset\", bytes) VALUES ($1, $2, $3, $4) ON CONFLICT (digest) \
+                 DO UPDATE SET pack = excluded.pack, \"offset\" = excluded.\"offset\", bytes = excluded.bytes")
                 .bind(digest.as_bytes().as_slice())
                 .bind(&pack)
                 .bind(column(offset))
@@ -137,12 +138,13 @@ impl Store {
         let mut found = HashMap::new();
         let mut tx = self
             .db
+            .pool
             .begin()
             .await
             .map_err(StoreError::db("look for chunks"))?;
         for digest in digests {
             let row: Option<(String, i64, i64)> =
-                sqlx::query_as("SELECT pack, offset, bytes FROM chunks WHERE digest = $1")
+                sqlx::query_as("SELECT pack, \"offset\", bytes FROM chunks WHERE digest = $1")
                     .bind(digest.as_bytes().as_slice())
                     .fetch_optional(&mut *tx)
                     .await

@@ -6,9 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sqlx::{Sqlite, Transaction};
-
-use super::{Store, StoreError, column, count};
+use super::{Store, StoreError, Tx, column, count};
 
 /// A counter of `/metrics`. docs/formats/site-api.md §metrics says what each counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,11 +70,7 @@ impl Sent {
 }
 
 /// Adds inside a transaction.
-pub(super) async fn add(
-    tx: &mut Transaction<'static, Sqlite>,
-    counter: Counter,
-    n: u64,
-) -> Result<(), StoreError> {
+pub(super) async fn add(tx: &mut Tx, counter: Counter, n: u64) -> Result<(), StoreError> {
     sqlx::query("UPDATE counters SET value = value + $1 WHERE name = $2")
         .bind(column(n))
         .bind(counter.name())
@@ -87,12 +81,8 @@ pub(super) async fn add(
 }
 
 /// Subtracts inside a transaction.
-pub(super) async fn subtract(
-    tx: &mut Transaction<'static, Sqlite>,
-    counter: Counter,
-    n: u64,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE counters SET value = MAX(value - $1, 0) WHERE name = $2")
+pub(super) async fn subtract(tx: &mut Tx, counter: Counter, n: u64) -> Result<(), StoreError> {
+    sqlx::query("UPDATE counters SET value = CASE WHEN value > $1 THEN value - $1 ELSE 0 END WHERE name = $2")
         .bind(column(n))
         .bind(counter.name())
         .execute(&mut **tx)
@@ -146,7 +136,7 @@ impl Store {
         self.flush_counters().await?;
         let rows: Vec<(String, i64)> =
             sqlx::query_as("SELECT name, value FROM counters ORDER BY name")
-                .fetch_all(&self.db)
+                .fetch_all(&self.db.pool)
                 .await
                 .map_err(StoreError::db("read the counters"))?;
         rows.into_iter()

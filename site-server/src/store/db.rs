@@ -1,74 +1,196 @@
-//! Opening the database.
+//! Opening the database: SQLite in the data folder, or a PostgreSQL server.
+//!
+//! Statements are the same for both: `$1` for values, BIGINT, TEXT and bytes alone, `ON CONFLICT` (docs/adr/0057).
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Once,
+    time::Duration,
+};
 
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
 use sqlx::{
-    SqlSafeStr as _, SqlitePool,
+    Any, AnyPool, SqlSafeStr as _,
+    any::{AnyConnectOptions, AnyPoolOptions},
     migrate::{Migration, MigrationType, Migrator},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use super::StoreError;
+
+/// A transaction.
+pub(super) type Tx = sqlx::Transaction<'static, Any>;
 
 /// Readers run beside the one writer; more would only wait for the disk.
 const MAX_CONNECTIONS: u32 = 8;
 /// How long a writer waits for another process, `user add` beside `serve`.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// Opens the database, brings its schema up to date and checks it.
-pub(super) async fn open(path: &Path) -> Result<SqlitePool, StoreError> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        // NORMAL would lose acknowledged commits in a power cut: https://www.sqlite.org/pragma.html#pragma_synchronous
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY)
-        .foreign_keys(true);
-    let db = SqlitePoolOptions::new()
-        .max_connections(MAX_CONNECTIONS)
-        .acquire_timeout(BUSY)
-        .connect_with(options)
-        .await
-        .map_err(StoreError::db("open it"))?;
-    migrator().run(&db).await.map_err(StoreError::Migrate)?;
-    let (verdict,): (String,) = sqlx::query_as("PRAGMA quick_check")
-        .fetch_one(&db)
-        .await
-        .map_err(StoreError::db("check it"))?;
-    if verdict == "ok" {
-        Ok(db)
-    } else {
-        Err(StoreError::Corrupt("a page"))
+/// What every connection to SQLite is told. The wait for others is first: the switch to WAL may need it. NORMAL would
+/// lose acknowledged commits in a power cut: <https://www.sqlite.org/pragma.html#pragma_synchronous>.
+const SQLITE: [&str; 4] = [
+    "PRAGMA busy_timeout = 10000",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+];
+/// Who holds it alone writes: what SQLite's `BEGIN IMMEDIATE` is. A function that gives nothing is no column.
+const POSTGRES_WRITER: &str = "SELECT 1 FROM pg_advisory_xact_lock(7381221973)";
+
+/// `[database]` of `site.toml`: where a site keeps its rows. Nothing there: SQLite in the data folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// `postgres://USER@HOST[:PORT]/NAME`, with `sslmode` and `sslrootcert` as libpq has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<String>,
+    /// File with the password in its first line, as systemd's `LoadCredential=` makes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+}
+
+impl DatabaseConfig {
+    /// Whether it is SQLite in the data folder.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 
-fn migrator() -> Migrator {
-    let steps = [
-        (
-            "first",
-            include_str!("../../migrations/sqlite/0001_first.sql"),
-        ),
-        (
-            "wipes",
-            include_str!("../../migrations/sqlite/0002_wipes.sql"),
-        ),
-        (
-            "chunks",
-            include_str!("../../migrations/sqlite/0003_chunks.sql"),
-        ),
-        (
-            "minimum",
-            include_str!("../../migrations/sqlite/0004_minimum.sql"),
-        ),
-        (
-            "retention",
-            include_str!("../../migrations/sqlite/0005_retention.sql"),
-        ),
-    ];
-    let migrations = (1..).zip(steps).map(|(version, (name, sql))| {
-        let (kind, sql) = (MigrationType::Simple, sql.into_sql_str());
-        Migration::new(version, name.into(), kind, sql, false)
-    });
-    Migrator::with_migrations(migrations.collect())
+/// The two databases there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// Connections to the database of a site.
+#[derive(Debug, Clone)]
+pub(super) struct Db {
+    pub(super) pool: AnyPool,
+    kind: Kind,
+}
+
+impl Db {
+    /// Opens the database, brings its schema up to date and checks it. `file` is where SQLite's lies.
+    pub(super) async fn open(file: &Path, config: &DatabaseConfig) -> Result<Self, StoreError> {
+        static DRIVERS: Once = Once::new();
+        DRIVERS.call_once(sqlx::any::install_default_drivers);
+        let (kind, url) = match &config.postgres {
+            None => (Kind::Sqlite, sqlite_url(file)?),
+            Some(text) => (Kind::Postgres, postgres_url(text, config)?),
+        };
+        let options = <AnyConnectOptions as sqlx::ConnectOptions>::from_url(&url)
+            .map_err(StoreError::db("understand the address of it"))?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(MAX_CONNECTIONS)
+            .acquire_timeout(BUSY)
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    for pragma in SQLITE.iter().filter(|_| kind == Kind::Sqlite) {
+                        sqlx::raw_sql(*pragma).execute(&mut *connection).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .connect_with(options)
+            .await
+            .map_err(StoreError::db("open it"))?;
+        let db = Self { pool, kind };
+        let migrations = db.migrator();
+        migrations
+            .run(&db.pool)
+            .await
+            .map_err(StoreError::Migrate)?;
+        db.check().await?;
+        Ok(db)
+    }
+
+    /// A transaction that holds the write lock from its first statement, so that what it reads
+    /// stays true until it commits.
+    pub(super) async fn write(&self, what: &'static str) -> Result<Tx, StoreError> {
+        let fail = StoreError::db(what);
+        match self.kind {
+            Kind::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(fail),
+            Kind::Postgres => {
+                let begun = async {
+                    let mut tx = self.pool.begin().await?;
+                    sqlx::query(POSTGRES_WRITER).execute(&mut *tx).await?;
+                    Ok(tx)
+                };
+                begun.await.map_err(fail)
+            }
+        }
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        let (question, good, wrong) = match self.kind {
+            Kind::Sqlite => ("PRAGMA quick_check", "ok", "a page"),
+            Kind::Postgres => ("SHOW server_encoding", "UTF8", "an encoding"),
+        };
+        let (answer,): (String,) = sqlx::query_as(question)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(StoreError::db("check it"))?;
+        if answer == good {
+            Ok(())
+        } else {
+            Err(StoreError::Corrupt(wrong))
+        }
+    }
+
+    fn migrator(&self) -> Migrator {
+        macro_rules! steps {
+            ($folder:literal: $($file:literal)*) => {
+                [$(include_str!(concat!("../../migrations/", $folder, "/", $file, ".sql"))),*]
+            };
+        }
+        const NAMES: [&str; 6] = ["first", "wipes", "chunks", "minimum", "retention", "owner"];
+        let steps = match self.kind {
+            Kind::Sqlite => {
+                steps!("sqlite": "0001_first" "0002_wipes" "0003_chunks" "0004_minimum" "0005_retention" "0006_owner")
+            }
+            Kind::Postgres => {
+                steps!("postgres": "0001_first" "0002_wipes" "0003_chunks" "0004_minimum" "0005_retention" "0006_owner")
+            }
+        };
+        let migrations = (1..).zip(NAMES).zip(steps).map(|((version, name), sql)| {
+            let (kind, sql) = (MigrationType::Simple, sql.into_sql_str());
+            Migration::new(version, name.into(), kind, sql, false)
+        });
+        Migrator::with_migrations(migrations.collect())
+    }
+}
+
+fn sqlite_url(file: &Path) -> Result<Url, StoreError> {
+    let absolute = std::path::absolute(file).map_err(StoreError::io("find", file))?;
+    let url = Url::from_file_path(&absolute)
+        .map_err(|()| StoreError::Address("the path of the data folder is no URL"))?;
+    // A URL of files and one of SQLite differ in the first word alone; both write odd bytes as %XX.
+    let text = url.as_str().replacen("file:", "sqlite:", 1);
+    format!("{text}?mode=rwc")
+        .parse()
+        .map_err(|_| StoreError::Address("the path of the data folder is no URL"))
+}
+
+fn postgres_url(text: &str, config: &DatabaseConfig) -> Result<Url, StoreError> {
+    let mut url: Url = text
+        .parse()
+        .map_err(|_| StoreError::Address("it is no URL"))?;
+    if !matches!(url.scheme(), "postgres" | "postgresql") {
+        return Err(StoreError::Address("it does not begin with postgres://"));
+    }
+    if url.password().is_some() {
+        return Err(StoreError::Address(
+            "it holds a password, which belongs into password_file",
+        ));
+    }
+    if let Some(file) = &config.password_file {
+        let secret = std::fs::read_to_string(file)
+            .map_err(StoreError::io("read the database password in", file))?;
+        let first = secret.lines().next().unwrap_or_default();
+        url.set_password(Some(first))
+            .map_err(|()| StoreError::Address("it names no host, so it takes no password"))?;
+    }
+    Ok(url)
 }

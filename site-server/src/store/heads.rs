@@ -2,10 +2,9 @@
 
 use site_api::{HeadInfo, peer::HeadRecord};
 use snapshot::id::{ObjectId, RecordId, SiteId, UserId};
-use sqlx::{Sqlite, Transaction};
 
 use super::{
-    Counter, Store, StoreError, WaitingKind, column, count, counters, id, objects, outbox,
+    Counter, Store, StoreError, Tx, WaitingKind, column, count, counters, id, objects, outbox,
 };
 use crate::clock::now_ms;
 
@@ -55,10 +54,7 @@ fn head_info((seq, record, site, saved_ms, pc): Row) -> Result<HeadInfo, StoreEr
     })
 }
 
-pub(super) async fn head_in(
-    tx: &mut Transaction<'static, Sqlite>,
-    user: UserId,
-) -> Result<Option<HeadInfo>, StoreError> {
+pub(super) async fn head_in(tx: &mut Tx, user: UserId) -> Result<Option<HeadInfo>, StoreError> {
     let row: Option<Row> =
         sqlx::query_as("SELECT seq, record, site, saved_ms, pc FROM heads WHERE user_id = $1")
             .bind(user.as_bytes().as_slice())
@@ -68,11 +64,7 @@ pub(super) async fn head_in(
     row.map(head_info).transpose()
 }
 
-async fn set_head(
-    tx: &mut Transaction<'static, Sqlite>,
-    user: UserId,
-    info: &HeadInfo,
-) -> Result<(), StoreError> {
+async fn set_head(tx: &mut Tx, user: UserId, info: &HeadInfo) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO heads (user_id, seq, record, site, saved_ms, pc) VALUES ($1, $2, $3, $4, $5, $6) \
          ON CONFLICT (user_id) DO UPDATE SET seq = excluded.seq, record = excluded.record, site = excluded.site, \
@@ -115,7 +107,7 @@ impl Store {
         let row: Option<Row> =
             sqlx::query_as("SELECT seq, record, site, saved_ms, pc FROM heads WHERE user_id = $1")
                 .bind(user.as_bytes().as_slice())
-                .fetch_optional(&self.db)
+                .fetch_optional(&self.db.pool)
                 .await
                 .map_err(StoreError::db("read a head"))?;
         row.map(head_info).transpose()
@@ -135,7 +127,7 @@ impl Store {
         )
         .bind(user.as_bytes().as_slice())
         .bind(record.as_bytes().as_slice())
-        .fetch_optional(&self.db)
+        .fetch_optional(&self.db.pool)
         .await
         .map_err(StoreError::db("read a record"))?;
         row.map(|(bytes, objects)| Ok((bytes, count(objects, "a size")?)))
@@ -229,7 +221,7 @@ impl Store {
         let rows: Vec<UserRow> = sqlx::query_as(
             "SELECT user_id, seq, record, site, saved_ms, pc FROM heads ORDER BY user_id",
         )
-        .fetch_all(&self.db)
+        .fetch_all(&self.db.pool)
         .await
         .map_err(StoreError::db("list heads"))?;
         rows.into_iter()
@@ -245,7 +237,7 @@ impl Store {
 
 /// Checks that every object is here with its size, and inserts the record if so.
 async fn insert_record(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Tx,
     user: UserId,
     info: &HeadInfo,
     bytes: &[u8],

@@ -6,9 +6,8 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use site_api::MAX_OBJECT_BYTES;
 use snapshot::id::{ObjectId, UserId};
-use sqlx::{Sqlite, Transaction};
 
-use super::{Counter, Staged, Store, StoreError, column, count, counters, retention};
+use super::{Counter, Staged, Store, StoreError, Tx, column, count, counters, retention};
 use crate::clock::now_ms;
 
 /// Longest time between two pieces of an upload.
@@ -134,7 +133,7 @@ impl Store {
             sqlx::query_as("SELECT bytes FROM objects WHERE user_id = $1 AND object = $2")
                 .bind(user.as_bytes().as_slice())
                 .bind(object.as_bytes().as_slice())
-                .fetch_optional(&self.db)
+                .fetch_optional(&self.db.pool)
                 .await
                 .map_err(StoreError::db("look for an object"))?;
         row.map(|(bytes,)| count(bytes, "an object size"))
@@ -166,7 +165,7 @@ impl Store {
             sqlx::query_as("SELECT unneeded_ms FROM objects WHERE user_id = $1 AND object = $2")
                 .bind(user.as_bytes().as_slice())
                 .bind(object.as_bytes().as_slice())
-                .fetch_optional(&self.db)
+                .fetch_optional(&self.db.pool)
                 .await
                 .map_err(StoreError::db("look for an object"))?;
         match row {
@@ -209,8 +208,8 @@ impl Store {
     /// [`StoreError::Db`].
     pub async fn object_totals(&self) -> Result<(u64, u64), StoreError> {
         let (objects, bytes): (i64, i64) =
-            sqlx::query_as("SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM objects")
-                .fetch_one(&self.db)
+            sqlx::query_as("SELECT COUNT(*), CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM objects")
+                .fetch_one(&self.db.pool)
                 .await
                 .map_err(StoreError::db("count objects"))?;
         Ok((count(objects, "a count")?, count(bytes, "a count")?))
@@ -219,7 +218,7 @@ impl Store {
 
 /// Size of an object as a transaction sees it.
 pub(super) async fn bytes_in(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Tx,
     user: UserId,
     object: ObjectId,
 ) -> Result<Option<u64>, StoreError> {

@@ -1,9 +1,8 @@
 //! Other sites, and what each must still be told.
 
 use snapshot::id::{SiteId, UserId};
-use sqlx::{Sqlite, Transaction};
 
-use super::{Store, StoreError, id};
+use super::{Store, StoreError, Tx, id};
 use crate::clock::now_ms;
 
 /// Another site.
@@ -50,7 +49,7 @@ pub struct Waiting {
 
 /// Puts a changed record into the outbox for every other site, in the transaction that changes it.
 pub(super) async fn tell_all(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Tx,
     user: UserId,
     kind: WaitingKind,
 ) -> Result<(), StoreError> {
@@ -80,7 +79,7 @@ impl Store {
         .bind(site.as_bytes().as_slice())
         .bind(name)
         .bind(url)
-        .execute(&self.db)
+        .execute(&self.db.pool)
         .await
         .map_err(StoreError::db("add a site"))?;
         Ok(())
@@ -93,7 +92,7 @@ impl Store {
     pub async fn sites(&self) -> Result<Vec<Peer>, StoreError> {
         let rows: Vec<(Vec<u8>, String, String, i64)> =
             sqlx::query_as("SELECT id, name, url, synced_ms FROM sites ORDER BY name, id")
-                .fetch_all(&self.db)
+                .fetch_all(&self.db.pool)
                 .await
                 .map_err(StoreError::db("list sites"))?;
         rows.into_iter()
@@ -116,7 +115,7 @@ impl Store {
         let row: Option<(String, String, i64)> =
             sqlx::query_as("SELECT name, url, synced_ms FROM sites WHERE id = $1")
                 .bind(site.as_bytes().as_slice())
-                .fetch_optional(&self.db)
+                .fetch_optional(&self.db.pool)
                 .await
                 .map_err(StoreError::db("look for a site"))?;
         Ok(row.map(|(name, url, synced_ms)| Peer {
@@ -135,7 +134,7 @@ impl Store {
         sqlx::query("UPDATE sites SET synced_ms = $1 WHERE id = $2")
             .bind(now_ms())
             .bind(site.as_bytes().as_slice())
-            .execute(&self.db)
+            .execute(&self.db.pool)
             .await
             .map_err(StoreError::db("note an exchange of digests"))?;
         Ok(())
@@ -150,7 +149,7 @@ impl Store {
             sqlx::query_as("SELECT user_id, kind, stamp FROM outbox WHERE site = $1 ORDER BY kind DESC, user_id LIMIT $2")
                 .bind(site.as_bytes().as_slice())
                 .bind(i64::from(limit))
-                .fetch_all(&self.db)
+                .fetch_all(&self.db.pool)
                 .await
                 .map_err(StoreError::db("read the outbox"))?;
         rows.into_iter()

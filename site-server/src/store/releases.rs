@@ -147,7 +147,7 @@ impl Store {
         .bind(info.build_timestamp)
         .bind(info.minimum_build_timestamp)
         .bind(info.published_ms)
-        .execute(&self.db)
+        .execute(&self.db.pool)
         .await
         .map_err(StoreError::db("list a release"))?;
         Ok(())
@@ -161,7 +161,7 @@ impl Store {
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT id, baseline, name, build_timestamp, minimum_build_timestamp, published_ms FROM releases ORDER BY published_ms DESC, id",
         )
-        .fetch_all(&self.db)
+        .fetch_all(&self.db.pool)
         .await
         .map_err(StoreError::db("list releases"))?;
         rows.into_iter().map(listed).collect()
@@ -176,7 +176,7 @@ impl Store {
             "SELECT id, baseline, name, build_timestamp, minimum_build_timestamp, published_ms FROM releases WHERE id = $1",
         )
         .bind(release.as_bytes().as_slice())
-        .fetch_optional(&self.db)
+        .fetch_optional(&self.db.pool)
         .await
         .map_err(StoreError::db("look for a release"))?;
         row.map(listed).transpose()
@@ -195,7 +195,7 @@ impl Store {
              ORDER BY published_ms DESC, id LIMIT 1",
         )
         .bind(baseline.as_bytes().as_slice())
-        .fetch_optional(&self.db)
+        .fetch_optional(&self.db.pool)
         .await
         .map_err(StoreError::db("look for a baseline"))?;
         row.map(listed).transpose()
@@ -209,7 +209,7 @@ impl Store {
         let (minimum,): (Option<i64>,) =
             sqlx::query_as("SELECT MAX(minimum_build_timestamp) FROM releases WHERE name = $1")
                 .bind(name)
-                .fetch_one(&self.db)
+                .fetch_one(&self.db.pool)
                 .await
                 .map_err(StoreError::db("look for the oldest baseline allowed"))?;
         Ok(minimum.unwrap_or(0))

@@ -10,9 +10,8 @@ use snapshot::{
     id::{ObjectId, RecordId, UserId},
     record,
 };
-use sqlx::{Sqlite, Transaction};
 
-use super::{Counter, Store, StoreError, count, counters, id};
+use super::{Counter, Store, StoreError, Tx, count, counters, id};
 use crate::retention::{Kept, Retention};
 
 /// How long an object stays that no record lists.
@@ -40,7 +39,7 @@ impl Store {
         now_ms: i64,
     ) -> Result<Forgotten, StoreError> {
         let users: Vec<(Vec<u8>,)> = sqlx::query_as("SELECT DISTINCT user_id FROM objects")
-            .fetch_all(&self.db)
+            .fetch_all(&self.db.pool)
             .await
             .map_err(StoreError::db("list who has objects"))?;
         let mut forgotten = Forgotten::default();
@@ -149,10 +148,7 @@ impl Store {
 /// A record, or what a delivery under way brings, with the objects it lists.
 type Needs = Vec<(Option<RecordId>, Vec<ObjectId>)>;
 
-async fn kept_of(
-    tx: &mut Transaction<'static, Sqlite>,
-    user: UserId,
-) -> Result<(Vec<Kept>, Needs), StoreError> {
+async fn kept_of(tx: &mut Tx, user: UserId) -> Result<(Vec<Kept>, Needs), StoreError> {
     let rows: Vec<(Vec<u8>, i64, Vec<u8>, i64)> =
         sqlx::query_as("SELECT record, seq, bytes, stored_ms FROM records WHERE user_id = $1")
             .bind(user.as_bytes().as_slice())
@@ -189,7 +185,7 @@ fn objects_of(record: &[u8]) -> Result<Vec<ObjectId>, StoreError> {
 
 /// Notes which objects are listed; gives those that were not for long enough, with their sizes.
 async fn mark(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Tx,
     user: UserId,
     listed: &HashSet<ObjectId>,
     now_ms: i64,
@@ -218,7 +214,7 @@ async fn mark(
 
 /// Notes since when no record lists an object.
 pub(super) async fn note(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Tx,
     user: UserId,
     object: ObjectId,
     unneeded_ms: Option<i64>,

@@ -71,7 +71,7 @@ impl Store {
             .bind(user.as_bytes().as_slice())
             .bind(kind.column())
             .bind(expires_ms)
-            .execute(&self.db)
+            .execute(&self.db.pool)
             .await
             .map_err(StoreError::db("add a token"))?;
         Ok(())
@@ -93,7 +93,7 @@ impl Store {
         .bind(hash_token(token).as_slice())
         .bind(kind.column())
         .bind(now_ms())
-        .fetch_optional(&self.db)
+        .fetch_optional(&self.db.pool)
         .await
         .map_err(StoreError::db("look for a token"))?;
         row.map(|(user,)| Ok(UserId::new(id(&user, "a user id")?)))
@@ -114,7 +114,7 @@ impl Store {
         .bind(TokenKind::Pc.column())
         .bind(DELIVERY)
         .bind(now_ms())
-        .fetch_optional(&self.db)
+        .fetch_optional(&self.db.pool)
         .await
         .map_err(StoreError::db("look for a token"))?;
         row.map(|(user, record)| {
@@ -146,7 +146,7 @@ impl Store {
         )
         .bind(user.as_bytes().as_slice())
         .bind(DELIVERY)
-        .bind(MAX_DELIVERIES - 1)
+        .bind(i64::from(MAX_DELIVERIES) - 1)
         .execute(&mut *tx)
         .await
         .map_err(StoreError::db("end old deliveries"))?;
@@ -172,7 +172,7 @@ impl Store {
         sqlx::query("DELETE FROM tokens WHERE user_id = $1 AND kind = $2")
             .bind(user.as_bytes().as_slice())
             .bind(DELIVERY)
-            .execute(&self.db)
+            .execute(&self.db.pool)
             .await
             .map_err(StoreError::db("end deliveries"))?;
         Ok(())
@@ -185,7 +185,7 @@ impl Store {
     pub async fn remove_token(&self, token: &str) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM tokens WHERE hash = $1")
             .bind(hash_token(token).as_slice())
-            .execute(&self.db)
+            .execute(&self.db.pool)
             .await
             .map_err(StoreError::db("remove a token"))?;
         Ok(())
@@ -198,12 +198,12 @@ impl Store {
     pub async fn forget_expired(&self) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM tokens WHERE expires_ms <= $1")
             .bind(now_ms())
-            .execute(&self.db)
+            .execute(&self.db.pool)
             .await
             .map_err(StoreError::db("forget dead tokens"))?;
         sqlx::query("DELETE FROM tries WHERE last_ms < $1")
             .bind(now_ms() - super::tries::MEMORY_MS)
-            .execute(&self.db)
+            .execute(&self.db.pool)
             .await
             .map_err(StoreError::db("forget old tries"))?;
         Ok(())

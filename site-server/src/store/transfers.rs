@@ -130,7 +130,7 @@ impl Store {
         .bind(user.as_bytes().as_slice())
         .bind(record.as_bytes().as_slice())
         .bind(from.as_bytes().as_slice())
-        .execute(&self.db)
+        .execute(&self.db.pool)
         .await
         .map_err(StoreError::db("ask for a relay"))?;
         Ok(())
@@ -145,7 +145,7 @@ impl Store {
             "SELECT user_id, record, from_site, state, bytes_done, bytes_total, error, tries FROM transfers WHERE user_id = $1",
         )
         .bind(user.as_bytes().as_slice())
-        .fetch_optional(&self.db)
+        .fetch_optional(&self.db.pool)
         .await
         .map_err(StoreError::db("look for a relay"))?;
         row.map(incoming).transpose()
@@ -162,7 +162,7 @@ impl Store {
              WHERE state IN ('waiting', 'running') AND due_ms <= $1 ORDER BY due_ms",
         )
         .bind(now_ms())
-        .fetch_all(&self.db)
+        .fetch_all(&self.db.pool)
         .await
         .map_err(StoreError::db("list relays"))?;
         rows.into_iter().map(incoming).collect()
@@ -185,7 +185,7 @@ impl Store {
         .bind(column(lacking_bytes))
         .bind(user.as_bytes().as_slice())
         .bind(record.as_bytes().as_slice())
-        .execute(&self.db)
+        .execute(&self.db.pool)
         .await
         .map_err(StoreError::db("begin a relay"))?;
         Ok(())
@@ -212,7 +212,7 @@ impl Store {
         .bind(due_ms)
         .bind(user.as_bytes().as_slice())
         .bind(record.as_bytes().as_slice())
-        .execute(&self.db)
+        .execute(&self.db.pool)
         .await
         .map_err(StoreError::db("end a relay"))?;
         Ok(())
@@ -237,7 +237,7 @@ impl Store {
         .bind(user.as_bytes().as_slice())
         .bind(site.as_bytes().as_slice())
         .bind(record.as_ref().map(|record| record.as_bytes().as_slice()))
-        .execute(&self.db)
+        .execute(&self.db.pool)
         .await
         .map_err(StoreError::db("note a next site"))?;
         Ok(())
@@ -250,7 +250,7 @@ impl Store {
     pub async fn forget_next_site(&self, user: UserId) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM next_sites WHERE user_id = $1")
             .bind(user.as_bytes().as_slice())
-            .execute(&self.db)
+            .execute(&self.db.pool)
             .await
             .map_err(StoreError::db("forget a next site"))?;
         Ok(())
@@ -265,7 +265,7 @@ impl Store {
             "SELECT user_id, site, record, state, bytes_done, bytes_total, error FROM next_sites WHERE user_id = $1",
         )
         .bind(user.as_bytes().as_slice())
-        .fetch_optional(&self.db)
+        .fetch_optional(&self.db.pool)
         .await
         .map_err(StoreError::db("look for a next site"))?;
         row.map(next).transpose()
@@ -281,7 +281,7 @@ impl Store {
              WHERE record IS NOT NULL AND state IN ('waiting', 'running') AND due_ms <= $1 ORDER BY due_ms",
         )
         .bind(now_ms())
-        .fetch_all(&self.db)
+        .fetch_all(&self.db.pool)
         .await
         .map_err(StoreError::db("list next sites"))?;
         rows.into_iter().map(next).collect()
@@ -304,7 +304,7 @@ impl Store {
         .bind(said.user.as_bytes().as_slice())
         .bind(said.site.as_bytes().as_slice())
         .bind(said.record.as_ref().map(|record| record.as_bytes().as_slice()))
-        .execute(&self.db)
+        .execute(&self.db.pool)
         .await
         .map_err(StoreError::db("note the progress of a relay"))?;
         Ok(())

@@ -86,7 +86,7 @@ impl Store {
     pub async fn forgive(&self, key: &str) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM tries WHERE key = $1")
             .bind(key)
-            .execute(&self.db)
+            .execute(&self.db.pool)
             .await
             .map_err(StoreError::db("forget wrong tries"))?;
         Ok(())

@@ -3,9 +3,8 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use site_api::{Registration, peer::UserRecord};
 use snapshot::id::{CardId, SiteId, UserId};
-use sqlx::{Sqlite, Transaction};
 
-use super::{Counter, Store, StoreError, WaitingKind, column, count, counters, id, outbox};
+use super::{Counter, Store, StoreError, Tx, WaitingKind, column, count, counters, id, outbox};
 
 /// A user who is not deleted. No `Debug`: it carries a password hash.
 #[derive(Clone)]
@@ -84,7 +83,7 @@ impl Store {
             "SELECT id, name, record_key, password_phc FROM users WHERE id = $1 AND deleted = 0",
         )
         .bind(user_id.as_bytes().as_slice())
-        .fetch_optional(&self.db)
+        .fetch_optional(&self.db.pool)
         .await
         .map_err(StoreError::db("look for a user"))?;
         row.map(user).transpose()
@@ -100,7 +99,7 @@ impl Store {
             "SELECT id, name, record_key, password_phc FROM users WHERE name = $1 AND deleted = 0 ORDER BY id LIMIT 1",
         )
         .bind(name)
-        .fetch_optional(&self.db)
+        .fetch_optional(&self.db.pool)
         .await
         .map_err(StoreError::db("look for a user"))?;
         row.map(user).transpose()
@@ -117,7 +116,7 @@ impl Store {
              WHERE cards.id = $1 AND users.deleted = 0 ORDER BY cards.revoked, users.id LIMIT 1",
         )
         .bind(card.as_bytes().as_slice())
-        .fetch_optional(&self.db)
+        .fetch_optional(&self.db.pool)
         .await
         .map_err(StoreError::db("look for a card"))?;
         row.map(|(user_id, name, key, phc, spki, slot, revoked)| {
@@ -241,7 +240,7 @@ impl Store {
             "SELECT registration, password_phc, deleted, version, origin FROM users WHERE id = $1",
         )
         .bind(user.as_bytes().as_slice())
-        .fetch_optional(&self.db)
+        .fetch_optional(&self.db.pool)
         .await
         .map_err(StoreError::db("read a user"))?;
         row.map(|(registration, password_phc, deleted, version, origin)| {
@@ -264,7 +263,7 @@ impl Store {
     pub async fn user_versions(&self) -> Result<Vec<(UserId, u64, SiteId)>, StoreError> {
         let rows: Vec<(Vec<u8>, i64, Vec<u8>)> =
             sqlx::query_as("SELECT id, version, origin FROM users ORDER BY id")
-                .fetch_all(&self.db)
+                .fetch_all(&self.db.pool)
                 .await
                 .map_err(StoreError::db("list users"))?;
         rows.into_iter()
@@ -279,10 +278,7 @@ impl Store {
     }
 }
 
-async fn other_with_name(
-    tx: &mut Transaction<'static, Sqlite>,
-    who: &Registration,
-) -> Result<Option<UserId>, StoreError> {
+async fn other_with_name(tx: &mut Tx, who: &Registration) -> Result<Option<UserId>, StoreError> {
     let row: Option<(Vec<u8>,)> =
         sqlx::query_as("SELECT id FROM users WHERE name = $1 AND deleted = 0 AND id <> $2 LIMIT 1")
             .bind(&who.name)
@@ -295,7 +291,7 @@ async fn other_with_name(
 }
 
 async fn other_with_card(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Tx,
     card: CardId,
     user: UserId,
 ) -> Result<Option<UserId>, StoreError> {
@@ -312,10 +308,7 @@ async fn other_with_card(
         .transpose()
 }
 
-async fn version_in(
-    tx: &mut Transaction<'static, Sqlite>,
-    user: UserId,
-) -> Result<Option<(u64, SiteId)>, StoreError> {
+async fn version_in(tx: &mut Tx, user: UserId) -> Result<Option<(u64, SiteId)>, StoreError> {
     let row: Option<(i64, Vec<u8>)> =
         sqlx::query_as("SELECT version, origin FROM users WHERE id = $1")
             .bind(user.as_bytes().as_slice())
@@ -331,10 +324,7 @@ async fn version_in(
     .transpose()
 }
 
-async fn set_user(
-    tx: &mut Transaction<'static, Sqlite>,
-    record: &UserRecord,
-) -> Result<(), StoreError> {
+async fn set_user(tx: &mut Tx, record: &UserRecord) -> Result<(), StoreError> {
     let who = &record.registration;
     let mut record_key = [0; 32];
     hex::decode_to_slice(&who.record_public_key, &mut record_key)

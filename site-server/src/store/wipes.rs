@@ -105,7 +105,7 @@ impl Store {
         let rows: Vec<(i64, String, String)> = sqlx::query_as(
             "SELECT received_ms, address, json FROM wipes ORDER BY received_ms, digest",
         )
-        .fetch_all(&self.db)
+        .fetch_all(&self.db.pool)
         .await
         .map_err(StoreError::db("list wipe records"))?;
         rows.into_iter()

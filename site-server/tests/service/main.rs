@@ -13,6 +13,7 @@ mod heads;
 mod objects;
 mod peers;
 mod portal;
+mod postgres;
 mod program;
 mod relay;
 mod releases;

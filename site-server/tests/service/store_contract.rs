@@ -1,14 +1,19 @@
-//! What every store must do. There is one so far; another back end runs the same suite.
+//! What every store must do, on every database there is.
+
+use std::path::Path;
 
 use axum::body::Bytes;
 use site_api::HeadInfo;
 use site_server::{
     config::Layout,
-    store::{NewHead, Origin, Put, PutHeadOutcome, Store, StoreError, WaitingKind},
+    store::{DatabaseConfig, NewHead, Origin, Put, PutHeadOutcome, Store, StoreError, WaitingKind},
 };
 use snapshot::id::{ObjectId, RecordId, SiteId, UserId};
 
-use crate::support::{Person, random, random_bytes};
+use crate::{
+    postgres::Postgres,
+    support::{Person, random, random_bytes},
+};
 
 /// Runs the suite on a store and, where something must survive, on the same store opened again.
 async fn contract<F: Future<Output = Store>>(open: impl Fn() -> F) {
@@ -217,17 +222,106 @@ async fn what_was_acknowledged_survives<F: Future<Output = Store>>(open: impl Fn
 #[tokio::test]
 async fn sqlite_and_files_keep_the_contract() {
     let dir = tempfile::tempdir().unwrap();
-    contract(async || Store::open(Layout::new(dir.path())).await.unwrap()).await;
+    let database = DatabaseConfig::default();
+    contract(async || open(dir.path(), &database).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn postgresql_and_files_keep_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    let postgres = Postgres::start();
+    let database = postgres.config();
+    contract(async || open(dir.path(), &database).await.unwrap()).await;
+}
+
+async fn open(data: &Path, database: &DatabaseConfig) -> Result<Store, StoreError> {
+    Store::open(Layout::new(data), database).await
+}
+
+#[tokio::test]
+async fn a_database_belongs_to_one_site() {
+    let dir = tempfile::tempdir().unwrap();
+    let postgres = Postgres::start();
+    for database in [DatabaseConfig::default(), postgres.config()] {
+        let (ours, theirs) = (SiteId::new(random()), SiteId::new(random()));
+        let store = open(dir.path(), &database).await.unwrap();
+        store.claim(ours).await.unwrap();
+        store.claim(ours).await.unwrap();
+        let refused = store.claim(theirs).await.unwrap_err();
+        assert!(
+            matches!(refused, StoreError::OtherSite { have, want } if have == ours && want == theirs),
+            "{refused}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_refused_with_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    for (address, reason) in [
+        ("mysql://db/site", "does not begin with postgres://"),
+        ("site.db", "is no URL"),
+        (
+            "postgres://site:secret@db/site",
+            "belongs into password_file",
+        ),
+    ] {
+        let database = DatabaseConfig {
+            postgres: Some(address.into()),
+            password_file: None,
+        };
+        let refused = open(dir.path(), &database).await.unwrap_err().to_string();
+        assert!(refused.contains(reason), "{address}: {refused}");
+        assert!(!refused.contains("secret"), "{refused}");
+    }
+    let database = DatabaseConfig {
+        postgres: Some("postgres://site@db/site".into()),
+        password_file: Some(dir.path().join("nothing")),
+    };
+    let refused = open(dir.path(), &database).await.unwrap_err().to_string();
+    assert!(refused.contains("nothing"), "{refused}");
+}
+
+/// A head is written by who was first, whatever connection he has.
+#[tokio::test]
+async fn of_heads_written_at_once_one_wins() {
+    let dir = tempfile::tempdir().unwrap();
+    let postgres = Postgres::start();
+    for database in [DatabaseConfig::default(), postgres.config()] {
+        let mut stores = Vec::new();
+        for _ in 0..4 {
+            stores.push(open(dir.path(), &database).await.unwrap());
+        }
+        let (user, site) = (UserId::new(random()), SiteId::new(random()));
+        for seq in 1..=5 {
+            let before = stores[0].head(user).await.unwrap();
+            let rivals = stores.iter().map(|store| async {
+                let new = NewHead {
+                    user,
+                    expected: before.as_ref().map(|head| head.record),
+                    info: info(seq, site),
+                    bytes: b"record",
+                    objects: &[],
+                };
+                store.put_head(&new).await.unwrap()
+            });
+            let outcomes = futures_util::future::join_all(rivals).await;
+            let won = |outcome: &&PutHeadOutcome| matches!(outcome, PutHeadOutcome::New(_));
+            assert_eq!(outcomes.iter().filter(won).count(), 1, "{outcomes:?}");
+        }
+    }
 }
 
 #[tokio::test]
 async fn a_database_that_is_damaged_does_not_open() {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout::new(dir.path());
-    Store::open(layout.clone()).await.unwrap().close().await;
+    let database = DatabaseConfig::default();
+    let store = open(dir.path(), &database).await.unwrap();
+    store.close().await;
     let mut bytes = std::fs::read(layout.database()).unwrap();
     let end = bytes.len().min(40_000);
     bytes[4096..end].fill(0xA5);
     std::fs::write(layout.database(), bytes).unwrap();
-    assert!(Store::open(layout).await.is_err());
+    assert!(open(dir.path(), &database).await.is_err());
 }

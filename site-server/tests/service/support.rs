@@ -389,6 +389,7 @@ pub(crate) async fn make_under(dir: &std::path::Path, name: &str, ca: &std::path
         also_names: vec!["localhost".into()],
         ca: ca.to_owned(),
         release_key: None,
+        database: site_server::store::DatabaseConfig::default(),
     };
     init(&told).await.unwrap();
     Layout::new(&data)

@@ -39,6 +39,12 @@ pub(super) enum Command {
         /// Public key that releases must be signed with (release.pub).
         #[arg(long, value_name = "FILE")]
         release_key: Option<PathBuf>,
+        /// Keep rows in this PostgreSQL database and not in the data folder: `postgres://USER@HOST/NAME`.
+        #[arg(long, value_name = "URL")]
+        postgres: Option<String>,
+        /// File with the password of that database; it is read at every start.
+        #[arg(long, value_name = "FILE", requires = "postgres")]
+        password_file: Option<PathBuf>,
     },
     /// Serves a site until SIGTERM.
     Serve {

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead as _, Write as _};
 
 use anyhow::Context as _;
-use site_server::{admin, boot::BootChoice, init, netboot, serve};
+use site_server::{admin, boot::BootChoice, init, netboot, serve, store::DatabaseConfig};
 use zeroize::Zeroizing;
 
 use crate::arguments::{Command, Netboot, Release, Site, User, Wipes};
@@ -22,6 +22,8 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
                 also_names,
                 ca,
                 release_key,
+                postgres,
+                password_file,
             } => {
                 let made = init::init(&init::Init {
                     data,
@@ -30,6 +32,10 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
                     also_names,
                     ca,
                     release_key,
+                    database: DatabaseConfig {
+                        postgres,
+                        password_file,
+                    },
                 })
                 .await?;
                 println!("site {} ({}) at {}", made.site, made.name, made.url);
