@@ -100,6 +100,7 @@ pub(crate) const RUN: &[Package] = &[
         "sqlite3",
         "makes the databases of the generated user's tree",
     ),
+    ("postgresql", "the database of a site that outgrew SQLite"),
     ("curl", "is the user's browser at the portal"),
     (
         "sbsigntool",

@@ -7,9 +7,19 @@ use std::{
 };
 
 use site_server::store::DatabaseConfig;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, postgres::PgConnectOptions};
+
+use crate::support::random;
 
 /// PostgreSQL refuses to run as root.
 const USER: &str = "postgres";
+
+/// Where the sites of this process keep their rows, if not in SQLite: set by
+/// [`every_test_of_the_service_passes_on_postgresql`].
+const ADDRESS: &str = "FUROSHIKI_TEST_POSTGRES";
+const PASSWORD_FILE: &str = "FUROSHIKI_TEST_POSTGRES_PASSWORD_FILE";
+/// Sites that run at once, with eight connections each.
+const CONNECTIONS: &str = "max_connections=400";
 
 /// Runs until dropped.
 pub(crate) struct Postgres {
@@ -57,20 +67,28 @@ impl Postgres {
                 &port.to_string(),
                 "-c",
                 "listen_addresses=127.0.0.1",
+                "-c",
+                CONNECTIONS,
                 "-k",
             ])
             .arg(dir.path())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut said = Vec::new();
-        for line in BufReader::new(server.stderr.take().unwrap()).lines() {
-            said.push(line.unwrap());
-            if said.last().unwrap().contains("ready to accept connections") {
-                return Self { server, dir, port };
+        let said = BufReader::new(server.stderr.take().unwrap());
+        let running = Self { server, dir, port };
+        let mut lines = Vec::new();
+        for line in said.lines() {
+            lines.push(line.unwrap());
+            if lines
+                .last()
+                .unwrap()
+                .contains("ready to accept connections")
+            {
+                return running;
             }
         }
-        panic!("PostgreSQL did not start: {said:#?}");
+        panic!("PostgreSQL did not start: {lines:#?}");
     }
 
     /// What a site is told.
@@ -82,9 +100,62 @@ impl Postgres {
     }
 }
 
+/// A database for one more site: SQLite, or a new one in the server this process was given.
+pub(crate) async fn database_of_a_site() -> DatabaseConfig {
+    let (Ok(address), Some(password)) = (std::env::var(ADDRESS), std::env::var_os(PASSWORD_FILE))
+    else {
+        return DatabaseConfig::default();
+    };
+    let name = format!("site_{}", hex::encode(random::<8>()));
+    let secret = std::fs::read_to_string(&password).unwrap();
+    let server: PgConnectOptions = address.parse().unwrap();
+    let mut admin = server.password(secret.trim()).connect().await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+        .execute(&mut admin)
+        .await
+        .unwrap();
+    admin.close().await.unwrap();
+    let (server, _) = address.rsplit_once('/').unwrap();
+    DatabaseConfig {
+        postgres: Some(format!("{server}/{name}")),
+        password_file: Some(password.into()),
+    }
+}
+
+/// Runs this program again, its sites' rows in PostgreSQL.
+#[test]
+fn every_test_of_the_service_passes_on_postgresql() {
+    let postgres = Postgres::start();
+    let config = postgres.config();
+    let again = Command::new(std::env::current_exe().unwrap())
+        .env(ADDRESS, config.postgres.unwrap())
+        .env(PASSWORD_FILE, config.password_file.unwrap())
+        // They start servers of their own, or sites by the command line.
+        .args([
+            "--skip",
+            "postgres::",
+            "--skip",
+            "store_contract::",
+            "--skip",
+            "program::",
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&again.stdout);
+    assert!(
+        again.status.success(),
+        "{said}\n{}",
+        String::from_utf8_lossy(&again.stderr)
+    );
+    let passed = said.matches(" ... ok").count();
+    assert!(passed >= 60, "only {passed} tests ran:\n{said}");
+}
+
 impl Drop for Postgres {
     fn drop(&mut self) {
-        self.server.kill().ok();
+        // A fast shutdown: killed, it would leave shared memory behind.
+        let server = rustix::process::Pid::from_child(&self.server);
+        rustix::process::kill_process(server, rustix::process::Signal::INT).ok();
         self.server.wait().ok();
     }
 }

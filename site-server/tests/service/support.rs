@@ -389,7 +389,7 @@ pub(crate) async fn make_under(dir: &std::path::Path, name: &str, ca: &std::path
         also_names: vec!["localhost".into()],
         ca: ca.to_owned(),
         release_key: None,
-        database: site_server::store::DatabaseConfig::default(),
+        database: crate::postgres::database_of_a_site().await,
     };
     init(&told).await.unwrap();
     Layout::new(&data)
