@@ -214,8 +214,16 @@ fn at_one_pc(
     );
     ensure!(
         ended.silence <= silence_between(emulated),
-        "the serial line was silent for {:?} while the PC switched off",
-        ended.silence
+        "the serial line was silent for {:?} while the PC switched off; stages {:?}; the last lines, the newest first:\n{}",
+        ended.silence,
+        ended.stages,
+        ended
+            .console
+            .lines()
+            .rev()
+            .take(25)
+            .collect::<Vec<_>>()
+            .join("\n")
     );
     Ok(())
 }
