@@ -20,6 +20,15 @@ use std::{
 
 use tree::{Session, Site, assert_same, noise};
 
+/// Ends the thread beside a test also when the test panics, else the scope would wait for it forever.
+struct Until<'a>(&'a AtomicBool);
+
+impl Drop for Until<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Does something to the session again and again while it is captured some times; then once more in peace, and what is
 /// applied is what is there.
 fn captured_meanwhile(session: &Session, deed: impl Fn(u64) + Sync) {
@@ -32,6 +41,7 @@ fn captured_meanwhile(session: &Session, deed: impl Fn(u64) + Sync) {
                 deed(done.fetch_add(1, Ordering::Relaxed));
             }
         });
+        let _until = Until(&stop);
         for _ in 0..4 {
             let before = done.load(Ordering::Relaxed);
             while done.load(Ordering::Relaxed) == before {
@@ -44,7 +54,6 @@ fn captured_meanwhile(session: &Session, deed: impl Fn(u64) + Sync) {
             }
             state = Some(saved.state);
         }
-        stop.store(true, Ordering::Relaxed);
     });
     let last = site.save(session, state.as_ref());
     assert!(last.report.torn.is_empty());

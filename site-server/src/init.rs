@@ -92,8 +92,9 @@ pub async fn init(told: &Init) -> Result<SiteConfig, InitError> {
         format!("{}\n", new_token()).as_bytes(),
     )?;
     let store = Store::open(layout.clone(), &told.database).await?;
-    store.claim(site).await?;
-    store.close().await;
+    if let Some(have) = store.owner().await? {
+        return Err(StoreError::OtherSite { have, want: site }.into());
+    }
 
     let config = SiteConfig {
         site,
@@ -107,6 +108,9 @@ pub async fn init(told: &Init) -> Result<SiteConfig, InitError> {
         database: told.database.clone(),
     };
     config.save(&layout)?;
+    // Not before: whoever tries again after a failure is another site.
+    store.claim(site).await?;
+    store.close().await;
     Ok(config)
 }
 

@@ -196,34 +196,37 @@ impl Store {
         })
     }
 
+    /// Whose database it is; `None`: nobody's yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn owner(&self) -> Result<Option<SiteId>, StoreError> {
+        let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT site FROM owner")
+            .fetch_optional(&self.db.pool)
+            .await
+            .map_err(StoreError::db("find out whose it is"))?;
+        row.map(|(site,)| Ok(SiteId::new(id(&site, "a site id")?)))
+            .transpose()
+    }
+
     /// Makes the database that of a site, or finds that it is.
     ///
     /// # Errors
     /// [`StoreError::OtherSite`]: two sites in one database would mix their users' snapshots.
     pub async fn claim(&self, site: SiteId) -> Result<(), StoreError> {
-        let mut tx = self.write("find out whose it is").await?;
-        let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT site FROM owner")
-            .fetch_optional(&mut *tx)
+        let mut tx = self.write("make it this site's").await?;
+        sqlx::query("INSERT INTO owner (site) SELECT $1 WHERE NOT EXISTS (SELECT 1 FROM owner)")
+            .bind(site.as_bytes().as_slice())
+            .execute(&mut *tx)
             .await
-            .map_err(StoreError::db("find out whose it is"))?;
-        match row {
-            Some((have,)) => {
-                let have = SiteId::new(id(&have, "a site id")?);
-                return if have == site {
-                    Ok(())
-                } else {
-                    Err(StoreError::OtherSite { have, want: site })
-                };
-            }
-            None => sqlx::query("INSERT INTO owner (site) VALUES ($1)")
-                .bind(site.as_bytes().as_slice())
-                .execute(&mut *tx)
-                .await
-                .map_err(StoreError::db("make it this site's"))?,
-        };
+            .map_err(StoreError::db("make it this site's"))?;
         tx.commit()
             .await
-            .map_err(StoreError::db("make it this site's"))
+            .map_err(StoreError::db("make it this site's"))?;
+        match self.owner().await? {
+            Some(have) if have != site => Err(StoreError::OtherSite { have, want: site }),
+            _ => Ok(()),
+        }
     }
 
     /// Removes what a server that was killed left in the middle. Only the server calls this, under

@@ -223,7 +223,11 @@ fn data(file: &OwnedFd, at: u64, size: u64) -> Result<(u64, u64), Errno> {
         Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok((at, size)),
         start => start?.clamp(at, size),
     };
-    let end = seek(file, SeekFrom::Hole(start))?.clamp(start, size);
+    let end = match seek(file, SeekFrom::Hole(start)) {
+        // Cut short since the line above: whoever reads on sees where it ends now.
+        Err(Errno::NXIO) => size,
+        end => end?.clamp(start, size),
+    };
     // Never no progress, whatever the file system answers.
     Ok(if end == at { (at, size) } else { (start, end) })
 }
@@ -258,3 +262,40 @@ impl From<CaptureError> for Fail {
 
 // One buffer holds a whole chunk and whatever was kept of the one before.
 const _: () = assert!(BUFFER_BYTES >= 2 * chunk::MAX_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::File,
+        os::unix::fs::FileExt as _,
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_file_cut_short_between_two_questions_has_an_answer() {
+        const BYTES: usize = 8192;
+        let file = tempfile::tempfile().unwrap();
+        let asked = OwnedFd::from(file.try_clone().unwrap());
+        let stop = AtomicBool::new(false);
+        let answers = thread::scope(|scope| {
+            scope.spawn(|| emptied_and_filled(&file, &[1; BYTES], &stop));
+            let answers: Vec<_> = (0..50_000).map(|_| data(&asked, 0, BYTES as u64)).collect();
+            stop.store(true, Ordering::Relaxed);
+            answers
+        });
+        for answer in answers {
+            let (start, end) = answer.unwrap();
+            assert!(start <= end && end > 0 && end <= BYTES as u64);
+        }
+    }
+
+    fn emptied_and_filled(file: &File, content: &[u8], stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            file.set_len(0).unwrap();
+            file.write_all_at(content, 0).unwrap();
+        }
+    }
+}

@@ -11,7 +11,7 @@ use std::{
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use sqlx::{
-    Any, AnyPool, SqlSafeStr as _,
+    Any, AnyPool, AssertSqlSafe, SqlSafeStr as _,
     any::{AnyConnectOptions, AnyPoolOptions},
     migrate::{Migration, MigrationType, Migrator},
 };
@@ -26,14 +26,6 @@ const MAX_CONNECTIONS: u32 = 8;
 /// How long a writer waits for another process, `user add` beside `serve`.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// What every connection to SQLite is told. The wait for others is first: the switch to WAL may need it. NORMAL would
-/// lose acknowledged commits in a power cut: <https://www.sqlite.org/pragma.html#pragma_synchronous>.
-const SQLITE: [&str; 4] = [
-    "PRAGMA busy_timeout = 10000",
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
-];
 /// Who holds it alone writes: what SQLite's `BEGIN IMMEDIATE` is. A function that gives nothing is no column.
 const POSTGRES_WRITER: &str = "SELECT 1 FROM pg_advisory_xact_lock(7381221973)";
 
@@ -56,6 +48,26 @@ impl DatabaseConfig {
         *self == Self::default()
     }
 }
+
+macro_rules! steps {
+    ($folder:literal: $($name:literal in $file:literal)*) => {
+        [$(($name, include_str!(concat!("../../migrations/", $folder, "/", $file)))),*]
+    };
+}
+/// Both schemas step by step, under the same names.
+macro_rules! schema {
+    ($folder:literal) => {
+        steps!($folder:
+            "first" in "0001_first.sql"
+            "wipes" in "0002_wipes.sql"
+            "chunks" in "0003_chunks.sql"
+            "minimum" in "0004_minimum.sql"
+            "retention" in "0005_retention.sql"
+            "owner" in "0006_owner.sql")
+    };
+}
+const SQLITE: [(&str, &str); 6] = schema!("sqlite");
+const POSTGRES: [(&str, &str); 6] = schema!("postgres");
 
 /// The two databases there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,13 +94,20 @@ impl Db {
         };
         let options = <AnyConnectOptions as sqlx::ConnectOptions>::from_url(&url)
             .map_err(StoreError::db("understand the address of it"))?;
+        // The wait for others is first: the switch to WAL may need it. synchronous = NORMAL would lose acknowledged commits
+        // in a power cut: https://www.sqlite.org/pragma.html#pragma_synchronous
+        let pragmas = format!(
+            "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON",
+            BUSY.as_millis()
+        );
         let pool = AnyPoolOptions::new()
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(BUSY)
             .after_connect(move |connection, _| {
+                let pragmas = (kind == Kind::Sqlite).then(|| AssertSqlSafe(pragmas.clone()));
                 Box::pin(async move {
-                    for pragma in SQLITE.iter().filter(|_| kind == Kind::Sqlite) {
-                        sqlx::raw_sql(*pragma).execute(&mut *connection).await?;
+                    if let Some(pragmas) = pragmas {
+                        sqlx::raw_sql(pragmas).execute(connection).await?;
                     }
                     Ok(())
                 })
@@ -140,21 +159,11 @@ impl Db {
     }
 
     fn migrator(&self) -> Migrator {
-        macro_rules! steps {
-            ($folder:literal: $($file:literal)*) => {
-                [$(include_str!(concat!("../../migrations/", $folder, "/", $file, ".sql"))),*]
-            };
-        }
-        const NAMES: [&str; 6] = ["first", "wipes", "chunks", "minimum", "retention", "owner"];
         let steps = match self.kind {
-            Kind::Sqlite => {
-                steps!("sqlite": "0001_first" "0002_wipes" "0003_chunks" "0004_minimum" "0005_retention" "0006_owner")
-            }
-            Kind::Postgres => {
-                steps!("postgres": "0001_first" "0002_wipes" "0003_chunks" "0004_minimum" "0005_retention" "0006_owner")
-            }
+            Kind::Sqlite => SQLITE,
+            Kind::Postgres => POSTGRES,
         };
-        let migrations = (1..).zip(NAMES).zip(steps).map(|((version, name), sql)| {
+        let migrations = (1..).zip(steps).map(|(version, (name, sql))| {
             let (kind, sql) = (MigrationType::Simple, sql.into_sql_str());
             Migration::new(version, name.into(), kind, sql, false)
         });
@@ -193,4 +202,27 @@ fn postgres_url(text: &str, config: &DatabaseConfig) -> Result<Url, StoreError> 
             .map_err(|()| StoreError::Address("it names no host, so it takes no password"))?;
     }
     Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The statements of a step, without its remarks.
+    fn statements(sql: &str) -> String {
+        let lines = sql.lines().filter(|line| !line.starts_with("--"));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn both_databases_have_the_same_tables() {
+        for ((name, ours), (_, theirs)) in SQLITE.iter().zip(POSTGRES) {
+            let translated = statements(ours)
+                .replace(" BLOB", " BYTEA")
+                .replace(" INTEGER", " BIGINT")
+                .replace(" offset ", " \"offset\" ")
+                .replace(" WITHOUT ROWID", "");
+            assert_eq!(statements(theirs).trim(), translated.trim(), "{name}");
+        }
+    }
 }

@@ -25,7 +25,7 @@ const CONNECTIONS: &str = "max_connections=400";
 pub(crate) struct Postgres {
     server: Child,
     dir: tempfile::TempDir,
-    port: u16,
+    address: std::net::Ipv4Addr,
 }
 
 impl Postgres {
@@ -53,30 +53,24 @@ impl Postgres {
             .output()
             .unwrap();
         assert!(made.status.success(), "{made:?}");
-        // Freed at once: nobody else takes it in between but by chance, and then the server says so.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        // An address of its own, and so no port that somebody else may take.
+        let [a, b, c] = random::<3>();
+        let address = std::net::Ipv4Addr::new(127, a, b, c.clamp(1, 254));
         let mut server = as_user(&programs.join("postgres"))
             .arg("-D")
             .arg(&data)
-            .args([
-                "-p",
-                &port.to_string(),
-                "-c",
-                "listen_addresses=127.0.0.1",
-                "-c",
-                CONNECTIONS,
-                "-k",
-            ])
+            .args(["-c", &format!("listen_addresses={address}")])
+            .args(["-c", CONNECTIONS, "-k"])
             .arg(dir.path())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let said = BufReader::new(server.stderr.take().unwrap());
-        let running = Self { server, dir, port };
+        let running = Self {
+            server,
+            dir,
+            address,
+        };
         let mut lines = Vec::new();
         for line in said.lines() {
             lines.push(line.unwrap());
@@ -94,7 +88,7 @@ impl Postgres {
     /// What a site is told.
     pub(crate) fn config(&self) -> DatabaseConfig {
         DatabaseConfig {
-            postgres: Some(format!("postgres://site@127.0.0.1:{}/postgres", self.port)),
+            postgres: Some(format!("postgres://site@{}/postgres", self.address)),
             password_file: Some(self.dir.path().join("password")),
         }
     }

@@ -5,14 +5,14 @@ use std::path::Path;
 use axum::body::Bytes;
 use site_api::HeadInfo;
 use site_server::{
-    config::Layout,
+    config::{Layout, SiteConfig},
     store::{DatabaseConfig, NewHead, Origin, Put, PutHeadOutcome, Store, StoreError, WaitingKind},
 };
 use snapshot::id::{ObjectId, RecordId, SiteId, UserId};
 
 use crate::{
     postgres::Postgres,
-    support::{Person, random, random_bytes},
+    support::{Person, make, random, random_bytes},
 };
 
 /// Runs the suite on a store and, where something must survive, on the same store opened again.
@@ -253,6 +253,19 @@ async fn a_database_belongs_to_one_site() {
             "{refused}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_site_is_made_where_making_one_broke_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = DatabaseConfig::default();
+    let before = open(&dir.path().join("site"), &database).await.unwrap();
+    assert_eq!(before.owner().await.unwrap(), None);
+    before.close().await;
+    let layout = make(&dir, "site").await;
+    let site = SiteConfig::load(&layout).unwrap().site;
+    let store = open(layout.root(), &database).await.unwrap();
+    assert_eq!(store.owner().await.unwrap(), Some(site));
 }
 
 #[tokio::test]
