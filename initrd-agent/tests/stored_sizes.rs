@@ -33,7 +33,8 @@ fn lengths(site: &Site) -> BTreeMap<ObjectId, usize> {
 fn a_site_sees_packs_of_one_length_and_padded_tails_only() {
     let (session, site) = (Session::new(), Site::default());
     session.dir("home/ada");
-    for number in 0..10 {
+    // More than three packs: two that are full even when the last two are nearly so.
+    for number in 0..16 {
         session
             .file(format!("home/ada/{number}"), noise(number, 1_700_000))
             .file(
