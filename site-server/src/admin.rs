@@ -123,7 +123,7 @@ pub async fn user_add(
     }
     let phc = new_phc(password)?;
     let user = registration.user;
-    let store = Store::open(layout, &config.database).await?;
+    let store = Store::open(layout, &config.database, &config.objects).await?;
     let added = store.add_user(registration, phc, config.site).await;
     store.close().await;
     Ok(UserAdded {
@@ -140,7 +140,7 @@ pub async fn user_add(
 pub async fn user_remove(data: &Path, name: &str) -> Result<UserAdded, AdminError> {
     let layout = Layout::new(data);
     let config = SiteConfig::load(&layout)?;
-    let store = Store::open(layout, &config.database).await?;
+    let store = Store::open(layout, &config.database, &config.objects).await?;
     let user = store.user_by_name(name).await?;
     let removed = match &user {
         Some(user) => store.remove_user(user.id, config.site).await?,
@@ -216,7 +216,7 @@ pub async fn site_add(data: &Path, site: SiteId, name: &str, url: &str) -> Resul
     if site == config.site {
         return Err(AdminError::Itself(site));
     }
-    let store = Store::open(layout, &config.database).await?;
+    let store = Store::open(layout, &config.database, &config.objects).await?;
     let added = store.add_site(site, name, url.trim_end_matches('/')).await;
     store.close().await;
     Ok(added?)
@@ -264,7 +264,7 @@ pub async fn releases(data: &Path) -> Result<(Vec<ReleaseInfo>, Option<ReleaseId
 }
 
 async fn listed(layout: &Layout, config: &SiteConfig) -> Result<Vec<ReleaseInfo>, AdminError> {
-    let store = Store::open(layout.clone(), &config.database).await?;
+    let store = Store::open(layout.clone(), &config.database, &config.objects).await?;
     let listed = store.releases().await;
     store.close().await;
     Ok(listed?)
@@ -313,7 +313,7 @@ pub struct PeerInfo {
 pub async fn site_info(data: &Path) -> Result<Info, AdminError> {
     let layout = Layout::new(data);
     let config = SiteConfig::load(&layout)?;
-    let store = Store::open(layout, &config.database).await?;
+    let store = Store::open(layout, &config.database, &config.objects).await?;
     let (objects, object_bytes) = store.object_totals().await?;
     let peers = store.sites().await?.into_iter();
     let info = Info {
@@ -345,7 +345,7 @@ pub async fn site_info(data: &Path) -> Result<Info, AdminError> {
 pub async fn wipes(data: &Path, json: bool) -> Result<String, AdminError> {
     let layout = Layout::new(data);
     let config = SiteConfig::load(&layout)?;
-    let store = Store::open(layout, &config.database).await?;
+    let store = Store::open(layout, &config.database, &config.objects).await?;
     let wipes = store.wipes().await?;
     store.close().await;
     if json {

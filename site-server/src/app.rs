@@ -86,7 +86,7 @@ impl Site {
         let operator = std::fs::read_to_string(&path)
             .map_err(ConfigError::io("read the operator's token", &path))?;
         let identity = Arc::new(Identity::load(&layout)?);
-        let store = Store::open(layout.clone(), &config.database).await?;
+        let store = Store::open(layout.clone(), &config.database, &config.objects).await?;
         store.claim(config.site).await?;
         Ok(Arc::new(Self {
             store,

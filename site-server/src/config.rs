@@ -9,7 +9,11 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use snapshot::id::SiteId;
 
-use crate::{boot::BootChoice, retention::Retention, store::DatabaseConfig};
+use crate::{
+    boot::BootChoice,
+    retention::Retention,
+    store::{DatabaseConfig, ObjectsConfig},
+};
 
 /// What went wrong with the data folder.
 #[derive(Debug, thiserror::Error)]
@@ -111,12 +115,6 @@ impl Layout {
         self.root.join("staging")
     }
 
-    /// Files of objects that are being deleted.
-    #[must_use]
-    pub fn trash(&self) -> PathBuf {
-        self.root.join("trash")
-    }
-
     /// Held by the one server that may use the folder.
     #[must_use]
     pub fn lock(&self) -> PathBuf {
@@ -176,6 +174,9 @@ pub struct SiteConfig {
     /// Where rows are kept.
     #[serde(default, skip_serializing_if = "DatabaseConfig::is_default")]
     pub database: DatabaseConfig,
+    /// Where sealed objects lie.
+    #[serde(default, skip_serializing_if = "ObjectsConfig::is_default")]
+    pub objects: ObjectsConfig,
 }
 
 impl SiteConfig {
@@ -312,6 +313,7 @@ mod tests {
                 name: Some("minimal".into()),
             },
             retention: Retention { newest: 2, days: 7 },
+            objects: ObjectsConfig::default(),
             database: DatabaseConfig {
                 postgres: Some("postgres://site@db/furoshiki".into()),
                 password_file: Some("/run/credentials/password".into()),

@@ -178,10 +178,14 @@ impl From<StoreError> for ApiError {
             StoreError::StoodStill { .. } => {
                 Self::bad(error.to_string()).with_status(StatusCode::REQUEST_TIMEOUT)
             }
+            StoreError::Objects { .. } => {
+                Self::internal(error).with_status(StatusCode::SERVICE_UNAVAILABLE)
+            }
             StoreError::Io { .. }
             | StoreError::Db { .. }
             | StoreError::Migrate(_)
             | StoreError::Address(_)
+            | StoreError::Bucket(_)
             | StoreError::OtherSite { .. }
             | StoreError::Corrupt(_) => Self::internal(error),
         }

@@ -8,7 +8,7 @@ use crate::{
     boot::BootChoice,
     config::{ConfigError, Layout, SiteConfig, check_url, read_release_key, write_private},
     retention::Retention,
-    store::{DatabaseConfig, Store, StoreError, new_token, random},
+    store::{DatabaseConfig, ObjectsConfig, Store, StoreError, new_token, random},
     tls::{Ca, IssueError, private_folder},
 };
 
@@ -29,6 +29,8 @@ pub struct Init {
     pub release_key: Option<PathBuf>,
     /// Where rows are kept.
     pub database: DatabaseConfig,
+    /// Where sealed objects lie.
+    pub objects: ObjectsConfig,
 }
 
 /// Why a site was not made.
@@ -91,7 +93,8 @@ pub async fn init(told: &Init) -> Result<SiteConfig, InitError> {
         &layout.operator_token(),
         format!("{}\n", new_token()).as_bytes(),
     )?;
-    let store = Store::open(layout.clone(), &told.database).await?;
+    let store = Store::open(layout.clone(), &told.database, &told.objects).await?;
+    store.probe_objects().await?;
     if let Some(have) = store.owner().await? {
         return Err(StoreError::OtherSite { have, want: site }.into());
     }
@@ -106,6 +109,7 @@ pub async fn init(told: &Init) -> Result<SiteConfig, InitError> {
         boot: BootChoice::default(),
         retention: Retention::default(),
         database: told.database.clone(),
+        objects: told.objects.clone(),
     };
     config.save(&layout)?;
     // Not before: whoever tries again after a failure is another site.

@@ -12,11 +12,13 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use object_store::GetResultPayload;
 
 use crate::{
     error::{ApiError, ApiResult},
     range::{Wanted, wanted},
-    store::{Counter, Run, Sent},
+    store::{Counter, Run, Sent, StoredObject},
 };
 
 /// One read of the disk, one piece of the body.
@@ -26,6 +28,8 @@ const PIECE_BYTES: usize = 256 << 10;
 pub(crate) enum Content {
     /// A file, open at its beginning.
     File(tokio::fs::File),
+    /// A sealed object.
+    Object(StoredObject),
     /// Few bytes, made for this answer.
     Bytes(Bytes),
 }
@@ -76,6 +80,18 @@ pub(crate) async fn send(
             }
             Body::from_stream(pieces(file, len, counter, sent))
         }
+        Content::Object(object) => match object.open(start..start + len).await?.payload {
+            GetResultPayload::File(mut file, _) => {
+                file.seek(SeekFrom::Start(start))
+                    .map_err(ApiError::internal)?;
+                Body::from_stream(pieces(file, len, counter, sent))
+            }
+            GetResultPayload::Stream(stream) => {
+                Body::from_stream(stream.inspect_ok(move |piece| {
+                    sent.add(counter, piece.len() as u64);
+                }))
+            }
+        },
         Content::Bytes(mut bytes) => {
             sent.add(counter, len);
             // `wanted` keeps both within the size, which is that of a buffer in memory.

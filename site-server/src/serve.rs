@@ -39,7 +39,7 @@ use crate::{
     error::chain,
     relay, replication,
     routes::{PeerIdentity, RemoteAddress},
-    store::{Forgotten, StoreError},
+    store::{Forgotten, StoreError, Swept},
     tls::peer_of,
 };
 
@@ -153,7 +153,7 @@ impl Running {
         let lock = lock(&layout)?;
         let site = Site::open(layout).await?;
         site.store.clear_staging().map_err(StartError::from)?;
-        site.store.empty_trash().await.map_err(StartError::from)?;
+        site.store.probe_objects().await.map_err(StartError::from)?;
         let tls = site.identity.server().map_err(StartError::from)?;
         let (listener, address) = bind(listen.site).await?;
         let (boot_listener, boot_address) = match listen.boot {
@@ -359,14 +359,16 @@ fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
     }
 }
 
-/// Once a second the counters, once an hour what died and what nobody needs any more.
+/// Once a second the counters, once an hour what died and what nobody needs any more, once a day what no row names.
 async fn upkeep(site: Arc<Site>, mut stop: watch::Receiver<bool>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let mut hour = tokio::time::interval(Duration::from_secs(3600));
+    let mut day = tokio::time::interval(Duration::from_secs(24 * 3600));
     loop {
         let done: Result<(), StoreError> = tokio::select! {
             _ = second.tick() => site.store.flush_counters().await,
             _ = hour.tick() => hourly(&site).await,
+            _ = day.tick() => daily(&site).await,
             _ = stop.changed() => return,
         };
         if let Err(error) = done {
@@ -385,6 +387,15 @@ async fn hourly(site: &Site) -> Result<(), StoreError> {
             bytes,
         } = forgotten;
         tracing::info!(records, objects, bytes, "old snapshots forgotten");
+    }
+    Ok(())
+}
+
+async fn daily(site: &Site) -> Result<(), StoreError> {
+    let swept = site.store.sweep(now_ms()).await?;
+    if swept != Swept::default() {
+        let Swept { uploads, bytes } = swept;
+        tracing::info!(uploads, bytes, "what no row names is deleted");
     }
     Ok(())
 }

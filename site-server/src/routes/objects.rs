@@ -19,7 +19,7 @@ use crate::{
     app::Site,
     error::{ApiError, ApiResult},
     send::{Content, Immutable, send},
-    store::{Counter, Origin, Pusher, Put},
+    store::{Counter, Origin, Pusher, Put, StoredObject},
 };
 
 /// Most names in one question.
@@ -89,25 +89,20 @@ pub(crate) async fn get(
     method: Method,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let Some((file, bytes)) = site.store.open_object(user, object).await? else {
+    let Some(stored) = site.store.object(user, object).await? else {
         return Err(ApiError::not_found("This user has no such object here."));
     };
     let tag = object.to_string();
-    let what = sealed(file, bytes, &tag, Counter::ObjectBytesSent);
+    let what = sealed(stored, &tag, Counter::ObjectBytesSent);
     send(what, &method, &headers, site.store.sent()).await
 }
 
 /// An object as it is sent, to its user or to another site.
-pub(crate) fn sealed(
-    file: tokio::fs::File,
-    bytes: u64,
-    tag: &str,
-    counter: Counter,
-) -> Immutable<'_> {
+pub(crate) fn sealed(object: StoredObject, tag: &str, counter: Counter) -> Immutable<'_> {
     let cache = "private, max-age=31536000, immutable";
     Immutable {
-        content: Content::File(file),
-        bytes,
+        bytes: object.bytes(),
+        content: Content::Object(object),
         tag,
         kind: "application/octet-stream",
         cache,

@@ -127,11 +127,11 @@ pub(crate) async fn object(
     method: Method,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let Some((file, bytes)) = site.store.open_object(user, object).await? else {
+    let Some(stored) = site.store.object(user, object).await? else {
         return Err(ApiError::not_found("This site does not have that object."));
     };
     send(
-        sealed(file, bytes, &object.to_string(), Counter::RelayBytesSent),
+        sealed(stored, &object.to_string(), Counter::RelayBytesSent),
         &method,
         &headers,
         site.store.sent(),

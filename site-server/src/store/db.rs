@@ -16,7 +16,7 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
 };
 
-use super::StoreError;
+use super::{StoreError, shelf::first_line};
 
 /// A transaction.
 pub(super) type Tx = sqlx::Transaction<'static, Any>;
@@ -63,11 +63,12 @@ macro_rules! schema {
             "chunks" in "0003_chunks.sql"
             "minimum" in "0004_minimum.sql"
             "retention" in "0005_retention.sql"
-            "owner" in "0006_owner.sql")
+            "owner" in "0006_owner.sql"
+            "places" in "0007_places.sql")
     };
 }
-const SQLITE: [(&str, &str); 6] = schema!("sqlite");
-const POSTGRES: [(&str, &str); 6] = schema!("postgres");
+const SQLITE: [(&str, &str); 7] = schema!("sqlite");
+const POSTGRES: [(&str, &str); 7] = schema!("postgres");
 
 /// The two databases there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,10 +196,8 @@ fn postgres_url(text: &str, config: &DatabaseConfig) -> Result<Url, StoreError> 
         ));
     }
     if let Some(file) = &config.password_file {
-        let secret = std::fs::read_to_string(file)
-            .map_err(StoreError::io("read the database password in", file))?;
-        let first = secret.lines().next().unwrap_or_default();
-        url.set_password(Some(first))
+        let secret = first_line(file)?;
+        url.set_password(Some(&secret))
             .map_err(|()| StoreError::Address("it names no host, so it takes no password"))?;
     }
     Ok(url)

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::BytesMut;
 use snapshot::id::ObjectId;
-use tokio::io::{AsyncWriteExt as _, BufWriter};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWrite, AsyncWriteExt as _, BufWriter};
 
-use super::StoreError;
+use super::{StoreError, shelf::bucket_io};
 
 /// Writes are collected to this many bytes: one trip to the blocking pool each.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -42,6 +43,7 @@ impl Staged {
     pub async fn create(folder: &Path, limit: u64) -> Result<Self, StoreError> {
         let path = folder.join(hex::encode(random::<16>()));
         let file = tokio::fs::OpenOptions::new()
+            .read(true)
             .write(true)
             .create_new(true)
             .mode(0o600)
@@ -88,6 +90,32 @@ impl Staged {
     #[must_use]
     pub fn hash(&self) -> ObjectId {
         ObjectId::new(*self.hash.finalize().as_bytes())
+    }
+
+    /// Copies all of it to an upload.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] from the disk, [`StoreError::Objects`] from the upload.
+    pub(super) async fn copy_to(
+        mut self,
+        upload: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<(), StoreError> {
+        let path = self.path();
+        self.file
+            .flush()
+            .await
+            .map_err(StoreError::io("write", &path))?;
+        let file = self.file.get_mut();
+        file.rewind().await.map_err(StoreError::io("read", &path))?;
+        let mut piece = BytesMut::with_capacity(BUFFER_BYTES);
+        loop {
+            piece.clear();
+            let read = file.read_buf(&mut piece).await;
+            if read.map_err(StoreError::io("read", &path))? == 0 {
+                return Ok(());
+            }
+            upload.write_all(&piece).await.map_err(bucket_io)?;
+        }
     }
 
     /// Makes the file durable under its final name; folders that lack are made.

@@ -1,13 +1,16 @@
-//! Sealed objects: `objects/<user>/<aa>/<object>`, immutable, named by the BLAKE3 of their bytes.
+//! Sealed objects: immutable, named by the BLAKE3 of their bytes.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use site_api::MAX_OBJECT_BYTES;
 use snapshot::id::{ObjectId, UserId};
 
-use super::{Counter, Staged, Store, StoreError, Tx, column, count, counters, retention};
+use super::{
+    Counter, Staged, Store, StoreError, StoredObject, Tx, column, count, counters, id, retention,
+    shelf::Place,
+};
 use crate::clock::now_ms;
 
 /// Longest time between two pieces of an upload.
@@ -41,16 +44,6 @@ impl Origin {
 }
 
 impl Store {
-    pub(super) fn object_path(&self, user: UserId, object: ObjectId) -> PathBuf {
-        let name = object.to_string();
-        let shelf = name.get(..2).unwrap_or("00").to_owned();
-        self.layout
-            .objects()
-            .join(user.to_string())
-            .join(shelf)
-            .join(name)
-    }
-
     /// Takes an object from `pieces`. It is visible only when all of it came, has its name and is
     /// durable.
     ///
@@ -88,20 +81,24 @@ impl Store {
             return Ok(Put::AlreadyThere);
         }
         let bytes = staged.bytes();
-        staged.commit(&self.object_path(user, object)).await?;
+        let place = Place::new(user, object);
+        self.shelf.put(staged, &place).await?;
 
         let mut tx = self.write("list an object").await?;
         let listed = sqlx::query(
-            "INSERT INTO objects (user_id, object, bytes, stored_ms) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            "INSERT INTO objects (user_id, object, bytes, stored_ms, place) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
         )
         .bind(user.as_bytes().as_slice())
         .bind(object.as_bytes().as_slice())
         .bind(column(bytes))
         .bind(now_ms())
+        .bind(place.upload.map(Vec::from))
         .execute(&mut *tx)
         .await
         .map_err(StoreError::db("list an object"))?;
         if listed.rows_affected() == 0 {
+            drop(tx);
+            self.shelf.delete(&place).await;
             return Ok(Put::AlreadyThere);
         }
         counters::add(&mut tx, origin.counter(), bytes).await?;
@@ -140,23 +137,36 @@ impl Store {
             .transpose()
     }
 
-    /// Opens a stored object for reading; `None` when it is not here.
+    /// A stored object, to be opened; `None` when it is not here.
     ///
     /// # Errors
-    /// [`StoreError::Io`] when the row is there and the file is not: the disk lost it.
-    pub async fn open_object(
+    /// [`StoreError::Db`].
+    pub async fn object(
         &self,
         user: UserId,
         object: ObjectId,
-    ) -> Result<Option<(tokio::fs::File, u64)>, StoreError> {
-        let Some(bytes) = self.object_bytes(user, object).await? else {
+    ) -> Result<Option<StoredObject>, StoreError> {
+        let row: Option<(i64, Option<Vec<u8>>)> =
+            sqlx::query_as("SELECT bytes, place FROM objects WHERE user_id = $1 AND object = $2")
+                .bind(user.as_bytes().as_slice())
+                .bind(object.as_bytes().as_slice())
+                .fetch_optional(&self.db.pool)
+                .await
+                .map_err(StoreError::db("look for an object"))?;
+        let Some((bytes, upload)) = row else {
             return Ok(None);
         };
-        let path = self.object_path(user, object);
-        let file = tokio::fs::File::open(&path)
-            .await
-            .map_err(StoreError::io("open", &path))?;
-        Ok(Some((file, bytes)))
+        let place = place((user, object), upload)?;
+        let bytes = count(bytes, "an object size")?;
+        Ok(Some(self.shelf.get(&place, bytes)))
+    }
+
+    /// Tries with a few bytes whether the folder or bucket does what a site needs of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Objects`], [`StoreError::Bucket`].
+    pub async fn probe_objects(&self) -> Result<(), StoreError> {
+        self.shelf.probe().await
     }
 
     /// Whether an object is here. Somebody counts on it from now on: it stays for a while, listed or not.
@@ -214,6 +224,19 @@ impl Store {
                 .map_err(StoreError::db("count objects"))?;
         Ok((count(objects, "a count")?, count(bytes, "a count")?))
     }
+}
+
+/// A place out of its columns.
+pub(super) fn place(
+    (user, object): (UserId, ObjectId),
+    upload: Option<Vec<u8>>,
+) -> Result<Place, StoreError> {
+    let upload = upload.map(|bytes| id(&bytes, "a place")).transpose()?;
+    Ok(Place {
+        user,
+        object,
+        upload,
+    })
 }
 
 /// Size of an object as a transaction sees it.

@@ -1,17 +1,21 @@
 //! Forgetting records, then the objects no kept record lists.
 //!
 //! An object is deleted only when for a whole day no record listed it and nobody asked about it: a PC may be pushing a
-//! record that builds on it. Its file leaves in the transaction that deletes its row, by a new name, so that a new
-//! upload of the same bytes meets either both or neither.
+//! record that builds on it. Its row goes first, then its bytes: a new upload of the same lies at another place.
 
-use std::{collections::HashSet, path::PathBuf};
+use std::collections::HashSet;
 
+use futures_util::TryStreamExt as _;
 use snapshot::{
     id::{ObjectId, RecordId, UserId},
     record,
 };
 
-use super::{Counter, Store, StoreError, Tx, count, counters, id};
+use super::{
+    Counter, Store, StoreError, Tx, count, counters, id,
+    objects::place,
+    shelf::{Lying, Place},
+};
 use crate::retention::{Kept, Retention};
 
 /// How long an object stays that no record lists.
@@ -24,6 +28,15 @@ pub struct Forgotten {
     pub records: u64,
     /// Sealed objects.
     pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Bytes that no row named.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Uploads.
+    pub uploads: u64,
     /// Their bytes.
     pub bytes: u64,
 }
@@ -78,8 +91,7 @@ impl Store {
             }
         }
         let gone = mark(&mut tx, user, &listed, now_ms).await?;
-        let mut trash = Vec::new();
-        for (object, bytes) in &gone {
+        for (Place { object, .. }, bytes) in &gone {
             sqlx::query("DELETE FROM objects WHERE user_id = $1 AND object = $2")
                 .bind(user.as_bytes().as_slice())
                 .bind(object.as_bytes().as_slice())
@@ -87,16 +99,12 @@ impl Store {
                 .await
                 .map_err(StoreError::db("forget an object"))?;
             counters::subtract(&mut tx, Counter::StoredObjectBytes, *bytes).await?;
-            trash.extend(self.throw_away(user, *object)?);
         }
         tx.commit()
             .await
             .map_err(StoreError::db("forget old snapshots"))?;
-        for path in trash {
-            // What stays is removed at the next start.
-            if let Err(error) = tokio::fs::remove_file(&path).await {
-                tracing::warn!(%error, path = %path.display(), "a forgotten object stays on the disk for now");
-            }
+        for (place, _) in &gone {
+            self.shelf.delete(place).await;
         }
         forgotten.records += outdated.len() as u64;
         forgotten.objects += gone.len() as u64;
@@ -104,44 +112,41 @@ impl Store {
         Ok(())
     }
 
-    /// Gives an object's file a name in the trash. `None`: the disk lost it before.
-    fn throw_away(&self, user: UserId, object: ObjectId) -> Result<Option<PathBuf>, StoreError> {
-        let path = self.object_path(user, object);
-        let trash = self.layout.trash().join(format!("{user}-{object}"));
-        match std::fs::rename(&path, &trash) {
-            Ok(()) => Ok(Some(trash)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StoreError::io("move to the trash", &path)(error)),
-        }
-    }
-
-    /// After a start: what a server that was killed left in the trash goes back where a row names it, or away.
-    /// Only the server calls this, under the lock of the data folder.
+    /// Deletes bytes that no row names: an upload that broke off between bytes and row, a deletion that broke off
+    /// between row and bytes. A day of grace is for those under way.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn empty_trash(&self) -> Result<(), StoreError> {
-        let folder = self.layout.trash();
-        let names = std::fs::read_dir(&folder).map_err(StoreError::io("list", &folder))?;
-        for entry in names {
-            let path = entry.map_err(StoreError::io("list", &folder))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let parsed = name
-                .split_once('-')
-                .and_then(|(user, object)| Some((user.parse().ok()?, object.parse().ok()?)));
-            let back = match parsed {
-                Some((user, object)) if self.object_bytes(user, object).await?.is_some() => {
-                    Some(self.object_path(user, object)).filter(|back| !back.exists())
-                }
-                _ => None,
-            };
-            match back {
-                Some(back) => std::fs::rename(&path, &back),
-                None => std::fs::remove_file(&path),
+    pub async fn sweep(&self, now_ms: i64) -> Result<Swept, StoreError> {
+        let mut swept = Swept::default();
+        let mut all = self.shelf.list();
+        while let Some(Lying {
+            place,
+            bytes,
+            since_ms,
+        }) = all.try_next().await?
+        {
+            if now_ms.saturating_sub(since_ms) < GRACE_MS || self.names(&place).await? {
+                continue;
             }
-            .map_err(StoreError::io("empty the trash of", &path))?;
+            self.shelf.delete(&place).await;
+            swept.uploads += 1;
+            swept.bytes += bytes;
         }
-        Ok(())
+        Ok(swept)
+    }
+
+    /// Whether a row names this place.
+    async fn names(&self, asked: &Place) -> Result<bool, StoreError> {
+        let row: Option<(Option<Vec<u8>>,)> =
+            sqlx::query_as("SELECT place FROM objects WHERE user_id = $1 AND object = $2")
+                .bind(asked.user.as_bytes().as_slice())
+                .bind(asked.object.as_bytes().as_slice())
+                .fetch_optional(&self.db.pool)
+                .await
+                .map_err(StoreError::db("look for an object"))?;
+        let named = row.map(|(upload,)| place((asked.user, asked.object), upload));
+        Ok(named.transpose()?.as_ref() == Some(asked))
     }
 }
 
@@ -189,22 +194,23 @@ async fn mark(
     user: UserId,
     listed: &HashSet<ObjectId>,
     now_ms: i64,
-) -> Result<Vec<(ObjectId, u64)>, StoreError> {
-    let rows: Vec<(Vec<u8>, i64, Option<i64>)> =
-        sqlx::query_as("SELECT object, bytes, unneeded_ms FROM objects WHERE user_id = $1")
+) -> Result<Vec<(Place, u64)>, StoreError> {
+    let rows: Vec<(Vec<u8>, i64, Option<i64>, Option<Vec<u8>>)> =
+        sqlx::query_as("SELECT object, bytes, unneeded_ms, place FROM objects WHERE user_id = $1")
             .bind(user.as_bytes().as_slice())
             .fetch_all(&mut **tx)
             .await
             .map_err(StoreError::db("list objects"))?;
     let mut gone = Vec::new();
-    for (object, bytes, unneeded_ms) in rows {
+    for (object, bytes, unneeded_ms, upload) in rows {
         let object = ObjectId::new(id(&object, "an object name")?);
         match (listed.contains(&object), unneeded_ms) {
             (true, None) => {}
             (true, Some(_)) => note(tx, user, object, None).await?,
             (false, None) => note(tx, user, object, Some(now_ms)).await?,
             (false, Some(since)) if now_ms.saturating_sub(since) >= GRACE_MS => {
-                gone.push((object, count(bytes, "an object size")?));
+                let bytes = count(bytes, "an object size")?;
+                gone.push((place((user, object), upload)?, bytes));
             }
             (false, Some(_)) => {}
         }

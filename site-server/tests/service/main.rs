@@ -7,6 +7,7 @@
 )]
 
 mod boot_files;
+mod bucket;
 mod chunks;
 mod deliveries;
 mod heads;

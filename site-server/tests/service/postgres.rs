@@ -9,13 +9,16 @@ use std::{
 use site_server::store::DatabaseConfig;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, postgres::PgConnectOptions};
 
-use crate::support::random;
+use crate::{
+    bucket::{self, Cluster},
+    support::random,
+};
 
 /// PostgreSQL refuses to run as root.
 const USER: &str = "postgres";
 
 /// Where the sites of this process keep their rows, if not in SQLite: set by
-/// [`every_test_of_the_service_passes_on_postgresql`].
+/// [`every_test_of_the_service_passes_on_postgresql_and_s3`].
 const ADDRESS: &str = "FUROSHIKI_TEST_POSTGRES";
 const PASSWORD_FILE: &str = "FUROSHIKI_TEST_POSTGRES_PASSWORD_FILE";
 /// Sites that run at once, with eight connections each.
@@ -116,14 +119,18 @@ pub(crate) async fn database_of_a_site() -> DatabaseConfig {
     }
 }
 
-/// Runs this program again, its sites' rows in PostgreSQL.
-#[test]
-fn every_test_of_the_service_passes_on_postgresql() {
+/// Runs this program again, its sites' rows in PostgreSQL and their objects in a bucket.
+#[tokio::test]
+async fn every_test_of_the_service_passes_on_postgresql_and_s3() {
     let postgres = Postgres::start();
+    let cluster = Cluster::start().await;
+    let bucket = cluster.bucket().await;
     let config = postgres.config();
     let again = Command::new(std::env::current_exe().unwrap())
         .env(ADDRESS, config.postgres.unwrap())
         .env(PASSWORD_FILE, config.password_file.unwrap())
+        .env(bucket::ADDRESS, bucket.s3.unwrap())
+        .env(bucket::SECRET_FILE, bucket.secret_file.unwrap())
         // They start servers of their own, or sites by the command line.
         .args([
             "--skip",
@@ -132,6 +139,8 @@ fn every_test_of_the_service_passes_on_postgresql() {
             "store_contract::",
             "--skip",
             "program::",
+            "--skip",
+            "on_the_disk",
         ])
         .output()
         .unwrap();

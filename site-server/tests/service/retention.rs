@@ -4,11 +4,18 @@ use crate::support::{Person, TestSite, random_bytes};
 use axum::http::{Method, StatusCode};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use site_api::{Missing, MissingRequest, PutHead, path};
-use site_server::{retention::Retention, store::Forgotten};
+use site_server::{
+    retention::Retention,
+    store::{Forgotten, Swept},
+};
 use snapshot::{id::ObjectId, record::SignedRecord};
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const ONLY_THE_HEAD: Retention = Retention { newest: 1, days: 0 };
+
+fn now_ms() -> i64 {
+    std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64
+}
 
 /// A user whose snapshots have a manifest each, a pack each, and a pack all of them list.
 struct Saves {
@@ -67,7 +74,7 @@ impl Saves {
 
     /// What the hourly round does so many hours from now.
     async fn round(&self, hours: i64, retention: Retention) -> Forgotten {
-        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
+        let now = now_ms();
         let store = &self.site.site.store;
         store
             .retain(&retention, now + hours * HOUR_MS)
@@ -114,7 +121,9 @@ async fn old_snapshots_go_after_a_day_of_grace_and_the_head_never() {
         assert!(!saves.has(&own[0]).await && !saves.has(&own[1]).await);
     }
     assert!(saves.has(&saves.own[3][0]).await && saves.has(&saves.shared).await);
-    assert_eq!((saves.files(), saves.stored_bytes().await), (3, 10_000));
+    assert_eq!(saves.stored_bytes().await, 10_000);
+    let swept = saves.site.site.store.sweep(now_ms() + 50 * HOUR_MS).await;
+    assert_eq!(swept.unwrap(), Swept::default(), "their bytes went, too");
     assert_eq!(saves.round(9000, ONLY_THE_HEAD).await, Forgotten::default());
     assert!(saves.has(&saves.own[3][1]).await && saves.has(&saves.shared).await);
 }
@@ -166,37 +175,29 @@ async fn what_somebody_counts_on_stays() {
 }
 
 #[tokio::test]
-async fn a_kill_between_file_and_row_loses_nothing() {
+async fn what_a_kill_left_on_the_disk_goes_and_nothing_else() {
     let saves = Saves::new(1).await;
+    let there = saves.files();
     let root = saves.site.dir.path();
-    let (user, object) = (saves.person.user, ObjectId::of(&saves.shared));
-    let find = || {
-        walkdir::WalkDir::new(root)
-            .into_iter()
-            .flatten()
-            .find(|entry| {
-                entry
-                    .file_name()
-                    .to_string_lossy()
-                    .contains(&object.to_string())
-            })
-            .unwrap()
-            .into_path()
-    };
-    let trash = walkdir::WalkDir::new(root)
-        .into_iter()
-        .flatten()
-        .find(|entry| entry.file_name() == "trash")
-        .unwrap()
-        .into_path();
-    // The file was moved and the row is still there; and a file whose row is gone.
-    let there = find();
-    std::fs::rename(&there, trash.join(format!("{user}-{object}"))).unwrap();
-    let gone = ObjectId::of(b"gone");
-    std::fs::write(trash.join(format!("{user}-{gone}")), b"gone").unwrap();
-    std::fs::write(trash.join("no name of ours"), b"").unwrap();
-    saves.site.site.store.empty_trash().await.unwrap();
-    assert_eq!(find(), there);
-    assert!(saves.has(&saves.shared).await);
-    assert_eq!(std::fs::read_dir(&trash).unwrap().count(), 0);
+    let object = ObjectId::of(&saves.shared).to_string();
+    let all = walkdir::WalkDir::new(root).into_iter().flatten();
+    let ours = all
+        .map(walkdir::DirEntry::into_path)
+        .find(|path| path.to_string_lossy().contains(&object))
+        .unwrap();
+    // Two uploads of the same bytes whose rows never came, and something of somebody else.
+    let shelf = ours.parent().unwrap();
+    let lost = [format!("{object}-{}", "0".repeat(32)), object];
+    for name in &lost {
+        std::fs::write(shelf.join(name), &saves.shared).unwrap();
+    }
+    let notes = shelf.join("notes of the operator");
+    std::fs::write(&notes, b"").unwrap();
+    let (now, store) = (now_ms(), &saves.site.site.store);
+    let early = store.sweep(now + 23 * HOUR_MS).await.unwrap();
+    assert_eq!(early, Swept::default(), "they may be under way");
+    let swept = store.sweep(now + 25 * HOUR_MS).await.unwrap();
+    assert_eq!((swept.uploads, swept.bytes), (2, 8000));
+    assert_eq!(saves.files(), there);
+    assert!(notes.exists() && saves.has(&saves.shared).await);
 }

@@ -6,11 +6,15 @@ use axum::body::Bytes;
 use site_api::HeadInfo;
 use site_server::{
     config::{Layout, SiteConfig},
-    store::{DatabaseConfig, NewHead, Origin, Put, PutHeadOutcome, Store, StoreError, WaitingKind},
+    store::{
+        DatabaseConfig, NewHead, ObjectsConfig, Origin, Put, PutHeadOutcome, Store, StoreError,
+        WaitingKind,
+    },
 };
 use snapshot::id::{ObjectId, RecordId, SiteId, UserId};
 
 use crate::{
+    bucket::Cluster,
     postgres::Postgres,
     support::{Person, make, random, random_bytes},
 };
@@ -207,16 +211,12 @@ async fn what_was_acknowledged_survives<F: Future<Output = Store>>(open: impl Fn
         store.record(user, head.record).await.unwrap(),
         Some((b"r".to_vec(), 100))
     );
-    let (mut file, len) = store
-        .open_object(user, ObjectId::of(&bytes))
-        .await
-        .unwrap()
-        .unwrap();
-    let mut back = Vec::new();
-    tokio::io::AsyncReadExt::read_to_end(&mut file, &mut back)
-        .await
-        .unwrap();
-    assert_eq!((back, len), (bytes, 100));
+    let object = store.object(user, ObjectId::of(&bytes)).await;
+    let object = object.unwrap().unwrap();
+    let read = async |part| object.open(part).await.unwrap().bytes().await.unwrap();
+    assert_eq!(object.bytes(), 100);
+    assert_eq!(read(0..100).await, bytes);
+    assert_eq!(read(20..50).await, bytes[20..50]);
 }
 
 #[tokio::test]
@@ -234,8 +234,83 @@ async fn postgresql_and_files_keep_the_contract() {
     contract(async || open(dir.path(), &database).await.unwrap()).await;
 }
 
+#[tokio::test]
+async fn postgresql_and_s3_keep_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    let (postgres, mut cluster) = (Postgres::start(), Cluster::start().await);
+    let (database, objects) = (postgres.config(), cluster.bucket().await);
+    let open = async || {
+        let store = Store::open(Layout::new(dir.path()), &database, &objects).await;
+        let store = store.unwrap();
+        store.probe_objects().await.unwrap();
+        store
+    };
+    contract(&open).await;
+    a_big_object_comes_back(&open().await).await;
+    assert_eq!(
+        std::fs::read_dir(dir.path().join("objects"))
+            .unwrap()
+            .count(),
+        0,
+        "nothing but rows and bytes in the bucket"
+    );
+    // Every promise holds while one volume server is away.
+    cluster.lose_a_volume_server();
+    contract(&open).await;
+}
+
+/// More than leaves in one request.
+async fn a_big_object_comes_back(store: &Store) {
+    let (user, bytes) = (UserId::new(random()), random_bytes(20 << 20));
+    let object = ObjectId::of(&bytes);
+    assert_eq!(put(store, user, object, &bytes).await.unwrap(), Put::New);
+    let stored = store.object(user, object).await.unwrap().unwrap();
+    let back = stored.open(0..stored.bytes()).await.unwrap();
+    assert!(back.bytes().await.unwrap() == bytes);
+}
+
 async fn open(data: &Path, database: &DatabaseConfig) -> Result<Store, StoreError> {
-    Store::open(Layout::new(data), database).await
+    Store::open(Layout::new(data), database, &ObjectsConfig::default()).await
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_none_is_refused_with_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "very secret\n").unwrap();
+    let keys = ObjectsConfig {
+        access_key: Some("site".into()),
+        secret_file: Some(secret),
+        ..ObjectsConfig::default()
+    };
+    for (address, reason) in [
+        ("bucket", "is no URL"),
+        ("ftp://host/bucket", "does not begin with https://"),
+        ("https://host/", "names no bucket"),
+        ("https://key:word@host/bucket", "belongs into"),
+    ] {
+        let objects = ObjectsConfig {
+            s3: Some(address.into()),
+            ..keys.clone()
+        };
+        let refused = refused(dir.path(), &objects).await;
+        assert!(refused.contains(reason), "{address}: {refused}");
+        assert!(!refused.contains("word"), "{refused}");
+    }
+    let no_secret = ObjectsConfig {
+        s3: Some("https://host/bucket".into()),
+        ..ObjectsConfig::default()
+    };
+    assert!(
+        refused(dir.path(), &no_secret)
+            .await
+            .contains("secret_file")
+    );
+}
+
+async fn refused(data: &Path, objects: &ObjectsConfig) -> String {
+    let store = Store::open(Layout::new(data), &DatabaseConfig::default(), objects).await;
+    store.unwrap_err().to_string()
 }
 
 #[tokio::test]

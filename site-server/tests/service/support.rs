@@ -390,6 +390,7 @@ pub(crate) async fn make_under(dir: &std::path::Path, name: &str, ca: &std::path
         ca: ca.to_owned(),
         release_key: None,
         database: crate::postgres::database_of_a_site().await,
+        objects: crate::bucket::objects_of_a_site(),
     };
     init(&told).await.unwrap();
     Layout::new(&data)

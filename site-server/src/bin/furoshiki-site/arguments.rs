@@ -45,6 +45,21 @@ pub(super) enum Command {
         /// File with the password of that database; it is read at every start.
         #[arg(long, value_name = "FILE", requires = "postgres")]
         password_file: Option<PathBuf>,
+        /// Keep sealed objects in this bucket and not in the data folder: `https://HOST/BUCKET[/PREFIX]` of a server that speaks S3.
+        #[arg(long, value_name = "URL", requires_all = ["s3_access_key", "s3_secret_file"])]
+        s3: Option<String>,
+        /// Name of the key that requests to it are signed with.
+        #[arg(long, value_name = "ID", requires = "s3")]
+        s3_access_key: Option<String>,
+        /// File with the secret of that key; it is read at every start.
+        #[arg(long, value_name = "FILE", requires = "s3")]
+        s3_secret_file: Option<PathBuf>,
+        /// Region of the bucket; us-east-1 when not said.
+        #[arg(long, value_name = "REGION", requires = "s3")]
+        s3_region: Option<String>,
+        /// Certificates of the CA its certificate comes from (PEM); the machine's when not said.
+        #[arg(long, value_name = "FILE", requires = "s3")]
+        s3_ca: Option<PathBuf>,
     },
     /// Serves a site until SIGTERM.
     Serve {

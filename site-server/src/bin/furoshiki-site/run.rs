@@ -3,7 +3,12 @@
 use std::io::{self, BufRead as _, Write as _};
 
 use anyhow::Context as _;
-use site_server::{admin, boot::BootChoice, init, netboot, serve, store::DatabaseConfig};
+use site_server::{
+    admin,
+    boot::BootChoice,
+    init, netboot, serve,
+    store::{DatabaseConfig, ObjectsConfig},
+};
 use zeroize::Zeroizing;
 
 use crate::arguments::{Command, Netboot, Release, Site, User, Wipes};
@@ -24,6 +29,11 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
                 release_key,
                 postgres,
                 password_file,
+                s3,
+                s3_access_key,
+                s3_secret_file,
+                s3_region,
+                s3_ca,
             } => {
                 let made = init::init(&init::Init {
                     data,
@@ -35,6 +45,13 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
                     database: DatabaseConfig {
                         postgres,
                         password_file,
+                    },
+                    objects: ObjectsConfig {
+                        s3,
+                        region: s3_region,
+                        access_key: s3_access_key,
+                        secret_file: s3_secret_file,
+                        ca_file: s3_ca,
                     },
                 })
                 .await?;
