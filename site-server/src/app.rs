@@ -154,7 +154,10 @@ pub fn router(site: Arc<Site>) -> Router {
         .layer(DefaultBodyLimit::max(site_api::wipe::MAX_BYTES));
     let sites = Router::new()
         .route(peer_path::TRANSFERS, post(peers::transfer))
-        .route("/s/v1/transfers/{user}", get(peers::transferring))
+        .route(
+            "/s/v1/transfers/{user}",
+            get(peers::transferring).delete(peers::cancel),
+        )
         .route("/s/v1/users/{user}/records/{record}", get(peers::record))
         .route("/s/v1/users/{user}/objects/{object}", get(peers::object))
         .layer(DefaultBodyLimit::max(JSON_BYTES));

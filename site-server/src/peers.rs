@@ -166,6 +166,13 @@ impl Line {
             .await
     }
 
+    /// The user does not come to that site after all.
+    pub(crate) async fn cancel_transfer(&self, user: UserId) -> Result<(), PeerError> {
+        self.call(self.client.delete(self.at(&path::transfer(user))))
+            .await
+            .map(drop)
+    }
+
     pub(crate) async fn record(
         &self,
         user: UserId,

@@ -17,7 +17,8 @@ pub mod path {
     /// `POST`: body [`super::TransferRequest`]; answer [`crate::Transfer`].
     pub const TRANSFERS: &str = "/s/v1/transfers";
 
-    /// `GET`: [`crate::Transfer`] of one user to the asked site.
+    /// `GET`: [`crate::Transfer`] of one user to the asked site. `DELETE`: the user does not come after all; 204. What
+    /// arrived stays and makes a later relay shorter.
     #[must_use]
     pub fn transfer(user: super::UserId) -> String {
         format!("/s/v1/transfers/{user}")
@@ -108,4 +109,7 @@ pub struct TransferRequest {
     pub head: HeadInfo,
     /// The site that has it and asks.
     pub from: SiteId,
+    /// When the user will be there, milliseconds since 1970; `None`: he did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrives_ms: Option<i64>,
 }

@@ -20,7 +20,11 @@ use super::{
     text::{Text, text_for},
     when::{size, when},
 };
-use crate::{app::Site, error::ApiError, store::Peer};
+use crate::{
+    app::Site,
+    error::{ApiError, chain},
+    store::Peer,
+};
 
 /// The value of the field `site` when the user goes nowhere in particular.
 const NOWHERE: &str = "none";
@@ -146,7 +150,9 @@ async fn choose(
         return Ok(see_other("/"));
     };
     if form.site == NOWHERE {
-        site.store.forget_next_site(user).await?;
+        for left in site.store.forget_next_sites(user).await? {
+            call_off(site, user, left).await?;
+        }
         return Ok(see_other("/environment"));
     }
     let chosen: SiteId = form
@@ -156,7 +162,9 @@ async fn choose(
     let head = site.store.head(user).await?;
     if chosen == site.config.site {
         // Next is here: nothing goes away, and what lacks comes.
-        site.store.forget_next_site(user).await?;
+        for left in site.store.forget_next_sites(user).await? {
+            call_off(site, user, left).await?;
+        }
         if let Some(head) = head
             && head.site != chosen
             && site.store.record(user, head.record).await?.is_none()
@@ -167,7 +175,7 @@ async fn choose(
         }
     } else if site.store.site(chosen).await?.is_some() {
         site.store
-            .choose_next_site(user, chosen, head.map(|head| head.record))
+            .choose_next_site(user, chosen, head.map(|head| head.record), None)
             .await?;
     } else {
         return Err(ApiError::not_found(
@@ -177,6 +185,21 @@ async fn choose(
     tracing::info!(%user, to = %chosen, "next site chosen");
     site.bell.relay.notify_one();
     Ok(see_other("/environment"))
+}
+
+/// Tells a site that the user does not come after all. A site that does not hear it has a copy too many, which its
+/// retention ends.
+async fn call_off(site: &Site, user: UserId, to: SiteId) -> Result<(), ApiError> {
+    let Some(peer) = site.store.site(to).await? else {
+        return Ok(());
+    };
+    let line = site.peers.to(&peer).map_err(ApiError::internal)?;
+    tokio::spawn(async move {
+        if let Err(error) = line.cancel_transfer(user).await {
+            tracing::warn!(%user, %to, error = %chain(&error), "site not told that the user does not come");
+        }
+    });
+    Ok(())
 }
 
 async fn signed_in(site: &Site, headers: &HeaderMap) -> Result<Option<(Cookie, UserId)>, ApiError> {
@@ -207,9 +230,10 @@ async fn place(
     let here = other.site == site.config.site;
     let choice = site
         .store
-        .next_site(user)
+        .next_sites(user)
         .await?
-        .filter(|choice| choice.site == other.site);
+        .into_iter()
+        .find(|choice| choice.site == other.site);
     let chosen = choice.is_some();
     let record = head.map(|head| head.record);
     let mut moving = choice

@@ -38,6 +38,8 @@ pub(super) enum PullError {
     },
     #[error("keep the snapshot")]
     Store(#[from] StoreError),
+    #[error("the user does not come here after all")]
+    Cancelled,
     #[error("{0} objects lack although all were fetched; the next attempt fetches them")]
     Lacking(usize),
 }
@@ -62,6 +64,8 @@ impl PullError {
             | Self::Record(_)
             | Self::OtherRecord { .. } => Outcome::Altered,
             Self::Object { source, .. } | Self::Store(source) if source.is_full() => Outcome::Full,
+            // Its row is gone, so whatever follows writes nothing.
+            Self::Cancelled => Outcome::PeerLacks,
             Self::Object { .. }
             | Self::Store(_)
             | Self::NoUser
@@ -99,7 +103,7 @@ pub(super) async fn pull(site: &Site, incoming: &Incoming) -> Result<u64, PullEr
 
     futures_util::stream::iter(fetch.into_iter().map(Ok))
         .try_for_each_concurrent(AT_A_TIME, |(object, size)| {
-            object_of(site, &line, user, (object, size))
+            object_of(site, &line, (user, wanted), (object, size))
         })
         .await?;
 
@@ -117,9 +121,13 @@ pub(super) async fn pull(site: &Site, incoming: &Incoming) -> Result<u64, PullEr
 async fn object_of(
     site: &Site,
     line: &Line,
-    user: UserId,
+    (user, wanted): (UserId, RecordId),
     (object, size): (ObjectId, u64),
 ) -> Result<(), PullError> {
+    let goes_on = site.store.transfer(user).await?;
+    if goes_on.is_none_or(|incoming| incoming.transfer.record != wanted) {
+        return Err(PullError::Cancelled);
+    }
     let response = line.object(user, object).await?;
     let pieces = response
         .bytes_stream()

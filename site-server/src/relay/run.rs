@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use site_api::TransferState;
-use snapshot::id::UserId;
+use snapshot::id::{SiteId, UserId};
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{Outcome, Step, next_step, pull::pull, tell::tell};
@@ -22,7 +22,7 @@ const AT_A_TIME: usize = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Job {
     Pull(UserId),
-    Tell(UserId),
+    Tell(UserId, SiteId),
 }
 
 /// Brings snapshots here and tells chosen sites, until `stop` turns true.
@@ -77,7 +77,7 @@ async fn begin(
         }
     }
     for choice in site.store.due_next_sites().await? {
-        let job = Job::Tell(choice.user);
+        let job = Job::Tell(choice.user, choice.site);
         if busy.insert(job) {
             let site = site.clone();
             jobs.spawn(async move { (job, tell(&site, &choice).await) });

@@ -75,6 +75,7 @@ async fn exchange(site: &Site, choice: &NextSite, head: &HeadInfo) -> Result<Tra
         user: choice.user,
         head: head.clone(),
         from: head.site,
+        arrives_ms: choice.arrives_ms,
     };
     let mut transfer = line.ask_transfer(&asked).await?;
     if transfer.state == TransferState::Waiting {

@@ -104,6 +104,18 @@ pub(crate) async fn transferring(
         .ok_or_else(|| ApiError::not_found("No snapshot of this user is coming here."))
 }
 
+/// "The user does not come after all": nothing more is fetched.
+pub(crate) async fn cancel(
+    State(site): State<Arc<Site>>,
+    KnownSite(peer): KnownSite,
+    Ids(user): Ids<UserId>,
+) -> ApiResult<StatusCode> {
+    if site.store.cancel_transfer(user).await? {
+        tracing::info!(%user, peer = %peer.site, "relay cancelled");
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
 pub(crate) async fn record(
     State(site): State<Arc<Site>>,
     _: KnownSite,

@@ -64,11 +64,12 @@ macro_rules! schema {
             "minimum" in "0004_minimum.sql"
             "retention" in "0005_retention.sql"
             "owner" in "0006_owner.sql"
-            "places" in "0007_places.sql")
+            "places" in "0007_places.sql"
+            "next sites" in "0008_next_sites.sql")
     };
 }
-const SQLITE: [(&str, &str); 7] = schema!("sqlite");
-const POSTGRES: [(&str, &str); 7] = schema!("postgres");
+const SQLITE: [(&str, &str); 8] = schema!("sqlite");
+const POSTGRES: [(&str, &str); 8] = schema!("postgres");
 
 /// The two databases there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -87,8 +87,8 @@ async fn set_head(tx: &mut Tx, user: UserId, info: &HeadInfo) -> Result<(), Stor
         .await
         .map_err(StoreError::db("end a choice of next site"))?;
     sqlx::query(
-        "UPDATE next_sites SET record = $1, state = 'waiting', bytes_done = 0, bytes_total = 0, error = NULL, due_ms = 0 \
-         WHERE user_id = $2",
+        "UPDATE next_sites SET record = $1, state = 'waiting', bytes_done = 0, bytes_total = 0, error = NULL, due_ms = 0, \
+         began_ms = 0 WHERE user_id = $2",
     )
     .bind(info.record.as_bytes().as_slice())
     .bind(user.as_bytes().as_slice())

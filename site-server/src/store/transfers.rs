@@ -2,9 +2,13 @@
 
 use site_api::{Transfer, TransferState};
 use snapshot::id::{RecordId, SiteId, UserId};
+use sqlx::AssertSqlSafe;
 
 use super::{Store, StoreError, column, count, id};
 use crate::clock::now_ms;
+
+/// Who says no time comes after all who do.
+const NEVER_MS: i64 = i64::MAX;
 
 /// A relay to this site.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +21,7 @@ pub struct Incoming {
     pub tries: u32,
 }
 
-/// The site a user chose to be at next.
+/// A site a user chose to be at next; a user may choose several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextSite {
     /// Who.
@@ -34,6 +38,10 @@ pub struct NextSite {
     pub bytes_total: u64,
     /// Why it does not go on.
     pub error: Option<String>,
+    /// When the user will be there, milliseconds since 1970; `None`: he did not say.
+    pub arrives_ms: Option<i64>,
+    /// When the first bytes of this record were seen to move; 0 before.
+    pub began_ms: i64,
 }
 
 const fn state_column(state: TransferState) -> &'static str {
@@ -91,9 +99,15 @@ type NextRow = (
     i64,
     i64,
     Option<String>,
+    Option<i64>,
+    i64,
 );
 
-fn next((user, site, record, s, done, total, error): NextRow) -> Result<NextSite, StoreError> {
+const NEXT_COLUMNS: &str = "SELECT user_id, site, record, state, bytes_done, bytes_total, error, arrives_ms, began_ms FROM next_sites";
+
+fn next(
+    (user, site, record, s, done, total, error, arrives_ms, began_ms): NextRow,
+) -> Result<NextSite, StoreError> {
     Ok(NextSite {
         user: UserId::new(id(&user, "a user id")?),
         site: SiteId::new(id(&site, "a site id")?),
@@ -105,6 +119,8 @@ fn next((user, site, record, s, done, total, error): NextRow) -> Result<NextSite
         bytes_done: count(done, "a size")?,
         bytes_total: count(total, "a size")?,
         error,
+        arrives_ms,
+        began_ms,
     })
 }
 
@@ -218,8 +234,23 @@ impl Store {
         Ok(())
     }
 
-    /// Notes where a user will be next; choosing the same site for the same record again is harmless
-    /// and begins a failed relay again.
+    /// Ends a relay to this site that is neither done nor failed; whether there was one. Bytes that came stay.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn cancel_transfer(&self, user: UserId) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "DELETE FROM transfers WHERE user_id = $1 AND state IN ('waiting', 'running')",
+        )
+        .bind(user.as_bytes().as_slice())
+        .execute(&self.db.pool)
+        .await
+        .map_err(StoreError::db("end a relay"))?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Notes a site where a user will be next, beside those chosen before, and when. Choosing the same site for the
+    /// same record again changes the time, and begins a relay again that failed.
     ///
     /// # Errors
     /// [`StoreError::Db`].
@@ -228,62 +259,84 @@ impl Store {
         user: UserId,
         site: SiteId,
         record: Option<RecordId>,
+        arrives_ms: Option<i64>,
     ) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO next_sites (user_id, site, record, state, bytes_done, bytes_total, error, due_ms) \
-             VALUES ($1, $2, $3, 'waiting', 0, 0, NULL, 0) ON CONFLICT (user_id) DO UPDATE SET site = excluded.site, \
-             record = excluded.record, state = 'waiting', bytes_done = 0, bytes_total = 0, error = NULL, due_ms = 0",
+            "INSERT INTO next_sites (user_id, site, record, state, bytes_done, bytes_total, error, due_ms, arrives_ms, began_ms) \
+             VALUES ($1, $2, $3, 'waiting', 0, 0, NULL, 0, $4, 0) ON CONFLICT (user_id, site) DO UPDATE SET \
+             record = excluded.record, state = 'waiting', bytes_done = 0, bytes_total = 0, error = NULL, due_ms = 0, \
+             arrives_ms = excluded.arrives_ms, began_ms = 0",
         )
         .bind(user.as_bytes().as_slice())
         .bind(site.as_bytes().as_slice())
         .bind(record.as_ref().map(|record| record.as_bytes().as_slice()))
+        .bind(arrives_ms)
         .execute(&self.db.pool)
         .await
         .map_err(StoreError::db("note a next site"))?;
         Ok(())
     }
 
-    /// The user goes nowhere in particular.
+    /// The user does not go to this site after all.
     ///
     /// # Errors
     /// [`StoreError::Db`].
-    pub async fn forget_next_site(&self, user: UserId) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM next_sites WHERE user_id = $1")
+    pub async fn forget_next_site(&self, user: UserId, site: SiteId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM next_sites WHERE user_id = $1 AND site = $2")
             .bind(user.as_bytes().as_slice())
+            .bind(site.as_bytes().as_slice())
             .execute(&self.db.pool)
             .await
             .map_err(StoreError::db("forget a next site"))?;
         Ok(())
     }
 
-    /// Where a user will be next.
+    /// The user goes nowhere in particular: the sites that were chosen.
     ///
     /// # Errors
     /// [`StoreError::Db`].
-    pub async fn next_site(&self, user: UserId) -> Result<Option<NextSite>, StoreError> {
-        let row: Option<NextRow> = sqlx::query_as(
-            "SELECT user_id, site, record, state, bytes_done, bytes_total, error FROM next_sites WHERE user_id = $1",
-        )
-        .bind(user.as_bytes().as_slice())
-        .fetch_optional(&self.db.pool)
-        .await
-        .map_err(StoreError::db("look for a next site"))?;
-        row.map(next).transpose()
+    pub async fn forget_next_sites(&self, user: UserId) -> Result<Vec<SiteId>, StoreError> {
+        let rows: Vec<(Vec<u8>,)> =
+            sqlx::query_as("DELETE FROM next_sites WHERE user_id = $1 RETURNING site")
+                .bind(user.as_bytes().as_slice())
+                .fetch_all(&self.db.pool)
+                .await
+                .map_err(StoreError::db("forget next sites"))?;
+        rows.into_iter()
+            .map(|(site,)| Ok(SiteId::new(id(&site, "a site id")?)))
+            .collect()
     }
 
-    /// Choices whose site must be told or asked now.
+    /// Where a user will be next, the first arrival first.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn next_sites(&self, user: UserId) -> Result<Vec<NextSite>, StoreError> {
+        let statement = format!(
+            "{NEXT_COLUMNS} WHERE user_id = $1 ORDER BY COALESCE(arrives_ms, {NEVER_MS}), site"
+        );
+        let rows: Vec<NextRow> = sqlx::query_as(AssertSqlSafe(statement))
+            .bind(user.as_bytes().as_slice())
+            .fetch_all(&self.db.pool)
+            .await
+            .map_err(StoreError::db("look for next sites"))?;
+        rows.into_iter().map(next).collect()
+    }
+
+    /// Choices whose site must be told or asked now, the first arrival first.
     ///
     /// # Errors
     /// [`StoreError::Db`].
     pub async fn due_next_sites(&self) -> Result<Vec<NextSite>, StoreError> {
-        let rows: Vec<NextRow> = sqlx::query_as(
-            "SELECT user_id, site, record, state, bytes_done, bytes_total, error FROM next_sites \
-             WHERE record IS NOT NULL AND state IN ('waiting', 'running') AND due_ms <= $1 ORDER BY due_ms",
-        )
-        .bind(now_ms())
-        .fetch_all(&self.db.pool)
-        .await
-        .map_err(StoreError::db("list next sites"))?;
+        let statement = format!(
+            "{NEXT_COLUMNS} WHERE record IS NOT NULL AND state IN ('waiting', 'running') AND due_ms <= $1 \
+             ORDER BY COALESCE(arrives_ms, {NEVER_MS}), due_ms"
+        );
+        let rows: Vec<NextRow> = sqlx::query_as(AssertSqlSafe(statement))
+            .bind(now_ms())
+            .fetch_all(&self.db.pool)
+            .await
+            .map_err(StoreError::db("list next sites"))?;
         rows.into_iter().map(next).collect()
     }
 
@@ -293,7 +346,8 @@ impl Store {
     /// [`StoreError::Db`].
     pub async fn note_next_site(&self, said: &NextSite, due_ms: i64) -> Result<(), StoreError> {
         sqlx::query(
-            "UPDATE next_sites SET state = $1, bytes_done = $2, bytes_total = $3, error = $4, due_ms = $5 \
+            "UPDATE next_sites SET state = $1, bytes_done = $2, bytes_total = $3, error = $4, due_ms = $5, \
+             began_ms = CASE WHEN began_ms = 0 AND $3 > 0 THEN $9 ELSE began_ms END \
              WHERE user_id = $6 AND site = $7 AND record = $8",
         )
         .bind(state_column(said.state))
@@ -304,6 +358,7 @@ impl Store {
         .bind(said.user.as_bytes().as_slice())
         .bind(said.site.as_bytes().as_slice())
         .bind(said.record.as_ref().map(|record| record.as_bytes().as_slice()))
+        .bind(now_ms())
         .execute(&self.db.pool)
         .await
         .map_err(StoreError::db("note the progress of a relay"))?;

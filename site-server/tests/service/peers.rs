@@ -185,6 +185,7 @@ async fn a_transfer_needs_a_known_user_and_a_known_source() {
         user: hanako.user,
         head: head(&hanako, 1).info,
         from: STRANGER,
+        arrives_ms: None,
     };
     let at = peer_path::TRANSFERS;
     site.as_peer(FRIEND, Method::POST, at, json(&asked))

@@ -146,10 +146,10 @@ async fn a_snapshot_goes_to_the_chosen_site_and_nowhere_else() {
     eventually("the choice ends on arrival", async || {
         a.site()
             .store
-            .next_site(hanako.user)
+            .next_sites(hanako.user)
             .await
             .unwrap()
-            .is_none()
+            .is_empty()
     })
     .await;
     world.stop().await;
