@@ -3,6 +3,7 @@
 //! The commit point of everything is one transaction. A file is durable (written, synced, renamed,
 //! folder synced) before a row names it, so a crash leaves at most a file that nothing names.
 
+mod audit;
 mod boot_chunks;
 mod chunks;
 mod counters;
@@ -27,6 +28,9 @@ use std::{
 
 use snapshot::id::{ObjectId, SiteId};
 
+pub use audit::{
+    Actor, Anchor, AuditFilter, AuditRow, BrokenChain, Chain, Deed, NotAnAnchor, RowHash,
+};
 pub use chunks::{Run, read_runs};
 pub use counters::{Counter, Sent};
 pub use db::DatabaseConfig;

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     app::Site,
     error::{ApiError, chain},
-    store::Peer,
+    store::{Actor, Deed, Peer},
 };
 
 /// The value of the field `site` when the user goes nowhere in particular.
@@ -149,7 +149,9 @@ async fn choose(
     let Some(user) = cookie.user(site).await? else {
         return Ok(see_other("/"));
     };
+    let deed = Deed::new(Actor::User(user), "next-site.choose", user);
     if form.site == NOWHERE {
+        site.store.audit(&deed.with(NOWHERE)).await?;
         for left in site.store.forget_next_sites(user).await? {
             call_off(site, user, left).await?;
         }
@@ -182,6 +184,7 @@ async fn choose(
             "This site does not know that one. Choose one of the list.",
         ));
     }
+    site.store.audit(&deed.with(chosen)).await?;
     tracing::info!(%user, to = %chosen, "next site chosen");
     site.bell.relay.notify_one();
     Ok(see_other("/environment"))

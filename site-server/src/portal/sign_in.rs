@@ -17,7 +17,13 @@ use super::{
     csrf, render, see_other, show,
     text::{Text, text_for},
 };
-use crate::{app::Site, auth::PORTAL_TOKEN_MS, clock::now_ms, error::ApiError, store::TokenKind};
+use crate::{
+    app::Site,
+    auth::PORTAL_TOKEN_MS,
+    clock::now_ms,
+    error::ApiError,
+    store::{Actor, Deed, TokenKind},
+};
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -102,6 +108,15 @@ async fn take(
         .matches(phc, password)
         .await
         .map_err(ApiError::internal)?;
+    if !right {
+        let tried = user.as_ref().map(|user| user.id.to_string());
+        let deed = Deed::new(
+            Actor::Nobody,
+            "sign-in.wrong-password",
+            tried.unwrap_or_default(),
+        );
+        site.store.audit(&deed.with("at the portal")).await?;
+    }
     let Some(user) = user.filter(|_| right) else {
         tracing::warn!("wrong user name or password at the portal");
         let csrf = csrf::token(&cookie);
@@ -115,6 +130,8 @@ async fn take(
         return render(StatusCode::UNAUTHORIZED, &page);
     };
     site.store.forgive(&key).await?;
+    let deed = Deed::new(Actor::User(user.id), "sign-in.ok", user.id);
+    site.store.audit(&deed.with("at the portal")).await?;
     let signed_in = Cookie::fresh();
     let expires_ms = now_ms().saturating_add(PORTAL_TOKEN_MS);
     site.store

@@ -14,7 +14,7 @@ use crate::{
     auth::PC_TOKEN_MS,
     clock::now_ms,
     error::{ApiError, ApiResult},
-    store::{CardUser, TokenKind, new_token},
+    store::{Actor, CardUser, Deed, TokenKind, new_token},
 };
 
 pub(crate) async fn challenge(
@@ -50,6 +50,9 @@ pub(crate) async fn sign_in(
     };
     let holder = holder(&site, proven.card).await?;
     if holder.user.id != proven.user || holder.user.name != asked.user {
+        let deed = Deed::new(Actor::Nobody, "sign-in.other-user", proven.card)
+            .with(format_args!("at PC {}", asked.pc));
+        site.store.audit(&deed).await?;
         let detail = "This card belongs to another user. Use the card of the user who signs in.";
         return Err(ApiError::new(ProblemCode::CardOfAnotherUser, detail));
     }
@@ -65,12 +68,19 @@ pub(crate) async fn sign_in(
         .map_err(ApiError::internal)?;
     if !right {
         tracing::warn!(card = %proven.card, user = %holder.user.id, "wrong password");
+        let deed = Deed::new(Actor::Nobody, "sign-in.wrong-password", holder.user.id)
+            .with(format_args!("card {} at PC {}", proven.card, asked.pc));
+        site.store.audit(&deed).await?;
         return Err(ApiError::new(
             ProblemCode::WrongPassword,
             "The password is wrong. Type it again.",
         ));
     }
     site.store.forgive(&key).await?;
+    // First the log, then the token: nobody is signed in unseen.
+    let deed = Deed::new(Actor::User(holder.user.id), "sign-in.ok", holder.user.id)
+        .with(format_args!("card {} at PC {}", proven.card, asked.pc));
+    site.store.audit(&deed).await?;
     let token = new_token();
     let token_expires_ms = now_ms().saturating_add(PC_TOKEN_MS);
     site.store

@@ -23,7 +23,11 @@ pub(crate) async fn add(
         .map_err(|error| ApiError::bad(error.to_string()))?;
     let json = serde_json::to_string(&record).map_err(ApiError::internal)?;
     let digest = *blake3::hash(json.as_bytes()).as_bytes();
-    match site.store.add_wipe(address, digest, &json).await? {
+    match site
+        .store
+        .add_wipe(address, digest, (&record.pc, &json))
+        .await?
+    {
         AddWipe::Added => {
             tracing::info!(pc = %record.pc, moment = ?record.moment, "wipe record");
             Ok(StatusCode::CREATED)

@@ -65,11 +65,12 @@ macro_rules! schema {
             "retention" in "0005_retention.sql"
             "owner" in "0006_owner.sql"
             "places" in "0007_places.sql"
-            "next sites" in "0008_next_sites.sql")
+            "next sites" in "0008_next_sites.sql"
+            "audit" in "0009_audit.sql")
     };
 }
-const SQLITE: [(&str, &str); 8] = schema!("sqlite");
-const POSTGRES: [(&str, &str); 8] = schema!("postgres");
+const SQLITE: &[(&str, &str)] = &schema!("sqlite");
+const POSTGRES: &[(&str, &str)] = &schema!("postgres");
 
 /// The two databases there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,10 +166,12 @@ impl Db {
             Kind::Sqlite => SQLITE,
             Kind::Postgres => POSTGRES,
         };
-        let migrations = (1..).zip(steps).map(|(version, (name, sql))| {
-            let (kind, sql) = (MigrationType::Simple, sql.into_sql_str());
-            Migration::new(version, name.into(), kind, sql, false)
-        });
+        let migrations = (1..)
+            .zip(steps.iter().copied())
+            .map(|(version, (name, sql))| {
+                let (kind, sql) = (MigrationType::Simple, sql.into_sql_str());
+                Migration::new(version, name.into(), kind, sql, false)
+            });
         Migrator::with_migrations(migrations.collect())
     }
 }

@@ -2,7 +2,7 @@
 
 use snapshot::id::{SiteId, UserId};
 
-use super::{Store, StoreError, Tx, id};
+use super::{Actor, Deed, Store, StoreError, Tx, audit, id};
 use crate::clock::now_ms;
 
 /// Another site.
@@ -72,6 +72,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Db`].
     pub async fn add_site(&self, site: SiteId, name: &str, url: &str) -> Result<(), StoreError> {
+        let mut tx = self.write("add a site").await?;
         sqlx::query(
             "INSERT INTO sites (id, name, url, synced_ms) VALUES ($1, $2, $3, 0) \
              ON CONFLICT (id) DO UPDATE SET name = excluded.name, url = excluded.url, synced_ms = 0",
@@ -79,10 +80,12 @@ impl Store {
         .bind(site.as_bytes().as_slice())
         .bind(name)
         .bind(url)
-        .execute(&self.db.pool)
+        .execute(&mut *tx)
         .await
         .map_err(StoreError::db("add a site"))?;
-        Ok(())
+        let deed = Deed::new(Actor::Operator, "site.add", site).with(url);
+        audit::write(&mut tx, &deed).await?;
+        tx.commit().await.map_err(StoreError::db("add a site"))
     }
 
     /// All other sites, by name.

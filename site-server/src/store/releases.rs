@@ -7,7 +7,7 @@ use futures_util::Stream;
 use site_api::{ReleaseFile, ReleaseInfo};
 use snapshot::id::{BaselineId, ObjectId, ReleaseId};
 
-use super::{Staged, Store, StoreError, id, objects::receive};
+use super::{Actor, Deed, Staged, Store, StoreError, audit, id, objects::receive};
 
 /// Largest file of a release, in bytes.
 const MAX_RELEASE_FILE_BYTES: u64 = 16 << 30;
@@ -136,7 +136,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Db`].
     pub async fn list_release(&self, info: &ReleaseInfo) -> Result<(), StoreError> {
-        sqlx::query(
+        let mut tx = self.write("list a release").await?;
+        let listed = sqlx::query(
             "INSERT INTO releases (id, baseline, name, build_timestamp, minimum_build_timestamp, published_ms) \
              VALUES ($1, $2, $3, $4, $5, $6) \
              ON CONFLICT DO NOTHING",
@@ -147,10 +148,14 @@ impl Store {
         .bind(info.build_timestamp)
         .bind(info.minimum_build_timestamp)
         .bind(info.published_ms)
-        .execute(&self.db.pool)
+        .execute(&mut *tx)
         .await
         .map_err(StoreError::db("list a release"))?;
-        Ok(())
+        if listed.rows_affected() > 0 {
+            let deed = Deed::new(Actor::Operator, "release.publish", info.release).with(&info.name);
+            audit::write(&mut tx, &deed).await?;
+        }
+        tx.commit().await.map_err(StoreError::db("list a release"))
     }
 
     /// Listed releases, the newest first.

@@ -195,7 +195,8 @@ async fn mark(
     listed: &HashSet<ObjectId>,
     now_ms: i64,
 ) -> Result<Vec<(Place, u64)>, StoreError> {
-    let rows: Vec<(Vec<u8>, i64, Option<i64>, Option<Vec<u8>>)> =
+    type Row = (Vec<u8>, i64, Option<i64>, Option<Vec<u8>>);
+    let rows: Vec<Row> =
         sqlx::query_as("SELECT object, bytes, unneeded_ms, place FROM objects WHERE user_id = $1")
             .bind(user.as_bytes().as_slice())
             .fetch_all(&mut **tx)

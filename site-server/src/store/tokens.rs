@@ -2,7 +2,7 @@
 
 use snapshot::id::UserId;
 
-use super::{Store, StoreError, file::random, id};
+use super::{Actor, Deed, Store, StoreError, audit, file::random, id};
 use crate::clock::now_ms;
 
 /// Most deliveries of one user that are alive at a time.
@@ -161,6 +161,12 @@ impl Store {
         .execute(&mut *tx)
         .await
         .map_err(StoreError::db("add a delivery"))?;
+        // Nobody signed in: the record's signature is the permission.
+        let deed = Deed::new(Actor::Nobody, "delivery.begin", user).with(format_args!(
+            "record {}",
+            snapshot::id::RecordId::of(record)
+        ));
+        audit::write(&mut tx, &deed).await?;
         tx.commit().await.map_err(StoreError::db("add a delivery"))
     }
 

@@ -4,7 +4,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use site_api::{Registration, peer::UserRecord};
 use snapshot::id::{CardId, SiteId, UserId};
 
-use super::{Counter, Store, StoreError, Tx, WaitingKind, column, count, counters, id, outbox};
+use super::{
+    Actor, Counter, Deed, Store, StoreError, Tx, WaitingKind, audit, column, count, counters, id,
+    outbox,
+};
 
 /// A user who is not deleted. No `Debug`: it carries a password hash.
 #[derive(Clone)]
@@ -130,14 +133,29 @@ impl Store {
         .transpose()
     }
 
-    /// Adds a user, or gives a known one (same id) a new registration and password, and puts it into
-    /// the outbox for every other site, in one transaction. Other processes may call this while the
-    /// server runs.
+    /// [`Store::add_user_by`] the operator.
     ///
     /// # Errors
     /// [`UserAddError`]; nothing changed then.
     pub async fn add_user(
         &self,
+        registration: Registration,
+        password_phc: String,
+        origin: SiteId,
+    ) -> Result<u64, UserAddError> {
+        self.add_user_by(Actor::Operator, registration, password_phc, origin)
+            .await
+    }
+
+    /// Adds a user, or gives a known one (same id) a new registration and password, and puts it into
+    /// the outbox for every other site and into the audit log, in one transaction. Other processes may
+    /// call this while the server runs.
+    ///
+    /// # Errors
+    /// [`UserAddError`]; nothing changed then.
+    pub async fn add_user_by(
+        &self,
+        actor: Actor,
         registration: Registration,
         password_phc: String,
         origin: SiteId,
@@ -181,11 +199,28 @@ impl Store {
         outbox::tell_all(&mut tx, user, WaitingKind::User)
             .await
             .map_err(store)?;
+        let cards = record.registration.cards.iter();
+        let cards: Vec<_> = cards.map(|card| card.card.to_string()).collect();
+        let deed = Deed::new(actor, "user.add", user)
+            .with(format_args!("version {version}, cards {}", cards.join(" ")));
+        audit::write(&mut tx, &deed).await.map_err(store)?;
         tx.commit()
             .await
             .map_err(StoreError::db("add a user"))
             .map_err(store)?;
         Ok(version)
+    }
+
+    /// [`Store::remove_user_by`] the operator.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`]; nothing changed then.
+    pub async fn remove_user(
+        &self,
+        user: UserId,
+        origin: SiteId,
+    ) -> Result<Option<u64>, StoreError> {
+        self.remove_user_by(Actor::Operator, user, origin).await
     }
 
     /// Deletes a user: a new version says so at every site, sign-ins end, cards open nothing. Sealed
@@ -194,8 +229,9 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Db`]; nothing changed then.
-    pub async fn remove_user(
+    pub async fn remove_user_by(
         &self,
+        actor: Actor,
         user: UserId,
         origin: SiteId,
     ) -> Result<Option<u64>, StoreError> {
@@ -211,6 +247,9 @@ impl Store {
         record.deleted = true;
         set_user(&mut tx, &record).await?;
         outbox::tell_all(&mut tx, user, WaitingKind::User).await?;
+        let deed =
+            Deed::new(actor, "user.remove", user).with(format_args!("version {}", record.version));
+        audit::write(&mut tx, &deed).await?;
         tx.commit().await.map_err(StoreError::db("delete a user"))?;
         Ok(Some(record.version))
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use serde::Serialize;
 use site_api::wipe::WipeRecord;
 
-use super::{Store, StoreError};
+use super::{Actor, Deed, Store, StoreError, audit};
 use crate::clock::now_ms;
 
 /// Records of one address in a minute: a room of PCs behind one router starts at once.
@@ -55,7 +55,7 @@ impl Store {
         &self,
         address: IpAddr,
         digest: [u8; 32],
-        json: &str,
+        (pc, json): (&str, &str),
     ) -> Result<AddWipe, StoreError> {
         const MINUTE_MS: i64 = 60_000;
         const DAY_MS: i64 = 86_400_000;
@@ -93,6 +93,8 @@ impl Store {
         .execute(&mut *tx)
         .await
         .map_err(error())?;
+        let deed = Deed::new(Actor::Pc(pc.to_owned()), "wipe.record", hex::encode(digest));
+        audit::write(&mut tx, &deed).await?;
         tx.commit().await.map_err(error())?;
         Ok(AddWipe::Added)
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use site_server::netboot;
+use site_server::{netboot, store::Anchor};
 use snapshot::id::{ReleaseId, SiteId};
 
 /// Stores sealed snapshots of users and hands them to shared PCs and other sites.
@@ -85,6 +85,9 @@ pub(super) enum Command {
     /// What PCs say they wiped.
     #[command(subcommand)]
     Wipes(Wipes),
+    /// Who did what, when.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Releases of the site.
     #[command(subcommand)]
     Release(Release),
@@ -134,6 +137,28 @@ pub(super) enum Wipes {
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub(super) enum Audit {
+    /// Writes the whole log to standard output, a line of JSON for each row.
+    Export {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+    },
+    /// Finds rows that were altered, taken out or moved; prints the anchor to note elsewhere.
+    Verify {
+        /// The data folder.
+        #[arg(long, required_unless_present = "file")]
+        data: Option<PathBuf>,
+        /// An exported log instead.
+        #[arg(long, value_name = "FILE", conflicts_with = "data")]
+        file: Option<PathBuf>,
+        /// An anchor noted before, NUMBER:HASH: then a cut end is found too.
+        #[arg(long)]
+        anchor: Option<Anchor>,
     },
 }
 

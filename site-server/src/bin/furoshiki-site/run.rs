@@ -11,7 +11,7 @@ use site_server::{
 };
 use zeroize::Zeroizing;
 
-use crate::arguments::{Command, Netboot, Release, Site, User, Wipes};
+use crate::arguments::{Audit, Command, Netboot, Release, Site, User, Wipes};
 
 pub(super) fn run(command: Command) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -169,6 +169,17 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
             }
             Command::Wipes(Wipes::List { data, json }) => {
                 print!("{}", admin::wipes(&data, json).await?);
+            }
+            Command::Audit(Audit::Export { data }) => {
+                admin::audit_export(&data, io::stdout().lock()).await?;
+            }
+            Command::Audit(Audit::Verify { data, file, anchor }) => {
+                let end = match (data, file) {
+                    (Some(data), _) => admin::audit_verify(&data, anchor).await?,
+                    (None, Some(file)) => admin::audit_verify_file(&file, anchor)?,
+                    (None, None) => anyhow::bail!("give --data or --file"),
+                };
+                println!("{} rows, each as it was written; anchor {end}", end.seq);
             }
             Command::ReleaseKey { file, data } => {
                 admin::set_release_key(&data, &file)?;
