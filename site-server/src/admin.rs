@@ -21,7 +21,7 @@ use crate::{
 
 pub use audit::{audit_export, audit_verify, audit_verify_file};
 pub use releases::{releases, set_boot, set_release_key};
-pub use sites::{Info, PeerInfo, site_add, site_info};
+pub use sites::{Info, site_add, site_expel, site_info};
 pub use users::{UserAdded, user_add, user_remove};
 pub use wipes::{wipe_line, wipes};
 
@@ -95,6 +95,14 @@ pub enum AdminError {
     /// A site cannot be its own peer.
     #[error("site {0} is this site itself; give the id that site info shows at the other site")]
     Itself(SiteId),
+    /// An expelled site does not come back under its id.
+    #[error(
+        "site {0} was expelled, at every site and for ever; make it anew: site invite here, join there"
+    )]
+    Expelled(SiteId),
+    /// No such site.
+    #[error("no site {0} is known here; site info lists those that are")]
+    NoSite(SiteId),
 }
 
 /// Settings and store of a data folder, beside the running server.

@@ -73,6 +73,8 @@ pub struct Site {
 pub(crate) struct Bell {
     pub(crate) replication: Notify,
     pub(crate) relay: Notify,
+    /// Who may not come any more may have changed.
+    pub(crate) trust: Notify,
 }
 
 impl Site {
@@ -110,7 +112,7 @@ impl Site {
 /// Every route of the site.
 pub fn router(site: Arc<Site>) -> Router {
     use routes::{
-        chunks, deliveries, heads, objects, peers, releases, sign_in, site as about, wipes,
+        chunks, deliveries, heads, join, objects, peers, releases, sign_in, site as about, wipes,
     };
     use site_api::{path, peer::path as peer_path};
 
@@ -153,6 +155,7 @@ pub fn router(site: Arc<Site>) -> Router {
         .route(path::WIPES, post(wipes::add))
         .layer(DefaultBodyLimit::max(site_api::wipe::MAX_BYTES));
     let sites = Router::new()
+        .route(peer_path::JOIN, post(join::join))
         .route(peer_path::TRANSFERS, post(peers::transfer))
         .route(
             "/s/v1/transfers/{user}",

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use site_api::peer::Records;
 use snapshot::id::SiteId;
 
 use crate::{
     boot::BootChoice,
     config::{ConfigError, Layout, SiteConfig, check_url, read_release_key, write_private},
+    join::hosts,
     retention::Retention,
     store::{DatabaseConfig, ObjectsConfig, Store, StoreError, new_token, random},
     tls::{Ca, IssueError, private_folder},
@@ -58,9 +60,7 @@ pub async fn init(told: &Init) -> Result<SiteConfig, InitError> {
     check_name(&told.name)?;
     let url = check_url(&told.url)?;
     let layout = Layout::new(&told.data);
-    if layout.config().exists() {
-        return Err(ConfigError::AlreadyThere(told.data.clone()).into());
-    }
+    check_new(&layout)?;
     let release_key = told
         .release_key
         .as_deref()
@@ -71,51 +71,96 @@ pub async fn init(told: &Init) -> Result<SiteConfig, InitError> {
     private_folder(&layout.root().join("tls"))?;
 
     let site = SiteId::new(random());
-    let mut hosts = vec![
-        url.host_str()
-            .unwrap_or_default()
-            .trim_matches(['[', ']'])
-            .to_owned(),
-    ];
-    hosts.extend(
-        told.also_names
-            .iter()
-            .filter(|name| !hosts.contains(name))
-            .cloned()
-            .collect::<Vec<_>>(),
-    );
+    let hosts = hosts(url.as_str(), &told.also_names)?;
     let ca = Ca::load_or_make(&told.ca)?;
     let (certificate, key) = ca.issue(site, &hosts)?;
     write_private(&layout.private_key(), key.as_bytes())?;
     write_private(&layout.certificate(), certificate.as_bytes())?;
-    write_private(&layout.ca(), ca.pem().as_bytes())?;
-    write_private(
-        &layout.operator_token(),
-        format!("{}\n", new_token()).as_bytes(),
-    )?;
-    let store = Store::open(layout.clone(), &told.database, &told.objects).await?;
-    store.probe_objects().await?;
-    if let Some(have) = store.owner().await? {
-        return Err(StoreError::OtherSite { have, want: site }.into());
-    }
-
-    let config = SiteConfig {
+    write_private(&layout.ca(), ca.bundle()?.as_bytes())?;
+    let new = NewSite {
         site,
         name: told.name.clone(),
         url: told.url.trim_end_matches('/').to_owned(),
         also_names: told.also_names.clone(),
         release_key: release_key.map(hex::encode),
-        utc_offset_minutes: 0,
-        boot: BootChoice::default(),
-        retention: Retention::default(),
         database: told.database.clone(),
         objects: told.objects.clone(),
     };
-    config.save(&layout)?;
-    // Not before: whoever tries again after a failure is another site.
-    store.claim(site).await?;
+    write_site(&layout, new, &Records::default()).await
+}
+
+/// A site whose certificate is in its folder.
+pub(crate) struct NewSite {
+    pub(crate) site: SiteId,
+    pub(crate) name: String,
+    pub(crate) url: String,
+    pub(crate) also_names: Vec<String>,
+    pub(crate) release_key: Option<String>,
+    pub(crate) database: DatabaseConfig,
+    pub(crate) objects: ObjectsConfig,
+}
+
+/// A folder that holds no site yet.
+pub(crate) fn check_new(layout: &Layout) -> Result<(), ConfigError> {
+    if layout.config().exists() {
+        return Err(ConfigError::AlreadyThere(layout.root().to_owned()));
+    }
+    Ok(())
+}
+
+/// Token, database, and last of all `site.toml`. `others` are the sites it knows from the beginning.
+pub(crate) async fn write_site(
+    layout: &Layout,
+    new: NewSite,
+    others: &Records,
+) -> Result<SiteConfig, InitError> {
+    keep_private(layout)?;
+    write_private(
+        &layout.operator_token(),
+        format!("{}\n", new_token()).as_bytes(),
+    )?;
+    let store = Store::open(layout.clone(), &new.database, &new.objects).await?;
+    store.probe_objects().await?;
+    match store.owner().await? {
+        Some(have) if have != new.site => {
+            return Err(StoreError::OtherSite {
+                have,
+                want: new.site,
+            }
+            .into());
+        }
+        _ => {}
+    }
+    if others.shared.is_empty() {
+        // Not before `site.toml`: whoever tries again after a failure is another site.
+        let config = config_of(new);
+        config.save(layout)?;
+        store.claim(config.site).await?;
+        store.close().await;
+        return Ok(config);
+    }
+    // Who was invited tries again as the same site; it is no site before it knows the others.
+    store.claim(new.site).await?;
+    store.merge(others).await?;
     store.close().await;
+    let config = config_of(new);
+    config.save(layout)?;
     Ok(config)
+}
+
+fn config_of(new: NewSite) -> SiteConfig {
+    SiteConfig {
+        site: new.site,
+        name: new.name,
+        url: new.url,
+        also_names: new.also_names,
+        release_key: new.release_key,
+        utc_offset_minutes: 0,
+        boot: BootChoice::default(),
+        retention: Retention::default(),
+        database: new.database,
+        objects: new.objects,
+    }
 }
 
 /// A folder that was there may be open to others.

@@ -3,7 +3,7 @@
 //! Rooms, in the order a request walks through them: [`serve`] takes the connection and says who is at
 //! the other end ([`tls`]), [`app`] finds the route, `routes` and `portal` parse and map, [`auth`]
 //! checks who asks, [`store`] keeps. Beside them [`replication`] brings user records and heads to
-//! every site, [`relay`] brings snapshots to the one site a user chose or arrived at, [`retention`] says which are kept, and [`init`],
+//! every site ([`join`] makes a new one of them, [`authority`] has the certificates), [`relay`] brings snapshots to the one site a user chose or arrived at, [`retention`] says which are kept, and [`init`],
 //! [`admin`] and [`netboot`] are what the operator does. [`boot`] is a listener of its own, for firmware.
 //!
 //! A site cannot open what it stores: this crate never depends on `card`.
@@ -13,11 +13,13 @@ pub mod admin;
 mod announce;
 pub mod app;
 pub mod auth;
+pub mod authority;
 pub mod boot;
 mod clock;
 pub mod config;
 pub mod error;
 pub mod init;
+pub mod join;
 mod linger;
 mod metrics;
 pub mod netboot;

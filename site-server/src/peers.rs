@@ -23,7 +23,10 @@ use crate::{
 };
 
 /// A site that does not take a connection within this is down.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(3);
+/// A connection is asked this often whether it is alive while an answer is awaited, and given up after as long again:
+/// a line that was cut and mended must not cost the half minute of [`SILENCE`].
+const ALIVE: Duration = Duration::from_secs(2);
 /// A site that says nothing for this long is down.
 const SILENCE: Duration = Duration::from_secs(30);
 /// Largest answer that is not an object, in bytes.
@@ -92,6 +95,14 @@ impl Peers {
         }
     }
 
+    /// Kept connections end as soon as nobody uses them, and the next call proves itself anew.
+    pub(crate) fn forget(&self) {
+        self.clients
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
     /// A line to one site.
     pub(crate) fn to(&self, peer: &Peer) -> Result<Line, PeerError> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,6 +136,9 @@ impl Peers {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
+            .http2_keep_alive_interval(ALIVE)
+            .http2_keep_alive_timeout(ALIVE)
+            .tcp_user_timeout(ALIVE * 2)
             .build()
             .map_err(|source| PeerError::Down {
                 site: peer.site,

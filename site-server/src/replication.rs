@@ -13,10 +13,12 @@ use snapshot::id::UserId;
 
 use crate::{
     app::Site,
-    store::{Peer, Store, StoreError},
+    clock::now_ms,
+    store::{Peer, SharedKind, Store, StoreError, check_shared},
+    tls::verified_crl,
 };
 
-pub use compare::{Difference, differences};
+pub use compare::{Difference, SharedDifference, differences, shared_differences};
 pub use run::run;
 
 /// Takes what is newer than ours; how many that were. A record that is not one is left out and logged:
@@ -29,28 +31,44 @@ pub(crate) async fn merge(
     peer: &Peer,
     records: &Records,
 ) -> Result<usize, StoreError> {
-    let mut taken = 0;
+    let mut good = Records::default();
     for user in &records.users {
-        if let Err(why) = check(user) {
-            tracing::warn!(peer = %peer.site, user = %user.registration.user, why, "user record of another site left out");
-            continue;
+        match check(user) {
+            Ok(()) => good.users.push(user.clone()),
+            Err(why) => {
+                tracing::warn!(peer = %peer.site, user = %user.registration.user, why, "user record of another site left out");
+            }
         }
-        taken += usize::from(site.store.merge_user(user).await?);
     }
-    let mut relay = false;
     for head in &records.heads {
         if head.info.seq == 0 || head.info.pc.len() > snapshot::record::MAX_PC_BYTES {
             tracing::warn!(peer = %peer.site, user = %head.user, "head of another site left out");
             continue;
         }
-        let newer = site.store.merge_head(head).await?;
-        relay |= newer;
-        taken += usize::from(newer);
+        good.heads.push(head.clone());
     }
-    if relay {
+    for record in &records.shared {
+        let checked = check_shared(record).and_then(|kind| match kind {
+            SharedKind::Crl => verified_crl(record, site.identity.cas())
+                .map(drop)
+                .map_err(|_| "no CA of this site signed it"),
+            _ => Ok(()),
+        });
+        match checked {
+            Ok(()) => good.shared.push(record.clone()),
+            Err(why) => {
+                tracing::warn!(peer = %peer.site, kind = record.kind, key = %record.key, why, "record of another site left out");
+            }
+        }
+    }
+    let merged = site.store.merge(&good).await?;
+    if merged.heads > 0 {
         site.bell.relay.notify_one();
     }
-    Ok(taken)
+    if merged.shared > 0 {
+        site.bell.trust.notify_one();
+    }
+    Ok(merged.all())
 }
 
 fn check(user: &UserRecord) -> Result<(), &'static str> {
@@ -75,10 +93,13 @@ pub(crate) async fn digest(store: &Store) -> Result<Digest, StoreError> {
     let empty = |user| DigestRow {
         user,
         version: None,
+        deleted: false,
         head: None,
     };
-    for (user, version, origin) in store.user_versions().await? {
-        rows.entry(user).or_insert_with(|| empty(user)).version = Some((version, origin));
+    for (user, rank) in store.user_versions().await? {
+        let row = rows.entry(user).or_insert_with(|| empty(user));
+        row.version = Some((rank.version, rank.origin));
+        row.deleted = rank.deleted;
     }
     for HeadRecord { user, info } in store.heads().await? {
         rows.entry(user).or_insert_with(|| empty(user)).head =
@@ -86,27 +107,49 @@ pub(crate) async fn digest(store: &Store) -> Result<Digest, StoreError> {
     }
     Ok(Digest {
         rows: rows.into_values().collect(),
+        shared: store.shared_rows().await?,
+        usage: Some(store.usage().await?),
     })
 }
 
-/// Answers the digest of another site: what is newer here, and whom we want. At most [`MAX_BATCH`]
+/// Answers the digest of another site: what is newer here, and what we want. At most [`MAX_BATCH`]
 /// of each; the asker asks again until nothing is left.
 ///
 /// # Errors
 /// [`StoreError::Db`].
 pub(crate) async fn answer(store: &Store, theirs: &Digest) -> Result<DigestAnswer, StoreError> {
-    let mut answer = DigestAnswer::default();
-    for difference in differences(&digest(store).await?, theirs) {
-        if difference.newer_here()
-            && answer.newer.users.len() + answer.newer.heads.len() < MAX_BATCH
-        {
+    let ours = digest(store).await?;
+    let mut answer = DigestAnswer {
+        now_ms: now_ms(),
+        usage: ours.usage,
+        ..DigestAnswer::default()
+    };
+    for difference in differences(&ours, theirs) {
+        if difference.newer_here() && len(&answer.newer) < MAX_BATCH {
             add(store, &mut answer.newer, &difference).await?;
         }
         if difference.newer_there() && answer.wanted.len() < MAX_BATCH {
             answer.wanted.push(difference.user);
         }
     }
+    for SharedDifference { kind, key, order } in shared_differences(&ours, theirs) {
+        // A kind that only the asker knows is wanted by nobody here.
+        let Some(known) = SharedKind::from_name(&kind) else {
+            continue;
+        };
+        if order.is_gt() && len(&answer.newer) < MAX_BATCH {
+            answer.newer.shared.extend(store.shared(known, key).await?);
+        }
+        if order.is_lt() && answer.wanted_shared.len() < MAX_BATCH {
+            answer.wanted_shared.push((kind, key));
+        }
+    }
     Ok(answer)
+}
+
+/// How many records a message has.
+pub(crate) const fn len(records: &Records) -> usize {
+    records.users.len() + records.heads.len() + records.shared.len()
 }
 
 async fn add(

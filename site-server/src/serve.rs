@@ -40,7 +40,7 @@ use crate::{
     relay, replication,
     routes::{PeerIdentity, RemoteAddress},
     store::{Forgotten, StoreError, Swept},
-    tls::peer_of,
+    tls::{self, Trust, peer_of},
 };
 
 /// Connections at a time; more wait in the kernel's queue.
@@ -154,6 +154,11 @@ impl Running {
         let site = Site::open(layout).await?;
         site.store.clear_staging().map_err(StartError::from)?;
         site.store.probe_objects().await.map_err(StartError::from)?;
+        site.store
+            .share_known_sites(site.config.site)
+            .await
+            .map_err(StartError::from)?;
+        tls::trust::renew(&site).await.map_err(StartError::from)?;
         let tls = site.identity.server().map_err(StartError::from)?;
         let (listener, address) = bind(listen.site).await?;
         let (boot_listener, boot_address) = match listen.boot {
@@ -174,6 +179,7 @@ impl Running {
         let mut tasks = JoinSet::new();
         let app = router(site.clone());
         let tls = TlsAcceptor::from(Arc::new(tls));
+        let trust = site.identity.trust().clone();
         tasks.spawn(accept(
             listener,
             MAX_CONNECTIONS,
@@ -183,7 +189,7 @@ impl Running {
                 tokio::spawn(connection(
                     socket,
                     from,
-                    tls.clone(),
+                    (tls.clone(), trust.clone()),
                     app.clone(),
                     watcher,
                     turn,
@@ -195,6 +201,7 @@ impl Running {
         }
         tasks.spawn(replication::run(site.clone(), stopping.clone()));
         tasks.spawn(relay::run(site.clone(), stopping.clone()));
+        tasks.spawn(tls::trust::run(site.clone(), stopping.clone()));
         tasks.spawn(upkeep(site.clone(), stopping));
         Ok(Self {
             address,
@@ -281,7 +288,7 @@ pub(crate) async fn accept(
 async fn connection(
     socket: TcpStream,
     from: RemoteAddress,
-    tls: TlsAcceptor,
+    (tls, trust): (TlsAcceptor, Arc<Trust>),
     app: Router,
     watcher: Watcher,
     _turn: OwnedSemaphorePermit,
@@ -300,11 +307,11 @@ async fn connection(
         }
     };
     let (_, session) = stream.get_ref();
-    let peer = session
+    let certificate = session
         .peer_certificates()
         .and_then(<[_]>::first)
-        .and_then(peer_of)
-        .map(PeerIdentity);
+        .map(|certificate| certificate.clone().into_owned());
+    let peer = certificate.as_ref().and_then(peer_of).map(PeerIdentity);
     let http2 = session.alpn_protocol() == Some(b"h2");
 
     let asked = Arc::new(AtomicBool::new(false));
@@ -324,14 +331,29 @@ async fn connection(
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
         .into_owned();
     let mut serving = std::pin::pin!(watcher.watch(serving));
+    // Also of a session that was taken up again, which shows no certificate to the verifier.
+    let forbidden = trust.until_forbidden(certificate);
+    let mut forbidden = std::pin::pin!(forbidden);
     let ended = tokio::select! {
+        biased;
+        () = &mut forbidden => {
+            tracing::info!("the connection of a site that may not come any more is closed");
+            return;
+        }
         ended = &mut serving => ended,
         () = tokio::time::sleep(HEADERS) => {
             if !asked.load(Ordering::Relaxed) {
                 tracing::debug!("a connection without a request is closed");
                 return;
             }
-            serving.await
+            tokio::select! {
+                biased;
+                () = &mut forbidden => {
+                    tracing::info!("the connection of a site that may not come any more is closed");
+                    return;
+                }
+                ended = &mut serving => ended,
+            }
         }
     };
     if let Err(error) = ended {
@@ -383,6 +405,7 @@ async fn hourly(site: &Site) -> Result<(), StoreError> {
         tracing::info!(%anchor, "audit log");
     }
     site.store.forget_expired().await?;
+    site.store.forget_invitations().await?;
     let forgotten = site.store.retain(&site.config.retention, now_ms()).await?;
     if forgotten != Forgotten::default() {
         let Forgotten {

@@ -3,8 +3,10 @@
 //! A site shows the same certificate as a server and as a client. Its id is the URI
 //! `urn:furoshiki:site:<id>` among the subject alternative names (RFC 5280 §4.2.1.6).
 
+mod crl;
 mod issue;
 mod peer;
+pub(crate) mod trust;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -15,9 +17,12 @@ use rustls::{
 };
 use snapshot::id::SiteId;
 
-pub(crate) use issue::private_folder;
-pub use issue::{Ca, IssueError};
+pub use crl::CrlError;
+pub(crate) use crl::{read as read_crl, verified as verified_crl};
+pub use issue::{Ca, IssueError, Issued, Revoke};
+pub(crate) use issue::{private_folder, request};
 pub use peer::peer_of;
+pub use trust::Trust;
 
 use crate::config::Layout;
 
@@ -48,7 +53,9 @@ pub enum TlsError {
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    cas: Vec<CertificateDer<'static>>,
     roots: Arc<RootCertStore>,
+    trust: Arc<Trust>,
 }
 
 impl Identity {
@@ -63,9 +70,11 @@ impl Identity {
                 .map_err(|source| TlsError::Pem { path, source })
         };
         let chain = certificates(layout.certificate())?;
+        // More than one while a CA takes the place of another.
+        let cas = certificates(layout.ca())?;
         let mut roots = RootCertStore::empty();
-        for ca in certificates(layout.ca())? {
-            roots.add(ca)?;
+        for ca in &cas {
+            roots.add(ca.clone())?;
         }
         let path = layout.private_key();
         let key =
@@ -73,8 +82,34 @@ impl Identity {
         Ok(Self {
             chain,
             key,
+            cas,
             roots: Arc::new(roots),
+            trust: Arc::default(),
         })
+    }
+
+    /// Who may not come any more.
+    #[must_use]
+    pub const fn trust(&self) -> &Arc<Trust> {
+        &self.trust
+    }
+
+    /// The same, with what another identity of this site knew of who may not come.
+    #[must_use]
+    pub fn trusting(self, trust: Arc<Trust>) -> Self {
+        Self { trust, ..self }
+    }
+
+    /// Certificates of the CAs that may sign for sites.
+    #[must_use]
+    pub fn cas(&self) -> &[CertificateDer<'static>] {
+        &self.cas
+    }
+
+    /// The site's own certificate.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.chain.first()
     }
 
     /// For the listener: PCs and browsers come without a certificate, other sites with one.
@@ -89,7 +124,10 @@ impl Identity {
                 .build()?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(clients)
+            .with_client_cert_verifier(Arc::new(trust::StillWelcome {
+                web: clients,
+                trust: self.trust.clone(),
+            }))
             .with_single_cert(self.chain.clone(), self.key.clone_key())?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)
@@ -101,13 +139,25 @@ impl Identity {
     /// # Errors
     /// [`TlsError::Rustls`], [`TlsError::Verifier`].
     pub fn client(&self, site: SiteId) -> Result<ClientConfig, TlsError> {
-        let verifier = peer::OneSite::new(self.roots.clone(), provider(), site)?;
-        Ok(ClientConfig::builder_with_provider(provider())
+        let verifier =
+            peer::OneSite::new(self.roots.clone(), provider(), site, self.trust.clone())?;
+        let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())?)
+            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
     }
+}
+
+/// For the one call a site makes before it has a certificate: the server is the one whose certificate has this BLAKE3.
+pub(crate) fn pinned_client(leaf: [u8; 32]) -> Result<ClientConfig, TlsError> {
+    Ok(ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(peer::OneCertificate::new(leaf, provider())))
+        .with_no_client_auth())
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

@@ -6,6 +6,12 @@
 use serde::{Deserialize, Serialize};
 use snapshot::id::{RecordId, SiteId, UserId};
 
+pub use join::{JoinAnswer, JoinRequest};
+pub use shared::{SharedKey, SharedRank, SharedRecord, SharedRow};
+
+mod join;
+mod shared;
+
 use crate::{HeadInfo, registration::Registration};
 
 /// Paths between sites.
@@ -16,6 +22,9 @@ pub mod path {
     pub const DIGEST: &str = "/s/v1/digest";
     /// `POST`: body [`super::TransferRequest`]; answer [`crate::Transfer`].
     pub const TRANSFERS: &str = "/s/v1/transfers";
+    /// `POST`: body [`super::JoinRequest`]; answer [`super::JoinAnswer`] with 200, or 202 while the operator has not
+    /// signed. The one address between sites that takes a token and no certificate.
+    pub const JOIN: &str = "/s/v1/join";
 
     /// `GET`: [`crate::Transfer`] of one user to the asked site. `DELETE`: the user does not come after all; 204. What
     /// arrived stays and makes a later relay shorter.
@@ -49,7 +58,7 @@ pub struct UserRecord {
     pub password_phc: String,
     /// True once the user is deleted: a tombstone.
     pub deleted: bool,
-    /// Grows by one with every change; the higher one wins, then the higher `origin`.
+    /// Grows by one with every change; the higher one wins, then the higher `origin`. A deletion wins over any version.
     pub version: u64,
     /// The site that made this version.
     pub origin: SiteId,
@@ -71,6 +80,9 @@ pub struct Records {
     pub users: Vec<UserRecord>,
     /// Heads.
     pub heads: Vec<HeadRecord>,
+    /// Records of the kinds that came later; a site leaves out kinds it does not know.
+    #[serde(default)]
+    pub shared: Vec<SharedRecord>,
 }
 
 /// What a site knows, small: one row for each user.
@@ -78,6 +90,12 @@ pub struct Records {
 pub struct Digest {
     /// In order of user id.
     pub rows: Vec<DigestRow>,
+    /// Records of other kinds, in order of kind and key.
+    #[serde(default)]
+    pub shared: Vec<SharedRow>,
+    /// What the asker stores and moved.
+    #[serde(default)]
+    pub usage: Option<Usage>,
 }
 
 /// State of one user at a site.
@@ -87,6 +105,9 @@ pub struct DigestRow {
     pub user: UserId,
     /// Version and origin of the user record, if there is one.
     pub version: Option<(u64, SiteId)>,
+    /// Whether that record is a deletion.
+    #[serde(default)]
+    pub deleted: bool,
     /// Sequence number, site and record of the head, if there is one.
     pub head: Option<(u64, SiteId, RecordId)>,
 }
@@ -98,6 +119,38 @@ pub struct DigestAnswer {
     pub newer: Records,
     /// Newer at the asker: please send.
     pub wanted: Vec<UserId>,
+    /// The same of other kinds of records.
+    #[serde(default)]
+    pub wanted_shared: Vec<(String, SharedKey)>,
+    /// The clock of the asked site, ms since 1970; 0 from a site that does not say.
+    #[serde(default)]
+    pub now_ms: i64,
+    /// What the asked site stores and moved.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+}
+
+/// What a site stores and moved, so that every site can show the sum.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Sealed bytes that PCs pushed here and that are here now.
+    #[serde(default)]
+    pub own_bytes: u64,
+    /// Sealed bytes that came from other sites and are here now.
+    #[serde(default)]
+    pub copy_bytes: u64,
+    /// Bytes that came from other sites since the site was made.
+    #[serde(default)]
+    pub moved_bytes: u64,
+    /// Objects and records fetched from other sites since then.
+    #[serde(default)]
+    pub moved_requests: u64,
+    /// Bytes that full mirroring would have sent from here since then.
+    #[serde(default)]
+    pub mirroring_bytes: u64,
+    /// Requests that full mirroring would have made from here since then.
+    #[serde(default)]
+    pub mirroring_requests: u64,
 }
 
 /// "The user will be with you next: fetch this snapshot from me."

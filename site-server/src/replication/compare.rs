@@ -2,8 +2,8 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use site_api::peer::{Digest, DigestRow};
-use snapshot::id::UserId;
+use site_api::peer::{Digest, DigestRow, SharedKey, SharedRow};
+use snapshot::id::{SiteId, UserId};
 
 /// One user about whom two sites differ, seen from ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,9 +45,7 @@ pub fn differences(ours: &Digest, theirs: &Digest) -> Vec<Difference> {
         .map(|(user, (ours, theirs))| Difference {
             user,
             // None is less than any Some.
-            user_record: ours
-                .and_then(|row| row.version)
-                .cmp(&theirs.and_then(|row| row.version)),
+            user_record: ours.and_then(user_rank).cmp(&theirs.and_then(user_rank)),
             head: ours
                 .and_then(|row| row.head)
                 .cmp(&theirs.and_then(|row| row.head)),
@@ -56,10 +54,49 @@ pub fn differences(ours: &Digest, theirs: &Digest) -> Vec<Difference> {
         .collect()
 }
 
+fn user_rank(row: &DigestRow) -> Option<(bool, u64, SiteId)> {
+    row.version
+        .map(|(version, origin)| (row.deleted, version, origin))
+}
+
+/// One record of another kind in which two sites differ, seen from ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedDifference {
+    /// Which kind.
+    pub kind: String,
+    /// About what.
+    pub key: SharedKey,
+    /// Whether ours stands above theirs (`Greater`) or theirs above ours (`Less`).
+    pub order: Ordering,
+}
+
+/// The same for records of other kinds.
+#[must_use]
+pub fn shared_differences(ours: &Digest, theirs: &Digest) -> Vec<SharedDifference> {
+    let mut pairs = BTreeMap::<_, (Option<&SharedRow>, Option<&SharedRow>)>::new();
+    for row in &ours.shared {
+        pairs.entry((&row.kind, row.key)).or_default().0 = Some(row);
+    }
+    for row in &theirs.shared {
+        pairs.entry((&row.kind, row.key)).or_default().1 = Some(row);
+    }
+    pairs
+        .into_iter()
+        .map(|((kind, key), (ours, theirs))| SharedDifference {
+            kind: kind.clone(),
+            key,
+            order: ours.map(|row| row.rank).cmp(&theirs.map(|row| row.rank)),
+        })
+        .filter(|difference| difference.order.is_ne())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use snapshot::id::{RecordId, SiteId};
+    use snapshot::id::RecordId;
+
+    use site_api::peer::SharedRank;
 
     use super::*;
 
@@ -71,22 +108,51 @@ mod tests {
             site,
             (0..2_u8).prop_map(|n| RecordId::new([n; 32])),
         ));
-        ((0..4_u8), version, head).prop_map(|(user, version, head)| DigestRow {
-            user: UserId::new([user; 16]),
-            version,
-            head,
+        ((0..4_u8), version, any::<bool>(), head).prop_map(|(user, version, deleted, head)| {
+            DigestRow {
+                user: UserId::new([user; 16]),
+                version,
+                deleted: deleted && version.is_some(),
+                head,
+            }
+        })
+    }
+
+    fn shared() -> impl Strategy<Value = SharedRow> {
+        let rank = (any::<bool>(), 1..4_u64, 0..3_u8, 0..2_u8);
+        (0..2_usize, 0..3_u8, rank).prop_map(|(kind, key, (gone, version, origin, content))| {
+            SharedRow {
+                kind: ["site", "card-revoked"][kind].to_owned(),
+                key: SharedKey::new([key; 16]),
+                rank: SharedRank {
+                    gone,
+                    version,
+                    origin: SiteId::new([origin; 16]),
+                    content: snapshot::id::Digest::new([content; 32]),
+                },
+            }
         })
     }
 
     fn digest() -> impl Strategy<Value = Digest> {
-        proptest::collection::btree_map(0..4_u8, row(), 0..4).prop_map(|rows| Digest {
-            rows: rows
-                .into_iter()
-                .map(|(user, row)| DigestRow {
-                    user: UserId::new([user; 16]),
-                    ..row
-                })
-                .collect(),
+        let rows = proptest::collection::btree_map(0..4_u8, row(), 0..4);
+        let shared = proptest::collection::vec(shared(), 0..6);
+        (rows, shared).prop_map(|(rows, shared)| {
+            let ours = Digest {
+                rows: rows
+                    .into_iter()
+                    .map(|(user, row)| DigestRow {
+                        user: UserId::new([user; 16]),
+                        ..row
+                    })
+                    .collect(),
+                ..Digest::default()
+            };
+            let theirs = Digest {
+                shared,
+                ..Digest::default()
+            };
+            merged(&ours, &theirs)
         })
     }
 
@@ -98,22 +164,40 @@ mod tests {
             let mine = rows.entry(row.user).or_insert(DigestRow {
                 user: row.user,
                 version: None,
+                deleted: false,
                 head: None,
             });
-            mine.version = mine.version.max(row.version);
+            if user_rank(row) > user_rank(mine) {
+                (mine.version, mine.deleted) = (row.version, row.deleted);
+            }
             mine.head = mine.head.max(row.head);
+        }
+        let mut shared = BTreeMap::<(String, SharedKey), SharedRank>::new();
+        for row in ours.shared.iter().chain(&theirs.shared) {
+            let mine = shared
+                .entry((row.kind.clone(), row.key))
+                .or_insert(row.rank);
+            *mine = (*mine).max(row.rank);
         }
         Digest {
             rows: rows.into_values().collect(),
+            shared: shared
+                .into_iter()
+                .map(|((kind, key), rank)| SharedRow { kind, key, rank })
+                .collect(),
+            usage: None,
         }
+    }
+
+    fn same(a: &Digest, b: &Digest) -> bool {
+        differences(a, b).is_empty() && shared_differences(a, b).is_empty()
     }
 
     proptest! {
         #[test]
         fn after_one_exchange_two_sites_know_the_same(a in digest(), b in digest()) {
             let (at_a, at_b) = (merged(&a, &b), merged(&b, &a));
-            prop_assert!(differences(&at_a, &at_b).is_empty());
-            prop_assert!(differences(&at_b, &at_a).is_empty());
+            prop_assert!(same(&at_a, &at_b) && same(&at_b, &at_a));
         }
 
         #[test]
@@ -126,11 +210,16 @@ mod tests {
                 prop_assert_eq!(ours.user_record, theirs.user_record.reverse());
                 prop_assert_eq!(ours.head, theirs.head.reverse());
             }
+            let (here, there) = (shared_differences(&a, &b), shared_differences(&b, &a));
+            prop_assert_eq!(here.len(), there.len());
+            for (ours, theirs) in here.iter().zip(&there) {
+                prop_assert_eq!(ours.order, theirs.order.reverse());
+            }
         }
 
         #[test]
         fn the_same_digests_differ_in_nothing(a in digest()) {
-            prop_assert!(differences(&a, &a).is_empty());
+            prop_assert!(same(&a, &a));
         }
     }
 }

@@ -6,17 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use site_api::peer::{MAX_BATCH, Records};
+use site_api::peer::{MAX_BATCH, Records, SharedKey};
 use snapshot::id::SiteId;
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{digest, head_record, merge};
+use super::{digest, head_record, len, merge};
 use crate::{
     app::Site,
     clock::now_ms,
     error::chain,
     peers::{Line, PeerError},
-    store::{Peer, StoreError, WaitingKind},
+    store::{Heard, Peer, SharedKind, StoreError, WaitingKind},
 };
 
 /// How often the database is looked at for what other processes wrote (`user add`, `site add`).
@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_millis(500);
 const COMPARE_MS: i64 = 60_000;
 /// First and longest wait after a failure: a site that comes back hears the news soon.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
 /// Outbox rows sent at a time; [`MAX_BATCH`] as the database takes it.
 const BATCH: u32 = 256;
@@ -110,12 +110,26 @@ fn note(pauses: &mut HashMap<SiteId, Pause>, peer: &Peer, result: Result<(), Tal
 }
 
 async fn talk(site: Arc<Site>, peer: Peer) -> (Peer, Result<(), TalkError>) {
-    let result = tell(&site, &peer).await;
+    let result = match tell(&site, &peer).await {
+        Ok(false) => Ok(()),
+        Ok(true) => noted(&site, &peer, None).await,
+        Err(error) => {
+            let why = chain(&error);
+            noted(&site, &peer, Some(&why)).await.and(Err(error))
+        }
+    };
     (peer, result)
 }
 
-async fn tell(site: &Site, peer: &Peer) -> Result<(), TalkError> {
+/// Keeps for the operator how the talk went.
+async fn noted(site: &Site, peer: &Peer, error: Option<&str>) -> Result<(), TalkError> {
+    Ok(site.store.note_talk(peer.site, error).await?)
+}
+
+/// Whether the site was asked anything.
+async fn tell(site: &Site, peer: &Peer) -> Result<bool, TalkError> {
     let line = site.peers.to(peer)?;
+    let mut asked = false;
     loop {
         let waiting = site.store.waiting(peer.site, BATCH).await?;
         if waiting.is_empty() {
@@ -126,44 +140,61 @@ async fn tell(site: &Site, peer: &Peer) -> Result<(), TalkError> {
             match row.kind {
                 WaitingKind::User => records
                     .users
-                    .extend(site.store.user_record(row.user).await?),
+                    .extend(site.store.user_record(row.user()).await?),
                 WaitingKind::Head => records
                     .heads
-                    .extend(head_record(&site.store, row.user).await?),
+                    .extend(head_record(&site.store, row.user()).await?),
+                WaitingKind::Shared(kind) => records
+                    .shared
+                    .extend(site.store.shared(kind, SharedKey::new(row.about)).await?),
             }
         }
         line.send_records(&records).await?;
+        asked = true;
         site.store.told(peer.site, &waiting).await?;
-        tracing::info!(peer = %peer.site, users = records.users.len(), heads = records.heads.len(), "site told");
+        tracing::info!(peer = %peer.site, users = records.users.len(), heads = records.heads.len(), others = records.shared.len(), "site told");
     }
     if peer.synced_ms.saturating_add(COMPARE_MS) <= now_ms() {
-        compare(site, peer, &line).await?;
-        site.store.mark_synced(peer.site).await?;
+        let heard = compare(site, peer, &line).await?;
+        site.store.note_synced(peer.site, heard).await?;
+        asked = false;
     }
-    Ok(())
+    Ok(asked)
 }
 
 /// Exchanges digests until neither side has anything for the other.
-async fn compare(site: &Site, peer: &Peer, line: &Line) -> Result<(), TalkError> {
-    let mut wanted_before = Vec::new();
+async fn compare(site: &Site, peer: &Peer, line: &Line) -> Result<Heard, TalkError> {
+    let mut wanted_before = (Vec::new(), Vec::new());
     loop {
         let ours = digest(&site.store).await?;
+        let asked_ms = now_ms();
         let answer = line.compare(&ours).await?;
+        let heard = Heard {
+            // The answer was written some time between the question and now.
+            clock_ms: (answer.now_ms != 0).then(|| answer.now_ms - asked_ms.midpoint(now_ms())),
+            usage: answer.usage,
+        };
         let taken = merge(site, peer, &answer.newer).await?;
         let mut records = Records::default();
         for user in &answer.wanted {
             records.users.extend(site.store.user_record(*user).await?);
             records.heads.extend(head_record(&site.store, *user).await?);
         }
-        let given = records.users.len() + records.heads.len();
+        for (kind, key) in &answer.wanted_shared {
+            if let Some(kind) = SharedKind::from_name(kind) {
+                records.shared.extend(site.store.shared(kind, *key).await?);
+            }
+        }
+        let given = len(&records);
         if given > 0 {
             line.send_records(&records).await?;
         }
         // Wanting the same again means that the peer left it out; its log says why.
-        if taken == 0 && (given == 0 || answer.wanted == wanted_before) {
-            return Ok(());
+        let wanted = (answer.wanted, answer.wanted_shared);
+        if taken == 0 && (given == 0 || wanted == wanted_before) {
+            return Ok(heard);
         }
-        wanted_before = answer.wanted;
+        wanted_before = wanted;
         tracing::info!(peer = %peer.site, taken, given, "digests compared");
     }
 }

@@ -63,8 +63,8 @@ pub(crate) async fn transfer(
         &site,
         &peer,
         &Records {
-            users: Vec::new(),
             heads: vec![head],
+            ..Records::default()
         },
     )
     .await?;

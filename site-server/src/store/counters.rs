@@ -23,6 +23,12 @@ pub enum Counter {
     RelayBytesSent,
     /// Bytes of release files sent.
     ReleaseBytesSent,
+    /// Objects and records fetched from other sites.
+    RelayRequests,
+    /// Bytes that full mirroring would have sent to other sites.
+    MirroringBytes,
+    /// Requests that full mirroring would have made to other sites.
+    MirroringRequests,
     /// Sealed bytes on the disk now.
     StoredObjectBytes,
 }
@@ -38,6 +44,9 @@ impl Counter {
             Self::RelayBytesReceived => "furoshiki_relay_bytes_received_total",
             Self::RelayBytesSent => "furoshiki_relay_bytes_sent_total",
             Self::ReleaseBytesSent => "furoshiki_release_bytes_sent_total",
+            Self::RelayRequests => "furoshiki_relay_requests_total",
+            Self::MirroringBytes => "furoshiki_mirroring_bytes_total",
+            Self::MirroringRequests => "furoshiki_mirroring_requests_total",
             Self::StoredObjectBytes => "furoshiki_stored_object_bytes",
         }
     }

@@ -66,7 +66,8 @@ macro_rules! schema {
             "owner" in "0006_owner.sql"
             "places" in "0007_places.sql"
             "next sites" in "0008_next_sites.sql"
-            "audit" in "0009_audit.sql")
+            "audit" in "0009_audit.sql"
+            "between" in "0010_between.sql")
     };
 }
 const SQLITE: &[(&str, &str)] = &schema!("sqlite");

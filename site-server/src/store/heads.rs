@@ -98,6 +98,17 @@ async fn set_head(tx: &mut Tx, user: UserId, info: &HeadInfo) -> Result<(), Stor
     Ok(())
 }
 
+/// Takes a head from another site if it is newer.
+pub(super) async fn merge(tx: &mut Tx, theirs: &HeadRecord) -> Result<bool, StoreError> {
+    let newer = head_in(tx, theirs.user).await?.is_none_or(|ours| {
+        (theirs.info.seq, theirs.info.site, theirs.info.record) > (ours.seq, ours.site, ours.record)
+    });
+    if newer {
+        set_head(tx, theirs.user, &theirs.info).await?;
+    }
+    Ok(newer)
+}
+
 impl Store {
     /// The newest head any site reported.
     ///
@@ -160,7 +171,7 @@ impl Store {
             return Ok(PutHeadOutcome::ObjectsMissing(missing));
         }
         set_head(&mut tx, new.user, &new.info).await?;
-        outbox::tell_all(&mut tx, new.user, WaitingKind::Head).await?;
+        outbox::tell_all(&mut tx, *new.user.as_bytes(), WaitingKind::Head).await?;
         tx.commit().await.map_err(StoreError::db("write a head"))?;
         Ok(PutHeadOutcome::New(new.info.clone()))
     }
@@ -187,30 +198,12 @@ impl Store {
         let missing = insert_record(&mut tx, user, &info, bytes, objects).await?;
         if missing.is_empty() {
             counters::add(&mut tx, Counter::RelayBytesReceived, bytes.len() as u64).await?;
+            counters::add(&mut tx, Counter::RelayRequests, 1).await?;
             tx.commit()
                 .await
                 .map_err(StoreError::db("write a record"))?;
         }
         Ok(missing)
-    }
-
-    /// Takes a head from another site if it is newer: higher sequence number, then higher site id.
-    ///
-    /// # Errors
-    /// [`StoreError::Db`].
-    pub async fn merge_head(&self, theirs: &HeadRecord) -> Result<bool, StoreError> {
-        let mut tx = self.write("merge a head").await?;
-        let ours = head_in(&mut tx, theirs.user).await?;
-        let newer = ours.is_none_or(|ours| {
-            (theirs.info.seq, theirs.info.site, theirs.info.record)
-                > (ours.seq, ours.site, ours.record)
-        });
-        if newer {
-            set_head(&mut tx, theirs.user, &theirs.info).await?;
-            counters::add(&mut tx, Counter::RecordsReceived, 1).await?;
-            tx.commit().await.map_err(StoreError::db("merge a head"))?;
-        }
-        Ok(newer)
     }
 
     /// Every user's head, for the exchange of digests.

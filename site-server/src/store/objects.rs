@@ -9,7 +9,7 @@ use snapshot::id::{ObjectId, UserId};
 
 use super::{
     Counter, Staged, Store, StoreError, StoredObject, Tx, column, count, counters, id, retention,
-    shelf::Place,
+    shelf::Place, usage,
 };
 use crate::clock::now_ms;
 
@@ -86,13 +86,14 @@ impl Store {
 
         let mut tx = self.write("list an object").await?;
         let listed = sqlx::query(
-            "INSERT INTO objects (user_id, object, bytes, stored_ms, place) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            "INSERT INTO objects (user_id, object, bytes, stored_ms, place, relayed) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
         )
         .bind(user.as_bytes().as_slice())
         .bind(object.as_bytes().as_slice())
         .bind(column(bytes))
         .bind(now_ms())
         .bind(place.upload.map(Vec::from))
+        .bind(i64::from(origin == Origin::Relay))
         .execute(&mut *tx)
         .await
         .map_err(StoreError::db("list an object"))?;
@@ -103,7 +104,10 @@ impl Store {
         }
         counters::add(&mut tx, origin.counter(), bytes).await?;
         counters::add(&mut tx, Counter::StoredObjectBytes, bytes).await?;
-        if origin == Origin::Relay {
+        if origin == Origin::Pc {
+            usage::pushed(&mut tx, bytes).await?;
+        } else {
+            counters::add(&mut tx, Counter::RelayRequests, 1).await?;
             sqlx::query("UPDATE transfers SET bytes_done = bytes_done + $1 WHERE user_id = $2")
                 .bind(column(bytes))
                 .bind(user.as_bytes().as_slice())

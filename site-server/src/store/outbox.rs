@@ -1,22 +1,8 @@
-//! Other sites, and what each must still be told.
+//! What each other site must still be told.
 
 use snapshot::id::{SiteId, UserId};
 
-use super::{Actor, Deed, Store, StoreError, Tx, audit, id};
-use crate::clock::now_ms;
-
-/// Another site.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    /// The site.
-    pub site: SiteId,
-    /// Its name for people.
-    pub name: String,
-    /// Where it is reached.
-    pub url: String,
-    /// When digests were last exchanged, ms since 1970; 0 for never.
-    pub synced_ms: i64,
-}
+use super::{SharedKind, Store, StoreError, Tx, id};
 
 /// What kind of record waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +11,8 @@ pub enum WaitingKind {
     User,
     /// A head.
     Head,
+    /// A record of one of the kinds that share a table.
+    Shared(SharedKind),
 }
 
 impl WaitingKind {
@@ -32,6 +20,15 @@ impl WaitingKind {
         match self {
             Self::User => "user",
             Self::Head => "head",
+            Self::Shared(kind) => kind.name(),
+        }
+    }
+
+    fn from_column(name: &str) -> Option<Self> {
+        match name {
+            "user" => Some(Self::User),
+            "head" => Some(Self::Head),
+            _ => SharedKind::from_name(name).map(Self::Shared),
         }
     }
 }
@@ -39,25 +36,33 @@ impl WaitingKind {
 /// A record that a site must still be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// Whose.
-    pub user: UserId,
+    /// What it is about: a user, a site, a card.
+    pub about: [u8; 16],
     /// Which.
     pub kind: WaitingKind,
     /// Which change an answer is for.
     pub stamp: i64,
 }
 
+impl Waiting {
+    /// The user, when it is about one.
+    #[must_use]
+    pub const fn user(&self) -> UserId {
+        UserId::new(self.about)
+    }
+}
+
 /// Puts a changed record into the outbox for every other site, in the transaction that changes it.
 pub(super) async fn tell_all(
     tx: &mut Tx,
-    user: UserId,
+    about: [u8; 16],
     kind: WaitingKind,
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO outbox (site, user_id, kind, stamp) SELECT id, $1, $2, 1 FROM sites WHERE 1 = 1 \
          ON CONFLICT (site, user_id, kind) DO UPDATE SET stamp = outbox.stamp + 1",
     )
-    .bind(user.as_bytes().as_slice())
+    .bind(about.as_slice())
     .bind(kind.column())
     .execute(&mut **tx)
     .await
@@ -66,83 +71,6 @@ pub(super) async fn tell_all(
 }
 
 impl Store {
-    /// Adds another site, or changes the name and URL of a known one. Its first exchange of digests
-    /// brings it everything.
-    ///
-    /// # Errors
-    /// [`StoreError::Db`].
-    pub async fn add_site(&self, site: SiteId, name: &str, url: &str) -> Result<(), StoreError> {
-        let mut tx = self.write("add a site").await?;
-        sqlx::query(
-            "INSERT INTO sites (id, name, url, synced_ms) VALUES ($1, $2, $3, 0) \
-             ON CONFLICT (id) DO UPDATE SET name = excluded.name, url = excluded.url, synced_ms = 0",
-        )
-        .bind(site.as_bytes().as_slice())
-        .bind(name)
-        .bind(url)
-        .execute(&mut *tx)
-        .await
-        .map_err(StoreError::db("add a site"))?;
-        let deed = Deed::new(Actor::Operator, "site.add", site).with(url);
-        audit::write(&mut tx, &deed).await?;
-        tx.commit().await.map_err(StoreError::db("add a site"))
-    }
-
-    /// All other sites, by name.
-    ///
-    /// # Errors
-    /// [`StoreError::Db`].
-    pub async fn sites(&self) -> Result<Vec<Peer>, StoreError> {
-        let rows: Vec<(Vec<u8>, String, String, i64)> =
-            sqlx::query_as("SELECT id, name, url, synced_ms FROM sites ORDER BY name, id")
-                .fetch_all(&self.db.pool)
-                .await
-                .map_err(StoreError::db("list sites"))?;
-        rows.into_iter()
-            .map(|(site, name, url, synced_ms)| {
-                Ok(Peer {
-                    site: SiteId::new(id(&site, "a site id")?),
-                    name,
-                    url,
-                    synced_ms,
-                })
-            })
-            .collect()
-    }
-
-    /// One other site.
-    ///
-    /// # Errors
-    /// [`StoreError::Db`].
-    pub async fn site(&self, site: SiteId) -> Result<Option<Peer>, StoreError> {
-        let row: Option<(String, String, i64)> =
-            sqlx::query_as("SELECT name, url, synced_ms FROM sites WHERE id = $1")
-                .bind(site.as_bytes().as_slice())
-                .fetch_optional(&self.db.pool)
-                .await
-                .map_err(StoreError::db("look for a site"))?;
-        Ok(row.map(|(name, url, synced_ms)| Peer {
-            site,
-            name,
-            url,
-            synced_ms,
-        }))
-    }
-
-    /// Notes a whole exchange of digests with a site.
-    ///
-    /// # Errors
-    /// [`StoreError::Db`].
-    pub async fn mark_synced(&self, site: SiteId) -> Result<(), StoreError> {
-        sqlx::query("UPDATE sites SET synced_ms = $1 WHERE id = $2")
-            .bind(now_ms())
-            .bind(site.as_bytes().as_slice())
-            .execute(&self.db.pool)
-            .await
-            .map_err(StoreError::db("note an exchange of digests"))?;
-        Ok(())
-    }
-
     /// What a site must still be told, at most `limit` rows.
     ///
     /// # Errors
@@ -156,15 +84,11 @@ impl Store {
                 .await
                 .map_err(StoreError::db("read the outbox"))?;
         rows.into_iter()
-            .map(|(user, kind, stamp)| {
-                let kind = match kind.as_str() {
-                    "user" => WaitingKind::User,
-                    "head" => WaitingKind::Head,
-                    _ => return Err(StoreError::Corrupt("a kind of record")),
-                };
+            .map(|(about, kind, stamp)| {
                 Ok(Waiting {
-                    user: UserId::new(id(&user, "a user id")?),
-                    kind,
+                    about: id(&about, "what a record is about")?,
+                    kind: WaitingKind::from_column(&kind)
+                        .ok_or(StoreError::Corrupt("a kind of record"))?,
                     stamp,
                 })
             })
@@ -182,7 +106,7 @@ impl Store {
                 "DELETE FROM outbox WHERE site = $1 AND user_id = $2 AND kind = $3 AND stamp = $4",
             )
             .bind(site.as_bytes().as_slice())
-            .bind(waiting.user.as_bytes().as_slice())
+            .bind(waiting.about.as_slice())
             .bind(waiting.kind.column())
             .bind(waiting.stamp)
             .execute(&mut *tx)

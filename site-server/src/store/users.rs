@@ -1,12 +1,15 @@
 //! Users and their cards, as every site knows them.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use site_api::{Registration, peer::UserRecord};
+use site_api::{
+    Registration,
+    peer::{SharedKey, UserRecord},
+};
 use snapshot::id::{CardId, SiteId, UserId};
 
 use super::{
-    Actor, Counter, Deed, Store, StoreError, Tx, WaitingKind, audit, column, count, counters, id,
-    outbox,
+    Actor, Deed, SharedKind, Store, StoreError, Tx, WaitingKind, audit, column, count, id, outbox,
+    shared,
 };
 
 /// A user who is not deleted. No `Debug`: it carries a password hash.
@@ -62,6 +65,48 @@ pub enum UserAddError {
         /// Who has it.
         user: UserId,
     },
+    /// The card was revoked.
+    #[error(
+        "card {card} was revoked, at every site and for ever; issue it anew with card issue --replace"
+    )]
+    CardRevoked {
+        /// The card.
+        card: CardId,
+    },
+    /// The user was deleted.
+    #[error(
+        "user {user} ({name}) was deleted, at every site and for ever; issue the card anew, which makes a new user"
+    )]
+    Deleted {
+        /// User name.
+        name: String,
+        /// Whom.
+        user: UserId,
+    },
+}
+
+/// Which of two versions of a user record stands: the higher one, at every site. A deletion is higher than anything
+/// else, so that a site which was away for weeks brings nobody back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UserRank {
+    /// Deleted.
+    pub deleted: bool,
+    /// Version.
+    pub version: u64,
+    /// Who made it.
+    pub origin: SiteId,
+}
+
+impl UserRank {
+    /// That of a record.
+    #[must_use]
+    pub const fn of(record: &UserRecord) -> Self {
+        Self {
+            deleted: record.deleted,
+            version: record.version,
+            origin: record.origin,
+        }
+    }
 }
 
 type CardRow = (Vec<u8>, String, Vec<u8>, String, Vec<u8>, Vec<u8>, i64);
@@ -182,12 +227,22 @@ impl Store {
                     user,
                 });
             }
+            let about = (SharedKind::CardRevoked, card.card.into());
+            let revoked = shared::get(&mut tx, about.0, about.1)
+                .await
+                .map_err(store)?;
+            if revoked.is_some() {
+                return Err(UserAddError::CardRevoked { card: card.card });
+            }
         }
-        let version = version_in(&mut tx, registration.user)
-            .await
-            .map_err(store)?
-            .map_or(1, |(version, _)| version + 1);
         let user = registration.user;
+        let version = match rank_in(&mut tx, user).await.map_err(store)? {
+            Some(rank) if rank.deleted => return Err(UserAddError::Deleted { name, user }),
+            rank => rank.map_or(1, |rank| rank.version + 1),
+        };
+        revoke_dropped(&mut tx, &registration, origin)
+            .await
+            .map_err(store)?;
         let record = UserRecord {
             registration,
             password_phc,
@@ -196,7 +251,7 @@ impl Store {
             origin,
         };
         set_user(&mut tx, &record).await.map_err(store)?;
-        outbox::tell_all(&mut tx, user, WaitingKind::User)
+        outbox::tell_all(&mut tx, *user.as_bytes(), WaitingKind::User)
             .await
             .map_err(store)?;
         let cards = record.registration.cards.iter();
@@ -239,35 +294,19 @@ impl Store {
             return Ok(None);
         };
         let mut tx = self.write("delete a user").await?;
-        let Some((version, _)) = version_in(&mut tx, user).await? else {
+        let Some(rank) = rank_in(&mut tx, user).await? else {
             return Ok(None);
         };
-        record.version = version + 1;
+        record.version = rank.version + 1;
         record.origin = origin;
         record.deleted = true;
         set_user(&mut tx, &record).await?;
-        outbox::tell_all(&mut tx, user, WaitingKind::User).await?;
+        outbox::tell_all(&mut tx, *user.as_bytes(), WaitingKind::User).await?;
         let deed =
             Deed::new(actor, "user.remove", user).with(format_args!("version {}", record.version));
         audit::write(&mut tx, &deed).await?;
         tx.commit().await.map_err(StoreError::db("delete a user"))?;
         Ok(Some(record.version))
-    }
-
-    /// Takes a user from another site if the version is newer: higher version, then higher origin.
-    ///
-    /// # Errors
-    /// [`StoreError::Db`].
-    pub async fn merge_user(&self, theirs: &UserRecord) -> Result<bool, StoreError> {
-        let mut tx = self.write("merge a user").await?;
-        let ours = version_in(&mut tx, theirs.registration.user).await?;
-        let newer = ours.is_none_or(|ours| (theirs.version, theirs.origin) > ours);
-        if newer {
-            set_user(&mut tx, theirs).await?;
-            counters::add(&mut tx, Counter::RecordsReceived, 1).await?;
-            tx.commit().await.map_err(StoreError::db("merge a user"))?;
-        }
-        Ok(newer)
     }
 
     /// A user as it travels, deleted ones included.
@@ -295,26 +334,107 @@ impl Store {
         .transpose()
     }
 
-    /// User, version and origin of every user record, for the exchange of digests.
+    /// Which version of every user record is here, for the exchange of digests.
     ///
     /// # Errors
     /// [`StoreError::Db`].
-    pub async fn user_versions(&self) -> Result<Vec<(UserId, u64, SiteId)>, StoreError> {
-        let rows: Vec<(Vec<u8>, i64, Vec<u8>)> =
-            sqlx::query_as("SELECT id, version, origin FROM users ORDER BY id")
+    pub async fn user_versions(&self) -> Result<Vec<(UserId, UserRank)>, StoreError> {
+        let rows: Vec<(Vec<u8>, i64, i64, Vec<u8>)> =
+            sqlx::query_as("SELECT id, deleted, version, origin FROM users ORDER BY id")
                 .fetch_all(&self.db.pool)
                 .await
                 .map_err(StoreError::db("list users"))?;
         rows.into_iter()
-            .map(|(user, version, origin)| {
+            .map(|(user, deleted, version, origin)| {
                 Ok((
                     UserId::new(id(&user, "a user id")?),
-                    count(version, "a version")?,
-                    SiteId::new(id(&origin, "a site id")?),
+                    user_rank((deleted, version, origin))?,
                 ))
             })
             .collect()
     }
+
+    /// Revokes a card at every site, for ever: whoever holds it signs in nowhere. Issuing the card again makes another
+    /// of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`]; nothing changed then.
+    pub async fn revoke_card(
+        &self,
+        card: CardId,
+        user: UserId,
+        origin: SiteId,
+    ) -> Result<(), StoreError> {
+        self.revoke_card_by(Actor::Operator, card, user, origin)
+            .await
+    }
+
+    /// The same, done by `actor`.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`]; nothing changed then.
+    pub async fn revoke_card_by(
+        &self,
+        actor: Actor,
+        card: CardId,
+        user: UserId,
+        origin: SiteId,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write("revoke a card").await?;
+        let about = (SharedKind::CardRevoked, card.into());
+        shared::put(&mut tx, about, &owner(user), true, origin).await?;
+        let deed = Deed::new(actor, "card.revoke", card).with(user);
+        audit::write(&mut tx, &deed).await?;
+        tx.commit().await.map_err(StoreError::db("revoke a card"))
+    }
+}
+
+/// Body of the record of a revoked card.
+fn owner(user: UserId) -> String {
+    serde_json::json!({ "user": user }).to_string()
+}
+
+/// Cards the user has now and not in this registration are revoked for ever, at every site: another site that
+/// changes the user at the same moment may still list them.
+async fn revoke_dropped(
+    tx: &mut Tx,
+    registration: &Registration,
+    origin: SiteId,
+) -> Result<(), StoreError> {
+    let rows: Vec<(Vec<u8>,)> =
+        sqlx::query_as("SELECT id FROM cards WHERE user_id = $1 AND revoked = 0")
+            .bind(registration.user.as_bytes().as_slice())
+            .fetch_all(&mut **tx)
+            .await
+            .map_err(StoreError::db("list the cards of a user"))?;
+    for (card,) in rows {
+        let card = CardId::new(id(&card, "a card id")?);
+        if registration.cards.iter().all(|kept| kept.card != card) {
+            let about = (SharedKind::CardRevoked, card.into());
+            shared::put(tx, about, &owner(registration.user), true, origin).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What a revoked card changes here.
+pub(super) async fn revoke(tx: &mut Tx, card: SharedKey) -> Result<(), StoreError> {
+    sqlx::query("UPDATE cards SET revoked = 1 WHERE id = $1")
+        .bind(card.as_bytes().as_slice())
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::db("revoke a card"))
+        .map(drop)
+}
+
+/// Takes a user from another site if the record stands above ours.
+pub(super) async fn merge(tx: &mut Tx, theirs: &UserRecord) -> Result<bool, StoreError> {
+    let ours = rank_in(tx, theirs.registration.user).await?;
+    let newer = ours.is_none_or(|ours| UserRank::of(theirs) > ours);
+    if newer {
+        set_user(tx, theirs).await?;
+    }
+    Ok(newer)
 }
 
 async fn other_with_name(tx: &mut Tx, who: &Registration) -> Result<Option<UserId>, StoreError> {
@@ -347,20 +467,22 @@ async fn other_with_card(
         .transpose()
 }
 
-async fn version_in(tx: &mut Tx, user: UserId) -> Result<Option<(u64, SiteId)>, StoreError> {
-    let row: Option<(i64, Vec<u8>)> =
-        sqlx::query_as("SELECT version, origin FROM users WHERE id = $1")
+fn user_rank((deleted, version, origin): (i64, i64, Vec<u8>)) -> Result<UserRank, StoreError> {
+    Ok(UserRank {
+        deleted: deleted != 0,
+        version: count(version, "a version")?,
+        origin: SiteId::new(id(&origin, "a site id")?),
+    })
+}
+
+async fn rank_in(tx: &mut Tx, user: UserId) -> Result<Option<UserRank>, StoreError> {
+    let row: Option<(i64, i64, Vec<u8>)> =
+        sqlx::query_as("SELECT deleted, version, origin FROM users WHERE id = $1")
             .bind(user.as_bytes().as_slice())
             .fetch_optional(&mut **tx)
             .await
             .map_err(StoreError::db("read a user"))?;
-    row.map(|(version, origin)| {
-        Ok((
-            count(version, "a version")?,
-            SiteId::new(id(&origin, "a site id")?),
-        ))
-    })
-    .transpose()
+    row.map(user_rank).transpose()
 }
 
 async fn set_user(tx: &mut Tx, record: &UserRecord) -> Result<(), StoreError> {
@@ -417,5 +539,13 @@ async fn set_user(tx: &mut Tx, record: &UserRecord) -> Result<(), StoreError> {
         .await
         .map_err(StoreError::db("write a card"))?;
     }
-    Ok(())
+    sqlx::query(
+        "UPDATE cards SET revoked = 1 WHERE user_id = $1 AND id IN (SELECT id FROM shared WHERE kind = $2)",
+    )
+    .bind(who.user.as_bytes().as_slice())
+    .bind(SharedKind::CardRevoked.name())
+    .execute(&mut **tx)
+    .await
+    .map_err(StoreError::db("revoke cards"))
+    .map(drop)
 }

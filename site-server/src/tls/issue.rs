@@ -6,14 +6,21 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams,
+    CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams, SanType,
+    SerialNumber,
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use snapshot::id::SiteId;
 use time::{Duration, OffsetDateTime};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::SITE_URI;
-use crate::config::{ConfigError, write_private};
+use super::{CrlError, SITE_URI, crl};
+use crate::{
+    config::{ConfigError, write_private},
+    store::random,
+};
 
 /// How long a CA is good for, in days.
 const CA_DAYS: i64 = 3650;
@@ -21,6 +28,9 @@ const CA_DAYS: i64 = 3650;
 const SITE_DAYS: i64 = 825;
 /// Certificates are good from a day ago: clocks of PCs are wrong.
 const BEFORE_DAYS: i64 = 1;
+
+/// A CRL is good for as long as the CA: sites keep to the newest one, and a list that ran out would let everybody in.
+const CRL_DAYS: i64 = CA_DAYS;
 
 /// Why a certificate was not made.
 #[derive(Debug, thiserror::Error)]
@@ -47,12 +57,46 @@ pub enum IssueError {
     /// One of the two files of a CA.
     #[error("{path} has one of ca.pem and ca.key but not the other; restore it or choose another --ca", path = .0.display())]
     HalfCa(PathBuf),
+    /// The list of revoked certificates.
+    #[error("use the list of revoked certificates in {path}", path = path.display())]
+    Crl {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: CrlError,
+    },
+    /// Nothing to take back.
+    #[error("this CA issued no certificate {0}; ca show lists them")]
+    NotIssued(String),
+    /// A second rotation before the first is over.
+    #[error(
+        "a rotation of this CA is under way; end it with ca rotate --finish when every site has a new certificate"
+    )]
+    Rotating,
+    /// Nothing to finish.
+    #[error("no rotation of this CA is under way; ca rotate begins one")]
+    NotRotating,
 }
 
-/// The CA of an organisation: `ca.pem` and `ca.key` in a folder that belongs on no site.
+/// The CA of an organisation: `ca.pem` and `ca.key` in a folder that belongs on no site. Beside them `issued/` (every
+/// certificate, by serial number), `crl.pem`, and `old/` with the CA before while sites change over.
 pub struct Ca {
+    folder: PathBuf,
     pem: String,
     issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate that the CA issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// Serial number, lower-case hex.
+    pub serial: String,
+    /// For which site.
+    pub site: Option<SiteId>,
+    /// Until when, seconds since 1970.
+    pub expires_s: i64,
+    /// Whether it was taken back.
+    pub revoked: bool,
 }
 
 impl Ca {
@@ -65,55 +109,106 @@ impl Ca {
         let _one_at_a_time = lock(folder)?;
         let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
         match (certificate.exists(), key.exists()) {
-            (true, true) => Self::load(&certificate, &key),
-            (false, false) => Self::make(&certificate, &key),
+            (true, true) => Self::load(folder),
+            (false, false) => Self::make(folder),
             _ => Err(IssueError::HalfCa(folder.to_owned())),
         }
     }
 
-    fn load(certificate: &Path, key: &Path) -> Result<Self, IssueError> {
-        let read = |path: &Path| {
-            std::fs::read_to_string(path).map_err(|source| IssueError::Read {
-                path: path.to_owned(),
-                source,
-            })
-        };
-        let pem = read(certificate)?;
-        let make = |source| IssueError::Make {
-            what: "of the CA".into(),
-            source,
-        };
-        let key = KeyPair::from_pem(&zeroize::Zeroizing::new(read(key)?)).map_err(make)?;
-        let issuer = Issuer::from_ca_cert_pem(&pem, key).map_err(make)?;
-        Ok(Self { pem, issuer })
+    /// Reads the CA in `folder`.
+    ///
+    /// # Errors
+    /// [`IssueError::Read`] when there is none; [`IssueError::Make`] when the files are no CA.
+    pub fn load(folder: &Path) -> Result<Self, IssueError> {
+        let pem = read(&folder.join("ca.pem"))?;
+        let key = zeroize::Zeroizing::new(read(&folder.join("ca.key"))?);
+        let key = KeyPair::from_pem(&key).map_err(of_ca)?;
+        let issuer = Issuer::from_ca_cert_pem(&pem, key).map_err(of_ca)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            pem,
+            issuer,
+        })
     }
 
-    fn make(certificate: &Path, key_path: &Path) -> Result<Self, IssueError> {
-        let make = |source| IssueError::Make {
-            what: "of the CA".into(),
-            source,
-        };
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(make)?;
+    fn make(folder: &Path) -> Result<Self, IssueError> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(of_ca)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = named("Furoshiki CA");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         valid_for(&mut params, CA_DAYS);
-        let pem = params.self_signed(&key).map_err(make)?.pem();
+        let pem = params.self_signed(&key).map_err(of_ca)?.pem();
         // The key first: without it the next run would find half a CA only if the disk fails in between.
         write_private(
-            key_path,
+            &folder.join("ca.key"),
             zeroize::Zeroizing::new(key.serialize_pem()).as_bytes(),
         )?;
-        write_private(certificate, pem.as_bytes())?;
-        let issuer = Issuer::from_ca_cert_pem(&pem, key).map_err(make)?;
-        Ok(Self { pem, issuer })
+        write_private(&folder.join("ca.pem"), pem.as_bytes())?;
+        let issuer = Issuer::from_ca_cert_pem(&pem, key).map_err(of_ca)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            pem,
+            issuer,
+        })
     }
 
     /// The CA's certificate, PEM: what PCs and sites pin.
     #[must_use]
     pub fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// What sites trust: this CA, and the one before it while sites change over.
+    ///
+    /// # Errors
+    /// [`IssueError::Read`].
+    pub fn bundle(&self) -> Result<String, IssueError> {
+        let old = self.folder.join("old").join("ca.pem");
+        if old.exists() {
+            return Ok(self.pem.clone() + &read(&old)?);
+        }
+        Ok(self.pem.clone())
+    }
+
+    /// Puts a new CA in the place of this one. Both are trusted until [`Ca::finish`]; the new one signs.
+    ///
+    /// # Errors
+    /// [`IssueError::Rotating`].
+    pub fn rotate(self) -> Result<Self, IssueError> {
+        let _one_at_a_time = lock(&self.folder)?;
+        let old = self.folder.join("old");
+        if old.exists() {
+            return Err(IssueError::Rotating);
+        }
+        // Whatever was taken back stays so under the new CA.
+        let (number, serials) = self.crl()?;
+        let coming = self.folder.join("coming");
+        private_folder(&coming)?;
+        let made = Self::make(&coming)?;
+        made.write_crl(number, &serials)?;
+        private_folder(&old)?;
+        for name in ["ca.pem", "ca.key"] {
+            rename(&self.folder.join(name), &old.join(name))?;
+        }
+        for name in ["ca.key", "ca.pem", "crl.pem"] {
+            rename(&coming.join(name), &self.folder.join(name))?;
+        }
+        std::fs::remove_dir(&coming).map_err(ConfigError::io("remove", &coming))?;
+        Self::load(&self.folder)
+    }
+
+    /// Ends a rotation: the CA before is trusted no more by who takes the bundle from now on.
+    ///
+    /// # Errors
+    /// [`IssueError::NotRotating`].
+    pub fn finish(&self) -> Result<(), IssueError> {
+        let _one_at_a_time = lock(&self.folder)?;
+        let old = self.folder.join("old");
+        if !old.exists() {
+            return Err(IssueError::NotRotating);
+        }
+        Ok(std::fs::remove_dir_all(&old).map_err(ConfigError::io("remove", &old))?)
     }
 
     /// A certificate and its private key, both PEM, for server and client authentication.
@@ -127,36 +222,251 @@ impl Ca {
         site: SiteId,
         hosts: &[String],
     ) -> Result<(String, zeroize::Zeroizing<String>), IssueError> {
-        let make = |source| IssueError::Make {
-            what: format!("of site {site}"),
+        self.issue_until(
+            site,
+            hosts,
+            OffsetDateTime::now_utc() + Duration::days(SITE_DAYS),
+        )
+    }
+
+    /// The same, good until a moment that may be past: what a test of expiry needs.
+    ///
+    /// # Errors
+    /// [`IssueError::Make`].
+    pub fn issue_until(
+        &self,
+        site: SiteId,
+        hosts: &[String],
+        until: OffsetDateTime,
+    ) -> Result<(String, zeroize::Zeroizing<String>), IssueError> {
+        let make = of_site(site);
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(make)?;
+        let params = for_site(site, hosts, until)?;
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .map_err(of_site(site))?;
+        let pem = certificate.pem();
+        self.keep(&pem, &params)?;
+        Ok((pem, zeroize::Zeroizing::new(key.serialize_pem())))
+    }
+
+    /// A certificate for the key in a request (PKCS #10, PEM). Nothing else of the request counts.
+    ///
+    /// # Errors
+    /// [`IssueError::Make`]: the request is none, or its key did not sign it.
+    pub fn sign(&self, site: SiteId, hosts: &[String], csr: &str) -> Result<String, IssueError> {
+        let mut request = CertificateSigningRequestParams::from_pem(csr).map_err(of_site(site))?;
+        let until = OffsetDateTime::now_utc() + Duration::days(SITE_DAYS);
+        request.params = for_site(site, hosts, until)?;
+        let certificate = request.signed_by(&self.issuer).map_err(of_site(site))?;
+        let pem = certificate.pem();
+        self.keep(&pem, &request.params)?;
+        Ok(pem)
+    }
+
+    /// Takes certificates back: those of a site, or the one with this serial number. The new list, PEM.
+    ///
+    /// # Errors
+    /// [`IssueError::NotIssued`].
+    pub fn revoke(&self, what: &Revoke) -> Result<String, IssueError> {
+        let _one_at_a_time = lock(&self.folder)?;
+        let (number, mut serials) = self.crl()?;
+        let before = serials.len();
+        let mut found = false;
+        for issued in self.issued()? {
+            let meant = match what {
+                Revoke::Site(site) => issued.site == Some(*site),
+                Revoke::Serial(serial) => issued.serial == serial.to_ascii_lowercase(),
+            };
+            if meant {
+                found = true;
+                let serial = hex::decode(&issued.serial).unwrap_or_default();
+                if !serials.contains(&serial) {
+                    serials.push(serial);
+                }
+            }
+        }
+        if !found {
+            return Err(IssueError::NotIssued(match what {
+                Revoke::Site(site) => format!("for site {site}"),
+                Revoke::Serial(serial) => format!("with serial number {serial}"),
+            }));
+        }
+        if serials.len() == before {
+            return read(&self.folder.join("crl.pem"));
+        }
+        self.write_crl(number, &serials)
+    }
+
+    /// Every certificate of this CA and the one before it, by serial number.
+    ///
+    /// # Errors
+    /// [`IssueError::Read`].
+    pub fn issued(&self) -> Result<Vec<Issued>, IssueError> {
+        let folder = self.folder.join("issued");
+        if !folder.exists() {
+            return Ok(Vec::new());
+        }
+        let (_, revoked) = self.crl()?;
+        let at = |source| IssueError::Read {
+            path: folder.clone(),
             source,
         };
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(make)?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = named(&format!("furoshiki site {site}"));
-        for host in hosts {
-            params.subject_alt_names.push(match host.parse::<IpAddr>() {
-                Ok(address) => SanType::IpAddress(address),
-                Err(_) => SanType::DnsName(host.as_str().try_into().map_err(make)?),
+        let mut all = Vec::new();
+        for entry in std::fs::read_dir(&folder).map_err(at)? {
+            let path = entry.map_err(at)?.path();
+            let pem = read(&path)?;
+            let Ok(der) = CertificateDer::from_pem_slice(pem.as_bytes()) else {
+                continue;
+            };
+            let Ok((_, parsed)) = X509Certificate::from_der(&der) else {
+                continue;
+            };
+            let serial = crl::bare(parsed.raw_serial()).to_vec();
+            all.push(Issued {
+                site: super::peer_of(&der),
+                expires_s: parsed.validity().not_after.timestamp(),
+                revoked: revoked.contains(&serial),
+                serial: hex::encode(serial),
             });
         }
-        let uri = format!("{SITE_URI}{site}");
-        params
-            .subject_alt_names
-            .push(SanType::URI(uri.as_str().try_into().map_err(make)?));
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        params.use_authority_key_identifier_extension = true;
-        valid_for(&mut params, SITE_DAYS);
-        let certificate = params.signed_by(&key, &self.issuer).map_err(make)?;
-        Ok((
-            certificate.pem(),
-            zeroize::Zeroizing::new(key.serialize_pem()),
-        ))
+        all.sort_by(|a, b| a.serial.cmp(&b.serial));
+        Ok(all)
     }
+
+    fn keep(&self, pem: &str, params: &CertificateParams) -> Result<(), IssueError> {
+        let folder = self.folder.join("issued");
+        private_folder(&folder)?;
+        let serial = params.serial_number.as_ref().map(AsRef::as_ref);
+        let name = hex::encode(serial.unwrap_or_default());
+        Ok(write_private(&folder.join(name), pem.as_bytes())?)
+    }
+
+    /// Number and serial numbers of the list as it is; 0 and nobody before the first.
+    fn crl(&self) -> Result<(u64, Vec<Vec<u8>>), IssueError> {
+        let path = self.folder.join("crl.pem");
+        if !path.exists() {
+            return Ok((0, Vec::new()));
+        }
+        let pem = read(&path)?;
+        let ca =
+            CertificateDer::from_pem_slice(self.pem.as_bytes()).map_err(|_| IssueError::Crl {
+                path: path.clone(),
+                source: CrlError::Signature,
+            })?;
+        let list = crl::read(&pem, &[ca]).map_err(|source| IssueError::Crl { path, source })?;
+        Ok((list.number, list.serials))
+    }
+
+    fn write_crl(&self, number: u64, serials: &[Vec<u8>]) -> Result<String, IssueError> {
+        let now = OffsetDateTime::now_utc();
+        let params = CertificateRevocationListParams {
+            this_update: now - Duration::days(BEFORE_DAYS),
+            next_update: now + Duration::days(CRL_DAYS),
+            crl_number: SerialNumber::from(number.saturating_add(1)),
+            issuing_distribution_point: None,
+            revoked_certs: serials
+                .iter()
+                .map(|serial| RevokedCertParams {
+                    serial_number: SerialNumber::from_slice(serial),
+                    revocation_time: now,
+                    reason_code: None,
+                    invalidity_date: None,
+                })
+                .collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        let list = params.signed_by(&self.issuer).map_err(of_ca)?;
+        let pem = list.pem().map_err(of_ca)?;
+        write_private(&self.folder.join("crl.pem"), pem.as_bytes())?;
+        Ok(pem)
+    }
+}
+
+/// What is taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revoke {
+    /// Every certificate of a site.
+    Site(SiteId),
+    /// One certificate, by its serial number in hex.
+    Serial(String),
+}
+
+/// A new private key, and a request for a certificate of it; both PEM. The other way round `key` is used again.
+pub(crate) fn request(
+    key: Option<&str>,
+) -> Result<(zeroize::Zeroizing<String>, String), IssueError> {
+    let make = |source| IssueError::Make {
+        what: "the request for one".into(),
+        source,
+    };
+    let key = match key {
+        Some(pem) => KeyPair::from_pem(pem),
+        None => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+    };
+    let key = key.map_err(make)?;
+    let csr = CertificateParams::default()
+        .serialize_request(&key)
+        .and_then(|request| request.pem())
+        .map_err(make)?;
+    Ok((zeroize::Zeroizing::new(key.serialize_pem()), csr))
+}
+
+fn for_site(
+    site: SiteId,
+    hosts: &[String],
+    until: OffsetDateTime,
+) -> Result<CertificateParams, IssueError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = named(&format!("furoshiki site {site}"));
+    for host in hosts {
+        params.subject_alt_names.push(match host.parse::<IpAddr>() {
+            Ok(address) => SanType::IpAddress(address),
+            Err(_) => SanType::DnsName(host.as_str().try_into().map_err(of_site(site))?),
+        });
+    }
+    let uri = format!("{SITE_URI}{site}");
+    params.subject_alt_names.push(SanType::URI(
+        uri.as_str().try_into().map_err(of_site(site))?,
+    ));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    params.use_authority_key_identifier_extension = true;
+    // At random: one made of the key would stay the same when the key is certified again.
+    let [first, rest @ ..] = random::<16>();
+    let serial: Vec<u8> = std::iter::once(first & 0x3f | 0x40).chain(rest).collect();
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.not_before = OffsetDateTime::now_utc().min(until) - Duration::days(BEFORE_DAYS);
+    params.not_after = until;
+    Ok(params)
+}
+
+fn of_ca(source: rcgen::Error) -> IssueError {
+    IssueError::Make {
+        what: "of the CA".into(),
+        source,
+    }
+}
+
+fn of_site(site: SiteId) -> impl Fn(rcgen::Error) -> IssueError + Copy {
+    move |source| IssueError::Make {
+        what: format!("of site {site}"),
+        source,
+    }
+}
+
+fn read(path: &Path) -> Result<String, IssueError> {
+    std::fs::read_to_string(path).map_err(|source| IssueError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), ConfigError> {
+    std::fs::rename(from, to).map_err(ConfigError::io("rename to", to))
 }
 
 /// Makes a folder that only the owner may enter; one that is there stays as it is.
@@ -195,8 +505,6 @@ fn valid_for(params: &mut CertificateParams, days: i64) {
 
 #[cfg(test)]
 mod tests {
-    use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-
     use super::*;
 
     #[test]
@@ -233,5 +541,76 @@ mod tests {
             Ca::load_or_make(dir.path()),
             Err(IssueError::HalfCa(_))
         ));
+    }
+
+    #[test]
+    fn what_was_taken_back_stays_so_through_a_rotation() {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = Ca::load_or_make(dir.path()).unwrap();
+        let hosts = ["127.0.0.1".to_owned()];
+        let [bad, good] = [1, 2].map(|n| SiteId::new([n; 16]));
+        for site in [bad, bad, good] {
+            ca.issue(site, &hosts).unwrap();
+        }
+        let pem = ca.revoke(&Revoke::Site(bad)).unwrap();
+        let der = CertificateDer::from_pem_slice(ca.pem().as_bytes()).unwrap();
+        let list = crl::read(&pem, std::slice::from_ref(&der)).unwrap();
+        assert_eq!((list.number, list.serials.len()), (1, 2));
+        assert_eq!(
+            ca.revoke(&Revoke::Site(bad)).unwrap(),
+            pem,
+            "nothing new, no new list"
+        );
+        let revoked = |ca: &Ca| {
+            let issued = ca.issued().unwrap();
+            issued
+                .iter()
+                .filter(|one| one.revoked)
+                .map(|one| one.site)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(revoked(&ca), [Some(bad), Some(bad)]);
+        assert!(matches!(
+            ca.revoke(&Revoke::Serial("00".into())),
+            Err(IssueError::NotIssued(_))
+        ));
+
+        let first = ca.pem().to_owned();
+        let second = ca.rotate().unwrap();
+        assert_ne!(second.pem(), first);
+        assert_eq!(second.bundle().unwrap(), second.pem().to_owned() + &first);
+        assert_eq!(revoked(&second), [Some(bad), Some(bad)]);
+        let pem = read(&dir.path().join("crl.pem")).unwrap();
+        assert!(
+            crl::read(&pem, &[der]).is_err(),
+            "the new CA signs the list"
+        );
+        assert!(matches!(
+            Ca::load(dir.path()).unwrap().rotate(),
+            Err(IssueError::Rotating)
+        ));
+        second.finish().unwrap();
+        assert_eq!(second.bundle().unwrap(), second.pem());
+        assert!(matches!(second.finish(), Err(IssueError::NotRotating)));
+    }
+
+    #[test]
+    fn a_request_gets_a_certificate_for_its_key_and_for_nothing_it_asks() {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = Ca::load_or_make(dir.path()).unwrap();
+        let site = SiteId::new([5; 16]);
+        let (key, csr) = request(None).unwrap();
+        let (again, _) = request(Some(&key)).unwrap();
+        assert_eq!(key, again);
+        let pem = ca.sign(site, &["127.0.0.1".into()], &csr).unwrap();
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        assert_eq!(super::super::peer_of(&der), Some(site));
+        let (_, parsed) = X509Certificate::from_der(&der).unwrap();
+        let pair = KeyPair::from_pem(&key).unwrap();
+        assert_eq!(
+            parsed.public_key().subject_public_key.data,
+            pair.public_key_raw()
+        );
+        assert!(ca.sign(site, &[], "not one").is_err());
     }
 }

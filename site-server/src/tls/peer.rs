@@ -14,7 +14,7 @@ use rustls::{
 use snapshot::id::SiteId;
 use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
 
-use super::{SITE_URI, TlsError};
+use super::{SITE_URI, TlsError, Trust};
 
 /// The site a certificate is for, if it names exactly one. The chain was verified before.
 #[must_use]
@@ -42,6 +42,7 @@ pub fn peer_of(certificate: &CertificateDer<'_>) -> Option<SiteId> {
 pub(super) struct OneSite {
     web: Arc<WebPkiServerVerifier>,
     site: SiteId,
+    trust: Arc<Trust>,
 }
 
 impl OneSite {
@@ -49,8 +50,10 @@ impl OneSite {
         roots: Arc<RootCertStore>,
         provider: Arc<CryptoProvider>,
         site: SiteId,
+        trust: Arc<Trust>,
     ) -> Result<Self, TlsError> {
         Ok(Self {
+            trust,
             web: WebPkiServerVerifier::builder_with_provider(roots, provider).build()?,
             site,
         })
@@ -73,6 +76,7 @@ impl ServerCertVerifier for OneSite {
             ocsp_response,
             now,
         )?;
+        self.trust.check(end_entity)?;
         if peer_of(end_entity) == Some(self.site) {
             Ok(verified)
         } else {
@@ -100,5 +104,60 @@ impl ServerCertVerifier for OneSite {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.web.supported_verify_schemes()
+    }
+}
+
+/// The one server whose certificate has this BLAKE3, whoever signed it: an invitation names it.
+#[derive(Debug)]
+pub(super) struct OneCertificate {
+    leaf: [u8; 32],
+    provider: Arc<CryptoProvider>,
+}
+
+impl OneCertificate {
+    pub(super) const fn new(leaf: [u8; 32], provider: Arc<CryptoProvider>) -> Self {
+        Self { leaf, provider }
+    }
+}
+
+impl ServerCertVerifier for OneCertificate {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if blake3::hash(end_entity) == blake3::Hash::from_bytes(self.leaf) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(CertificateError::ApplicationVerificationFailure.into())
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("only TLS 1.3 is spoken here".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

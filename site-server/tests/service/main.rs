@@ -12,6 +12,7 @@ mod bucket;
 mod chunks;
 mod deliveries;
 mod heads;
+mod merging;
 mod objects;
 mod peers;
 mod portal;

@@ -90,6 +90,7 @@ async fn the_newer_record_wins_whatever_comes_first() {
         let records = Records {
             users: vec![record],
             heads: vec![head(&hanako, version)],
+            ..Records::default()
         };
         let sent = site
             .as_peer(FRIEND, Method::POST, peer_path::RECORDS, json(&records))
@@ -117,7 +118,7 @@ async fn the_newer_record_wins_whatever_comes_first() {
     gone.deleted = true;
     let records = Records {
         users: vec![gone],
-        heads: vec![],
+        ..Records::default()
     };
     site.as_peer(FRIEND, Method::POST, peer_path::RECORDS, json(&records))
         .await;
@@ -133,7 +134,7 @@ async fn a_broken_record_does_not_hold_back_the_others() {
     broken.password_phc = "tulip-4471".into();
     let records = Records {
         users: vec![broken, user_record(&hanako, 1)],
-        heads: vec![],
+        ..Records::default()
     };
     let sent = site
         .as_peer(FRIEND, Method::POST, peer_path::RECORDS, json(&records))
@@ -160,15 +161,18 @@ async fn digests_say_what_each_side_lacks() {
     let newer = DigestRow {
         user: hanako.user,
         version: Some((7, FRIEND)),
+        deleted: false,
         head: None,
     };
     let other = DigestRow {
         user: UserId::new([1; 16]),
         version: Some((1, FRIEND)),
+        deleted: false,
         head: None,
     };
     let theirs = Digest {
         rows: vec![other, newer],
+        ..Digest::default()
     };
     let answer: DigestAnswer = site
         .as_peer(FRIEND, Method::POST, peer_path::DIGEST, json(&theirs))

@@ -152,7 +152,7 @@ async fn a_change_and_its_outbox_rows_are_one(store: &Store) {
     );
     let first = store.waiting(far, 10).await.unwrap();
     assert_eq!(
-        (first.len(), first[0].user, first[0].kind),
+        (first.len(), first[0].user(), first[0].kind),
         (1, person.user, WaitingKind::User)
     );
     // A change while the first is on its way stays in the outbox.

@@ -9,6 +9,8 @@ use clap::{Parser, Subcommand};
 use site_server::{netboot, store::Anchor};
 use snapshot::id::{ReleaseId, SiteId};
 
+use crate::ca::{Ca, Invite, Join};
+
 /// Stores sealed snapshots of users and hands them to shared PCs and other sites.
 #[derive(Parser)]
 #[command(version)]
@@ -76,6 +78,11 @@ pub(super) enum Command {
         #[arg(long)]
         announce: bool,
     },
+    /// Makes a site that `site invite` of another one invited.
+    Join(Join),
+    /// The CA of all sites: a folder that belongs on no site.
+    #[command(subcommand)]
+    Ca(Ca),
     /// Users of the site.
     #[command(subcommand)]
     User(User),
@@ -179,7 +186,18 @@ pub(super) enum Site {
         #[arg(long)]
         url: String,
     },
-    /// Shows what this site is and has.
+    /// Invites a new site: prints the token that its `join` takes, waits until it comes, and signs its certificate.
+    Invite(Invite),
+    /// Expels a site, at every site and for ever: its certificate is refused everywhere from now on.
+    Expel {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// Id of the site, as `site info` shows it.
+        #[arg(long)]
+        id: SiteId,
+    },
+    /// Shows what this site is and has, and how the talk with every other site goes.
     Info {
         /// The data folder.
         #[arg(long)]

@@ -1,6 +1,7 @@
 //! `furoshiki-site`: the server of a site, and what its operator does.
 
 mod arguments;
+mod ca;
 mod run;
 
 use std::process::ExitCode;

@@ -11,7 +11,10 @@ use site_server::{
 };
 use zeroize::Zeroizing;
 
-use crate::arguments::{Audit, Command, Netboot, Release, Site, User, Wipes};
+use crate::{
+    arguments::{Audit, Command, Netboot, Release, Site, User, Wipes},
+    ca,
+};
 
 pub(super) fn run(command: Command) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -156,6 +159,13 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
                 admin::site_add(&data, id, &name, &url).await?;
                 println!("site {id} ({name}) at {url}");
             }
+            Command::Join(told) => ca::join(told).await?,
+            Command::Ca(told) => ca::run(told).await?,
+            Command::Site(Site::Invite(told)) => ca::invite(told).await?,
+            Command::Site(Site::Expel { data, id }) => {
+                admin::site_expel(&data, id).await?;
+                println!("site {id} is expelled, here now and at every other site as soon as it is reached");
+            }
             Command::Site(Site::Info { data, json }) => {
                 let info = admin::site_info(&data).await?;
                 if json {
@@ -190,17 +200,21 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
     })
 }
 
-/// One line of standard input, never an argument: other users of the machine see arguments.
 fn password() -> anyhow::Result<Zeroizing<String>> {
+    line("the password")
+}
+
+/// One line of standard input, never an argument: other users of the machine see arguments.
+pub(super) fn line(what: &str) -> anyhow::Result<Zeroizing<String>> {
     let mut line = Zeroizing::new(String::with_capacity(512));
     std::io::stdin()
         .lock()
         .read_line(&mut line)
-        .context("read the password from standard input")?;
-    let password = line.trim_end_matches(['\r', '\n']);
+        .with_context(|| format!("read {what} from standard input"))?;
+    let text = line.trim_end_matches(['\r', '\n']);
     anyhow::ensure!(
-        !password.is_empty(),
-        "no password came on standard input; give it as one line"
+        !text.is_empty(),
+        "{what} did not come on standard input; give it as one line"
     );
-    Ok(Zeroizing::new(password.to_owned()))
+    Ok(Zeroizing::new(text.to_owned()))
 }
