@@ -91,11 +91,11 @@ impl Site {
         let store = Store::open(layout.clone(), &config.database, &config.objects).await?;
         store.claim(config.site).await?;
         Ok(Arc::new(Self {
+            challenges: Challenges::new(&store),
             store,
             peers: Peers::new(identity.clone()),
             identity,
             passwords: Passwords::new()?,
-            challenges: Challenges::default(),
             bell: Bell::default(),
             operator: hash_token(operator.trim()),
             config,

@@ -6,7 +6,7 @@
 mod challenge;
 mod password;
 
-pub use challenge::{Challenges, Proven};
+pub use challenge::{AskError, Challenges, Proven};
 pub use password::{PasswordError, Passwords, new_phc};
 
 /// A PC's token lives this long: a working day and the shutdown after it.

@@ -115,7 +115,7 @@ impl Layout {
         self.root.join("staging")
     }
 
-    /// Held by the one server that may use the folder.
+    /// Held by the server that uses the folder.
     #[must_use]
     pub fn lock(&self) -> PathBuf {
         self.root.join("serve.lock")
@@ -174,7 +174,7 @@ pub struct SiteConfig {
     /// Where rows are kept.
     #[serde(default, skip_serializing_if = "DatabaseConfig::is_default")]
     pub database: DatabaseConfig,
-    /// Where sealed objects lie.
+    /// Where sealed objects, releases and chunks lie.
     #[serde(default, skip_serializing_if = "ObjectsConfig::is_default")]
     pub objects: ObjectsConfig,
 }
@@ -200,6 +200,12 @@ impl SiteConfig {
     pub fn save(&self, layout: &Layout) -> Result<(), ConfigError> {
         let text = toml::to_string(self).expect("strings, numbers and one table are TOML");
         write_private(&layout.config(), text.as_bytes())
+    }
+
+    /// Whether rows and bytes lie where several servers may use them at once.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.database.postgres.is_some() && self.objects.s3.is_some()
     }
 
     /// The release key as bytes, if there is one.

@@ -165,6 +165,16 @@ impl From<StoreError> for ApiError {
                 ..Self::new(ProblemCode::SiteFull, detail)
             };
         }
+        if error.is_away() {
+            let detail =
+                "The site's database does not answer. Nothing is lost; try again in a moment.";
+            return Self {
+                source: Some(error.into()),
+                status: Some(StatusCode::SERVICE_UNAVAILABLE),
+                retry_after_s: Some(1),
+                ..Self::new(ProblemCode::Internal, detail)
+            };
+        }
         match &error {
             StoreError::TooLarge { .. } => Self::new(ProblemCode::TooLarge, error.to_string()),
             StoreError::WrongHash { .. } | StoreError::Image(_) => {

@@ -18,17 +18,17 @@ use object_store::GetResultPayload;
 use crate::{
     error::{ApiError, ApiResult},
     range::{Wanted, wanted},
-    store::{Counter, Run, Sent, StoredObject},
+    store::{Counter, Run, Sent, StoredObject, read_runs},
 };
 
 /// One read of the disk, one piece of the body.
 const PIECE_BYTES: usize = 256 << 10;
+/// Of a run in a bucket, where every read is a request.
+const BUCKET_PIECE_BYTES: usize = 4 << 20;
 
 /// Where the bytes come from.
 pub(crate) enum Content {
-    /// A file, open at its beginning.
-    File(tokio::fs::File),
-    /// A sealed object.
+    /// A sealed object, or a file of a release.
     Object(StoredObject),
     /// Few bytes, made for this answer.
     Bytes(Bytes),
@@ -72,14 +72,7 @@ pub(crate) async fn send(
             Answer::Bytes(status, headers, start, len) => (status, headers, start, len),
         };
     let body = match content {
-        Content::File(file) => {
-            let mut file = file.into_std().await;
-            if start > 0 {
-                file.seek(SeekFrom::Start(start))
-                    .map_err(ApiError::internal)?;
-            }
-            Body::from_stream(pieces(file, len, counter, sent))
-        }
+        Content::Object(_) if len == 0 => Body::empty(),
         Content::Object(object) => match object.open(start..start + len).await?.payload {
             GetResultPayload::File(mut file, _) => {
                 file.seek(SeekFrom::Start(start))
@@ -216,21 +209,21 @@ pub(crate) fn runs(
     futures_util::stream::try_unfold(
         (VecDeque::from(runs), sent),
         move |(mut runs, sent)| async move {
-            let Some(run) = runs.front_mut() else {
-                return Ok(None);
-            };
-            let mut part = run.clone();
-            part.bytes = part.bytes.min(PIECE_BYTES as u64);
-            run.offset += part.bytes;
-            run.bytes -= part.bytes;
-            if run.bytes == 0 {
+            let part = loop {
+                let Some(run) = runs.front_mut() else {
+                    return Ok(None);
+                };
+                let bytes = if run.of.file().is_some() {
+                    PIECE_BYTES
+                } else {
+                    BUCKET_PIECE_BYTES
+                };
+                if let Some(part) = run.split(bytes as u64) {
+                    break part;
+                }
                 runs.pop_front();
-            }
-            let read = tokio::task::spawn_blocking(move || crate::store::read_runs(&[part]));
-            let piece = read
-                .await
-                .map_err(std::io::Error::other)?
-                .map_err(std::io::Error::other)?;
+            };
+            let piece = read_runs(&[part]).await.map_err(std::io::Error::other)?;
             sent.add(counter, piece.len() as u64);
             Ok(Some((Bytes::from(piece), (runs, sent))))
         },

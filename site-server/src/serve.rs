@@ -35,7 +35,7 @@ use crate::{
     app::{Site, StartError, router},
     boot,
     clock::now_ms,
-    config::{ConfigError, Layout},
+    config::{ConfigError, Layout, SiteConfig},
     error::chain,
     relay, replication,
     routes::{PeerIdentity, RemoteAddress},
@@ -150,10 +150,18 @@ impl Running {
     /// [`ServeError`].
     pub async fn start(layout: Layout, listen: impl Into<Listen>) -> Result<Self, ServeError> {
         let listen = listen.into();
-        let lock = lock(&layout)?;
+        let config = SiteConfig::load(&layout).map_err(StartError::from)?;
+        let lock = lock(&layout, config.is_shared())?;
         let site = Site::open(layout).await?;
-        site.store.clear_staging().map_err(StartError::from)?;
-        site.store.probe_objects().await.map_err(StartError::from)?;
+        if lock.alone {
+            site.store.clear_staging().map_err(StartError::from)?;
+        }
+        if !site.store.is_shared() {
+            site.store.free_jobs().await.map_err(StartError::from)?;
+        }
+        let lock = lock.file;
+        let can = site.store.probe_objects().await.map_err(StartError::from)?;
+        tracing::info!(?can, "the place of objects is tried out");
         site.store
             .share_known_sites(site.config.site)
             .await
@@ -221,6 +229,9 @@ impl Running {
         // Nobody listens only when every task has ended already.
         let _ = self.stop.send(true);
         while self.tasks.join_next().await.is_some() {}
+        if let Err(error) = self.site.store.leave_jobs().await {
+            tracing::warn!(error = %chain(&error), "jobs of this server are free a little later");
+        }
         self.site.store.close().await;
     }
 }
@@ -232,7 +243,20 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeErr
     Ok((listener, address))
 }
 
-fn lock(layout: &Layout) -> Result<std::fs::File, ServeError> {
+/// The lock of a data folder.
+struct Lock {
+    file: std::fs::File,
+    /// Nobody else had it when we came.
+    alone: bool,
+}
+
+/// One server uses a data folder. Where rows and bytes lie elsewhere it holds only settings and what is being
+/// received, and several may share it.
+fn lock(layout: &Layout, shared: bool) -> Result<Lock, ServeError> {
+    use rustix::{
+        fs::{FlockOperation, flock},
+        io::Errno,
+    };
     let path = layout.lock();
     let file = std::fs::File::options()
         .create(true)
@@ -241,13 +265,21 @@ fn lock(layout: &Layout) -> Result<std::fs::File, ServeError> {
         .open(&path)
         .map_err(ConfigError::io("open (has init run?)", &path))
         .map_err(ServeError::Lock)?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(ServeError::Locked),
+    let take = |how| match flock(&file, how) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
         Err(error) => Err(ServeError::Lock(ConfigError::io("lock", &path)(
             error.into(),
         ))),
+    };
+    let alone = take(FlockOperation::NonBlockingLockExclusive)?;
+    if !shared && !alone {
+        return Err(ServeError::Locked);
     }
+    if shared && !take(FlockOperation::NonBlockingLockShared)? {
+        return Err(ServeError::Locked);
+    }
+    Ok(Lock { file, alone })
 }
 
 /// Takes connections until `stop`, at most `room` at a time, then drains those under way for [`DRAIN`].
@@ -384,19 +416,42 @@ fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
 /// Once a second the counters, once an hour what died and what nobody needs any more, once a day what no row names.
 async fn upkeep(site: Arc<Site>, mut stop: watch::Receiver<bool>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
-    let mut hour = tokio::time::interval(Duration::from_secs(3600));
-    let mut day = tokio::time::interval(Duration::from_secs(24 * 3600));
+    let mut hour = tokio::time::interval(HOUR);
+    let mut day = tokio::time::interval(DAY);
     loop {
         let done: Result<(), StoreError> = tokio::select! {
             _ = second.tick() => site.store.flush_counters().await,
-            _ = hour.tick() => hourly(&site).await,
-            _ = day.tick() => daily(&site).await,
+            _ = hour.tick() => once(&site, "hourly upkeep", HOUR, hourly(&site)).await,
+            _ = day.tick() => once(&site, "daily upkeep", DAY, daily(&site)).await,
             _ = stop.changed() => return,
         };
         if let Err(error) = done {
             tracing::error!(error = %chain(&error), "upkeep failed; trying again");
         }
     }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Does what one server of a site does once in a while, if no other did. The job is not given back: it is taken again
+/// when it is due again, a little early because ticks are not exact.
+async fn once(
+    site: &Site,
+    job: &str,
+    every: Duration,
+    work: impl Future<Output = Result<(), StoreError>>,
+) -> Result<(), StoreError> {
+    let taken = site.store.take_job(job, every.mul_f32(0.95)).await?;
+    if !taken {
+        return Ok(());
+    }
+    let done = work.await;
+    if done.is_err() {
+        // Another server, or this one later, tries sooner.
+        site.store.leave_job(job).await?;
+    }
+    done
 }
 
 async fn hourly(site: &Site) -> Result<(), StoreError> {

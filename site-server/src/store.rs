@@ -5,17 +5,20 @@
 
 mod audit;
 mod boot_chunks;
+mod challenges;
 mod chunks;
 mod counters;
 mod db;
 mod file;
 mod heads;
+mod jobs;
 mod joins;
 mod merge;
 mod objects;
 mod outbox;
 mod releases;
 mod retention;
+mod servers;
 mod shared;
 mod shelf;
 mod sites;
@@ -36,6 +39,7 @@ use snapshot::id::{ObjectId, SiteId};
 pub use audit::{
     Actor, Anchor, AuditFilter, AuditRow, BrokenChain, Chain, Deed, NotAnAnchor, RowHash,
 };
+pub use challenges::Asked;
 pub use chunks::{Run, read_runs};
 pub use counters::{Counter, Sent};
 pub use db::DatabaseConfig;
@@ -52,7 +56,7 @@ pub use retention::{Forgotten, Swept};
 pub(crate) use shared::check as check_shared;
 pub use shared::{SharedKind, rank};
 use shelf::Shelf;
-pub use shelf::{ObjectsConfig, StoredObject};
+pub use shelf::{Capabilities, ObjectsConfig, StoredObject};
 pub(crate) use sites::Heard;
 pub use sites::{Peer, PeerStatus, SiteBody};
 pub use tokens::{MAX_DELIVERIES, Pusher, TokenKind, hash_token, new_token};
@@ -173,6 +177,23 @@ impl StoreError {
         move |source| Self::Objects { what, source }
     }
 
+    /// True when the database does not answer, or not as one that takes writes: it may soon, or another one.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        // 25006 read_only_sql_transaction, class 57P operator intervention, class 08 connection:
+        // https://www.postgresql.org/docs/current/errcodes-appendix.html
+        match self {
+            Self::Db { source, .. } => match source {
+                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+                sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+                    code == "25006" || code.starts_with("57P") || code.starts_with("08")
+                }),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// True when the cause is a full disk or quota, whichever layer saw it.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -205,6 +226,8 @@ pub struct Store {
     shelf: Shelf,
     layout: Layout,
     sent: std::sync::Arc<Sent>,
+    /// Who this server is in the table of jobs.
+    holder: [u8; 16],
 }
 
 impl Store {
@@ -232,6 +255,7 @@ impl Store {
             shelf: Shelf::open(&layout, objects)?,
             layout,
             sent: std::sync::Arc::default(),
+            holder: random(),
         })
     }
 
@@ -268,8 +292,8 @@ impl Store {
         }
     }
 
-    /// Removes what a server that was killed left in the middle. Only the server calls this, under
-    /// the lock of the data folder.
+    /// Removes what a server that was killed left in the middle. Only the server calls this, while it is
+    /// alone in the data folder.
     ///
     /// # Errors
     /// [`StoreError::Io`].

@@ -120,6 +120,24 @@ pub(crate) const RUN: &[Package] = &[
     ),
 ];
 
+/// To run sites alone.
+pub(crate) const SITES: &[Package] = &[
+    ("postgresql", "the database of a site that outgrew SQLite"),
+    (
+        "util-linux",
+        "setpriv ends servers with the test that started them",
+    ),
+];
+
+/// The second, independent engine that sites keep objects in.
+pub(crate) const CEPH: &[Package] = &[
+    ("ceph-mon", "its monitor"),
+    ("ceph-mgr", "its manager"),
+    ("ceph-osd", "its disks"),
+    ("radosgw", "its gateway, which speaks S3"),
+    ("ceph-common", "its commands"),
+];
+
 /// To measure snapshots beside backup programs.
 pub(crate) const MEASURE: &[Package] = &[
     (
@@ -176,7 +194,11 @@ mod tests {
 
     #[test]
     fn no_package_is_named_twice_or_without_reason() {
-        for all in [[BUILD, IMAGE, RUN].concat(), [BUILD, MEASURE].concat()] {
+        for all in [
+            [BUILD, IMAGE, RUN].concat(),
+            [BUILD, MEASURE].concat(),
+            [BUILD, SITES, CEPH].concat(),
+        ] {
             for (at, (name, reason)) in all.iter().enumerate() {
                 assert!(!reason.is_empty(), "{name}");
                 assert!(

@@ -14,6 +14,10 @@ use crate::shim;
 pub(crate) enum For {
     /// Compile and check.
     Checks,
+    /// Compile, and run sites.
+    Sites,
+    /// The same, with a second engine for their objects.
+    SitesOnCeph,
     /// Compile, and measure snapshots beside backup programs.
     Measuring,
     /// Build releases and run machines too.
@@ -27,6 +31,8 @@ pub(crate) enum For {
 pub(crate) fn install(what: For) -> Result<()> {
     let wanted = match what {
         For::Checks => packages::BUILD.to_vec(),
+        For::Sites => [packages::BUILD, packages::SITES].concat(),
+        For::SitesOnCeph => [packages::BUILD, packages::SITES, packages::CEPH].concat(),
         For::Measuring => [packages::BUILD, packages::MEASURE].concat(),
         For::Everything => [packages::BUILD, packages::IMAGE, packages::RUN].concat(),
     };

@@ -63,6 +63,7 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
         tally: Tally::default(),
         broken: Vec::new(),
         cases: if thorough { CASES.1 } else { CASES.0 },
+        ceph: false,
     };
     match room {
         None => {
@@ -100,7 +101,13 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
             run.virtual_card();
         }
         Some(Room::Site) => {
-            setup::install(For::Checks)?;
+            let engines = if thorough {
+                For::SitesOnCeph
+            } else {
+                For::Sites
+            };
+            setup::install(engines)?;
+            run.ceph = thorough;
             run.part(wheel::seaweedfs());
             run.cargo("site", &["-p", "site-api", "-p", "site-server"]);
         }
@@ -152,6 +159,7 @@ pub(crate) fn vm(name: Option<&str>) -> Result<()> {
         tally: Tally::default(),
         broken: Vec::new(),
         cases: CASES.0,
+        ceph: false,
     };
     setup::install(For::Everything)?;
     run.machines(&chosen);
@@ -182,6 +190,8 @@ struct Run {
     tally: Tally,
     broken: Vec<String>,
     cases: &'static str,
+    /// Whether Ceph is installed, and tested.
+    ceph: bool,
 }
 
 impl Run {
@@ -200,6 +210,9 @@ impl Run {
         command.env("PROPTEST_CASES", self.cases);
         if self.cases == CASES.1 {
             command.env("FUROSHIKI_THOROUGH", "1");
+        }
+        if self.ceph {
+            command.env("FUROSHIKI_TEST_CEPH", "1");
         }
         let result = child::step_lines(what, &mut command, |line| {
             unread = tally.take(line).err().or(unread.take());

@@ -10,7 +10,7 @@ use crate::{
     clock::now_ms,
     config::{Layout, SiteConfig, check_url},
     init::check_name,
-    store::{PeerStatus, SiteBody, Store, StoreError},
+    store::{Capabilities, PeerStatus, SiteBody, Store, StoreError},
 };
 
 /// Makes another site known. Works while the server runs; both sites must be told of each other.
@@ -91,6 +91,8 @@ pub struct Info {
     pub objects: u64,
     /// Their bytes.
     pub object_bytes: u64,
+    /// What the place of its objects does.
+    pub object_store: Capabilities,
     /// Releases it lists.
     pub releases: usize,
     /// Other sites it knows, and how the talk with each goes.
@@ -114,6 +116,7 @@ pub async fn site_info(data: &Path) -> Result<Info, AdminError> {
         users: store.user_versions().await?.len(),
         objects,
         object_bytes,
+        object_store: store.probe_objects().await?,
         releases: store.releases().await?.len(),
         peers: store.peer_status().await?,
     };
@@ -146,6 +149,11 @@ impl std::fmt::Display for Info {
         )?;
         writeln!(f, "users     {}", self.users)?;
         writeln!(f, "objects   {}, {} bytes", self.objects, self.object_bytes)?;
+        let can = self.object_store.named().map(|(name, can)| {
+            let can = if can { "yes" } else { "no" };
+            format!("{name} {can}")
+        });
+        writeln!(f, "store     {}", can.join(", "))?;
         for peer in &self.peers {
             writeln!(f, "peer      {} ({}) at {}", peer.site, peer.name, peer.url)?;
             writeln!(

@@ -1,7 +1,7 @@
-//! Challenges to cards: single use, short-lived, in memory only.
+//! Challenges to cards: single use, short-lived, never on the disk of a site with one server.
 //!
-//! A stranger can ask for challenges without end, so none is written to the disk, and there are at
-//! most [`MOST`]: the one that would die first makes room.
+//! A stranger can ask for challenges without end. So there are at most [`MOST`]: the one that would die first makes
+//! room. Where several servers share a database they are there, as hashes of the right answers.
 
 use std::{
     collections::HashMap,
@@ -10,22 +10,19 @@ use std::{
 
 use snapshot::{
     id::{CardId, SiteId, UserId},
-    slot::{self, Nonce, SlotError},
+    slot::{self, SlotError},
 };
+use subtle::ConstantTimeEq as _;
 
-use crate::{clock::now_ms, store::CardUser};
+use crate::{
+    clock::now_ms,
+    store::{Asked, CardUser, Store, StoreError},
+};
 
 /// A card answers within this, or asks again.
 const LIFE_MS: i64 = 2 * 60 * 1000;
 /// Most challenges that wait at a time.
-const MOST: usize = 10_000;
-
-struct Asked {
-    card: CardId,
-    user: UserId,
-    nonce: Nonce,
-    expires_ms: i64,
-}
+const MOST: u32 = 10_000;
 
 /// A challenge as it is sent.
 pub struct Sealed {
@@ -46,44 +43,65 @@ pub struct Proven {
     pub user: UserId,
 }
 
+/// Why a card cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The registered key is not a P-256 key.
+    #[error("seal a challenge to the card")]
+    Slot(#[from] SlotError),
+    /// The database.
+    #[error("note a challenge")]
+    Store(#[from] StoreError),
+}
+
 /// The challenges that wait for an answer.
-#[derive(Default)]
-pub struct Challenges {
-    asked: Mutex<HashMap<String, Asked>>,
+pub struct Challenges(Waiting);
+
+enum Waiting {
+    Here(Mutex<HashMap<String, Asked>>),
+    InTheDatabase(Store),
+}
+
+/// What is kept of an answer. Fast hashing is enough for what a random nonce made.
+fn hash(proof: &[u8]) -> [u8; 32] {
+    blake3::derive_key("furoshiki site challenge v1", proof)
 }
 
 impl Challenges {
+    /// In memory, or where other servers of the site see them.
+    #[must_use]
+    pub fn new(store: &Store) -> Self {
+        Self(if store.is_shared() {
+            Waiting::InTheDatabase(store.clone())
+        } else {
+            Waiting::Here(Mutex::default())
+        })
+    }
+
     /// A new challenge for a card.
     ///
     /// # Errors
-    /// [`SlotError`]: the registered key is not a P-256 key.
-    pub fn ask(&self, site: SiteId, card: CardId, holder: &CardUser) -> Result<Sealed, SlotError> {
+    /// [`AskError`].
+    pub async fn ask(
+        &self,
+        site: SiteId,
+        card: CardId,
+        holder: &CardUser,
+    ) -> Result<Sealed, AskError> {
         let challenge = hex::encode(crate::store::random::<16>());
         let point = slot::card_public_key(&holder.spki)?;
         let (sealed, nonce) = slot::Challenge::seal(&point, site, &challenge)?;
-        let now = now_ms();
-        let expires_ms = now.saturating_add(LIFE_MS);
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked.len() >= MOST {
-            asked.retain(|_, asked| asked.expires_ms > now);
+        let expires_ms = now_ms().saturating_add(LIFE_MS);
+        let asked = Asked {
+            card,
+            user: holder.user.id,
+            answer: hash(&slot::proof(&nonce, site, &challenge, card)),
+            expires_ms,
+        };
+        match &self.0 {
+            Waiting::Here(waiting) => keep(waiting, challenge.clone(), asked),
+            Waiting::InTheDatabase(store) => store.add_challenge(&challenge, &asked, MOST).await?,
         }
-        if asked.len() >= MOST
-            && let Some(oldest) = asked
-                .iter()
-                .min_by_key(|(_, asked)| asked.expires_ms)
-                .map(|(name, _)| name.clone())
-        {
-            asked.remove(&oldest);
-        }
-        asked.insert(
-            challenge.clone(),
-            Asked {
-                card,
-                user: holder.user.id,
-                nonce,
-                expires_ms,
-            },
-        );
         Ok(Sealed {
             challenge,
             sealed,
@@ -92,17 +110,45 @@ impl Challenges {
     }
 
     /// Takes the answer to a challenge. Right or wrong, the challenge is used up.
-    pub fn answer(&self, site: SiteId, challenge: &str, proof: &[u8]) -> Option<Proven> {
-        let asked = self
-            .asked
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(challenge)?;
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn answer(
+        &self,
+        challenge: &str,
+        proof: &[u8],
+    ) -> Result<Option<Proven>, StoreError> {
+        let asked = match &self.0 {
+            Waiting::Here(waiting) => waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(challenge),
+            Waiting::InTheDatabase(store) => store.take_challenge(challenge).await?,
+        };
+        let Some(asked) = asked else { return Ok(None) };
         let alive = asked.expires_ms > now_ms();
-        let right = slot::proof_matches(&asked.nonce, site, challenge, asked.card, proof);
-        (alive && right).then_some(Proven {
+        let right: bool = hash(proof).ct_eq(&asked.answer).into();
+        Ok((alive && right).then_some(Proven {
             card: asked.card,
             user: asked.user,
-        })
+        }))
     }
+}
+
+fn keep(waiting: &Mutex<HashMap<String, Asked>>, challenge: String, new: Asked) {
+    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    let full = |waiting: &HashMap<_, _>| waiting.len() >= MOST as usize;
+    if full(&waiting) {
+        let now = now_ms();
+        waiting.retain(|_, asked| asked.expires_ms > now);
+    }
+    if full(&waiting)
+        && let Some(oldest) = waiting
+            .iter()
+            .min_by_key(|(_, asked)| asked.expires_ms)
+            .map(|(name, _)| name.clone())
+    {
+        waiting.remove(&oldest);
+    }
+    waiting.insert(challenge, new);
 }

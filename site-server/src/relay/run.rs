@@ -73,21 +73,41 @@ async fn begin(
             .count();
         if pulls < AT_A_TIME && busy.insert(job) {
             let site = site.clone();
-            jobs.spawn(async move { (job, bring(&site, incoming).await) });
+            jobs.spawn(async move {
+                let name = format!("bring {}", incoming.user);
+                (job, alone(&site, &name, bring(&site, incoming)).await)
+            });
         }
     }
     for choice in site.store.due_next_sites().await? {
         let job = Job::Tell(choice.user, choice.site);
         if busy.insert(job) {
             let site = site.clone();
-            jobs.spawn(async move { (job, tell(&site, &choice).await) });
+            jobs.spawn(async move {
+                let name = format!("tell {} of {}", choice.site, choice.user);
+                (job, alone(&site, &name, tell(&site, &choice)).await)
+            });
         }
     }
     Ok(())
 }
 
+/// Work of one server of the site; of another's nothing is said.
+async fn alone(
+    site: &Site,
+    job: &str,
+    work: impl Future<Output = Result<(), StoreError>>,
+) -> Result<(), StoreError> {
+    site.store.alone(job, work).await?.unwrap_or(Ok(()))
+}
+
 /// One attempt, and what follows it.
 async fn bring(site: &Site, incoming: Incoming) -> Result<(), StoreError> {
+    // Another server may have brought it since the list was read.
+    let now = site.store.transfer(incoming.user).await?;
+    if !now.is_some_and(|now| now.is_due(&incoming)) {
+        return Ok(());
+    }
     let (user, record) = (incoming.user, incoming.transfer.record);
     let (outcome, why) = match pull(site, &incoming).await {
         Ok(bytes) => {

@@ -110,7 +110,7 @@ fn note(pauses: &mut HashMap<SiteId, Pause>, peer: &Peer, result: Result<(), Tal
 }
 
 async fn talk(site: Arc<Site>, peer: Peer) -> (Peer, Result<(), TalkError>) {
-    let result = match tell(&site, &peer).await {
+    let result = match tell_alone(&site, &peer).await {
         Ok(false) => Ok(()),
         Ok(true) => noted(&site, &peer, None).await,
         Err(error) => {
@@ -124,6 +124,17 @@ async fn talk(site: Arc<Site>, peer: Peer) -> (Peer, Result<(), TalkError>) {
 /// Keeps for the operator how the talk went.
 async fn noted(site: &Site, peer: &Peer, error: Option<&str>) -> Result<(), TalkError> {
     Ok(site.store.note_talk(peer.site, error).await?)
+}
+
+/// Talks if there is something to say, and no other server of this site talks with that one.
+async fn tell_alone(site: &Site, peer: &Peer) -> Result<bool, TalkError> {
+    let due = peer.synced_ms.saturating_add(COMPARE_MS) <= now_ms();
+    if !due && site.store.waiting(peer.site, 1).await?.is_empty() {
+        return Ok(false);
+    }
+    let job = format!("talk with {}", peer.site);
+    let told = site.store.alone(&job, tell(site, peer)).await?;
+    told.unwrap_or(Ok(false))
 }
 
 /// Whether the site was asked anything.

@@ -39,13 +39,8 @@ pub(crate) async fn chunks(
             "This site does not have what you have. Ask without it.",
         )
     })?;
-    packed(&site, move || {
-        let internal = |error: &(dyn std::error::Error + 'static)| crate::error::chain(error);
-        let want = read_runs(&want).map_err(|error| internal(&error))?;
-        let have = read_runs(&have).map_err(|error| internal(&error))?;
-        delta::pack(&want, &have).map_err(|error| internal(&error))
-    })
-    .await
+    let read = async { Ok((read_runs(&want).await?, read_runs(&have).await?)) };
+    packed(&site, read).await
 }
 
 /// The index of a release, for a PC that has the index of another.
@@ -83,11 +78,12 @@ pub(crate) async fn boot_index_from(
 
 /// The first file for whoever has the second.
 async fn difference(site: &Site, files: Vec<Vec<u8>>) -> ApiResult<Response> {
-    packed(site, move || match files.as_slice() {
-        [index, from] => delta::pack(index, from).map_err(|error| error.to_string()),
-        _ => Err("two indexes".into()),
-    })
-    .await
+    let mut files = files.into_iter();
+    let both = (
+        files.next().unwrap_or_default(),
+        files.next().unwrap_or_default(),
+    );
+    packed(site, async { Ok(both) }).await
 }
 
 /// Where chunks lie; `None` when one is not here.
@@ -105,16 +101,17 @@ async fn runs_of(site: &Site, digests: &[Digest]) -> ApiResult<Option<Vec<Run>>>
     Ok(runs)
 }
 
+/// What is read first, for whoever has what is read second.
 async fn packed(
     site: &Site,
-    pack: impl FnOnce() -> Result<Vec<u8>, String> + Send + 'static,
+    read: impl Future<Output = ApiResult<(Vec<u8>, Vec<u8>)>>,
 ) -> ApiResult<Response> {
-    let internal = |error: String| ApiError::internal(std::io::Error::other(error));
     let _permit = PACKING.acquire().await.map_err(ApiError::internal)?;
-    let frame = tokio::task::spawn_blocking(pack)
+    let (want, have) = read.await?;
+    let frame = tokio::task::spawn_blocking(move || delta::pack(&want, &have))
         .await
         .map_err(ApiError::internal)?
-        .map_err(internal)?;
+        .map_err(ApiError::internal)?;
     site.store
         .sent()
         .add(Counter::ReleaseBytesSent, frame.len() as u64);

@@ -95,14 +95,14 @@ pub(crate) async fn send_file(
     if file == ReleaseFile::Baseline {
         return image(site, release, method, headers).await;
     }
-    let (opened, bytes) = site
+    let found = site
         .store
         .open_release_file(release, file)
         .await?
         .ok_or_else(none)?;
     let what = Immutable {
-        content: Content::File(opened),
-        bytes,
+        bytes: found.bytes(),
+        content: Content::Object(found),
         tag: &format!("{release}-{}", file.name()),
         kind,
         cache,
@@ -163,9 +163,7 @@ pub(crate) async fn put(
         }
     }
     let bytes = staged.bytes();
-    staged
-        .commit(&site.store.release_path(release, file))
-        .await?;
+    site.store.put_release_file((release, file), staged).await?;
     tracing::info!(%release, file = name, bytes, "release file taken");
     Ok(if listed {
         StatusCode::OK
@@ -182,10 +180,11 @@ pub(crate) async fn commit(
 ) -> ApiResult<(StatusCode, axum::Json<ReleaseInfo>)> {
     let known = site.store.release(release).await?;
     let (manifest, _) = verified(&site, release).await?;
+    let image = site.store.open_release_file(release, ReleaseFile::Baseline);
+    let image = image.await?.is_some();
     for (file, want_bytes, want) in described(&manifest) {
         // Of a listed release the chunks are kept, not the image; one that is there again repairs them.
-        let image = site.store.release_path(release, ReleaseFile::Baseline);
-        if file == ReleaseFile::Baseline && known.is_some() && !image.exists() {
+        if file == ReleaseFile::Baseline && known.is_some() && !image {
             continue;
         }
         let name = file.name();
@@ -201,11 +200,7 @@ pub(crate) async fn commit(
             return Err(ApiError::new(ProblemCode::WrongHash, detail));
         }
     }
-    if site
-        .store
-        .release_path(release, ReleaseFile::Baseline)
-        .exists()
-    {
+    if image {
         site.store.store_image(release, &manifest.image).await?;
     }
     site.store.store_boot(release).await?;
@@ -218,11 +213,11 @@ pub(crate) async fn commit(
         published_ms: now_ms(),
     };
     if let Some(known) = known {
-        site.store.drop_image(release).await?;
+        site.store.drop_image(release).await;
         return Ok((StatusCode::OK, axum::Json(known)));
     }
     site.store.list_release(&info).await?;
-    site.store.drop_image(release).await?;
+    site.store.drop_image(release).await;
     tracing::info!(%release, baseline = %info.baseline, build_timestamp = info.build_timestamp, "release listed");
     Ok((StatusCode::CREATED, axum::Json(info)))
 }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::extract::Json;
 use crate::{
     app::Site,
-    auth::PC_TOKEN_MS,
+    auth::{AskError, PC_TOKEN_MS},
     clock::now_ms,
     error::{ApiError, ApiResult},
     store::{Actor, CardUser, Deed, TokenKind, new_token},
@@ -26,7 +26,11 @@ pub(crate) async fn challenge(
     let sealed = site
         .challenges
         .ask(site.config.site, asked.card, &holder)
-        .map_err(ApiError::internal)?;
+        .await
+        .map_err(|error| match error {
+            AskError::Slot(error) => ApiError::internal(error),
+            AskError::Store(error) => error.into(),
+        })?;
     Ok(axum::Json(SignInChallenge {
         challenge: sealed.challenge,
         site: site.config.site,
@@ -41,10 +45,8 @@ pub(crate) async fn sign_in(
 ) -> ApiResult<axum::Json<SignIn>> {
     let password = Zeroizing::new(asked.password);
     let proof = STANDARD.decode(&asked.proof_b64).unwrap_or_default();
-    let Some(proven) = site
-        .challenges
-        .answer(site.config.site, &asked.challenge, &proof)
-    else {
+    let proven = site.challenges.answer(&asked.challenge, &proof).await?;
+    let Some(proven) = proven else {
         let detail = "The card did not prove itself. Take it out, put it in and sign in again.";
         return Err(ApiError::new(ProblemCode::WrongProof, detail));
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State, http::header, response::IntoResponse};
 use site_api::SiteInfo;
 
-use crate::{app::Site, clock::now_ms, error::ApiResult, metrics};
+use crate::{app::Site, clock::now_ms, error::ApiResult, metrics, store::Capabilities};
 
 pub(crate) async fn info(State(site): State<Arc<Site>>) -> Json<SiteInfo> {
     Json(SiteInfo {
@@ -23,7 +23,17 @@ pub(crate) async fn health(State(site): State<Arc<Site>>) -> ApiResult<&'static 
 }
 
 pub(crate) async fn metrics(State(site): State<Arc<Site>>) -> ApiResult<impl IntoResponse> {
-    let text = metrics::render(&site.store.counters().await?);
+    let mut counters = site.store.counters().await?;
+    for (name, can) in site
+        .store
+        .capabilities()
+        .iter()
+        .flat_map(Capabilities::named)
+    {
+        let name = format!("furoshiki_object_store_capability{{name=\"{name}\"}}");
+        counters.push((name, can.into()));
+    }
+    let text = metrics::render(&counters);
     Ok((
         [(
             header::CONTENT_TYPE,

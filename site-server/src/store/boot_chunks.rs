@@ -8,10 +8,10 @@ use site_api::ReleaseFile;
 use snapshot::{
     baseline::BLOCK_BYTES,
     id::ReleaseId,
-    image_index::{Cutter, ImageIndex},
+    image_index::{self, Cutter, ImageIndex},
 };
 
-use super::{Store, StoreError, chunks::keep};
+use super::{Store, StoreError, shelf::release_key};
 
 /// Chunks of the unified kernel image, in the folder of its release.
 const INDEX: &str = "furoshiki.efi.index";
@@ -22,29 +22,27 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; what was stored before stays as it was.
     pub async fn store_boot(&self, release: ReleaseId) -> Result<(), StoreError> {
-        let path = self.release_path(release, ReleaseFile::Uki);
-        let source = path.clone();
-        let cut = tokio::task::spawn_blocking(move || cut(&source)).await;
+        let file = self.open_release_file(release, ReleaseFile::Uki).await?;
+        let file = file.ok_or(StoreError::Image("its boot file is not here"))?;
+        let source = self.shelf.on_disk(&file, &self.layout.staging()).await?;
+        let path = source.path();
+        let cut = tokio::task::spawn_blocking(move || cut(&source.path())).await;
         let cut = cut.map_err(std::io::Error::other).flatten();
         let index = cut.map_err(StoreError::io("cut", &path))?;
         let encoded = index.encode();
-        self.store_chunks(path.clone(), index, None).await?;
-        keep(&path.with_file_name(INDEX), &encoded)
+        self.store_chunks(&file, index, None).await?;
+        self.shelf
+            .put_bytes(encoded, &release_key(release, INDEX))
+            .await
     }
 
     /// The chunks of a release's unified kernel image; `None` when it was published before sites kept them.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Objects`].
     pub async fn boot_index(&self, release: ReleaseId) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = self
-            .release_path(release, ReleaseFile::Uki)
-            .with_file_name(INDEX);
-        match tokio::fs::read(&path).await {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StoreError::io("read", &path)(error)),
-        }
+        let key = release_key(release, INDEX);
+        self.shelf.read(key, image_index::MAX_BYTES as u64).await
     }
 }
 

@@ -5,11 +5,11 @@
 //! next commit replaces.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::File,
     io::{self, Read, Write},
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    ops::Range,
+    path::PathBuf,
 };
 
 use site_api::ReleaseFile;
@@ -19,16 +19,23 @@ use snapshot::{
     image_index::{self, ImageChunk, ImageIndex},
 };
 
-use super::{Store, StoreError, column, count, file};
+use super::{
+    Staged, Store, StoreError, StoredObject, column, count,
+    file::{self, OnDisk},
+    shelf::{Key, pack_key, release_key},
+};
 
 /// The hash tree behind an image's chunks, in the folder of its release.
 const TREE: &str = "baseline.tree";
 
-/// A run of bytes in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Bytes read at once when stored chunks are checked.
+const CHECK_BYTES: u64 = 8 << 20;
+
+/// A run of bytes in a pack, or in another stored file.
+#[derive(Debug, Clone)]
 pub struct Run {
-    /// The file.
-    pub path: PathBuf,
+    /// What it lies in; its size may be more than is said.
+    pub of: StoredObject,
     /// First byte.
     pub offset: u64,
     /// How many.
@@ -43,13 +50,30 @@ struct Place {
     bytes: usize,
 }
 
-impl Store {
-    fn pack_path(&self, pack: &str) -> PathBuf {
-        self.layout.chunks().join(pack)
+impl Run {
+    /// The first so many of its bytes; the rest stays. `None` when it is empty.
+    #[must_use]
+    pub fn split(&mut self, bytes: u64) -> Option<Self> {
+        let mut part = self.clone();
+        part.bytes = part.bytes.min(bytes);
+        self.offset += part.bytes;
+        self.bytes -= part.bytes;
+        (part.bytes > 0).then_some(part)
     }
 
-    fn tree_path(&self, release: ReleaseId) -> PathBuf {
-        self.layout.releases().join(release.to_string()).join(TREE)
+    const fn range(&self) -> Range<u64> {
+        self.offset..self.offset.saturating_add(self.bytes)
+    }
+}
+
+impl Store {
+    fn run(&self, key: Key, offset: u64, bytes: u64) -> Run {
+        let of = self.shelf.get(key, offset.saturating_add(bytes));
+        Run { of, offset, bytes }
+    }
+
+    fn run_of(&self, place: &Place) -> Run {
+        self.run(pack_key(&place.pack), place.offset, place.bytes as u64)
     }
 
     /// The index of a release; `None` when it has none that reads.
@@ -71,40 +95,52 @@ impl Store {
     /// [`StoreError::Image`]: the index does not describe the image; otherwise the disk's. What was stored before
     /// stays as it was.
     pub async fn store_image(&self, release: ReleaseId, image: &Image) -> Result<(), StoreError> {
-        let path = self.release_path(release, ReleaseFile::Baseline);
         let index = self.image_index(release).await?.unwrap_or_default();
         if index.data_bytes() != image.data_bytes {
             return Err(StoreError::Image(
                 "the index has another length than the image",
             ));
         }
-        self.store_chunks(path, index, Some(self.tree_path(release)))
-            .await
+        let uploaded = self
+            .open_release_file(release, ReleaseFile::Baseline)
+            .await?;
+        let uploaded = uploaded.ok_or(StoreError::Image("it is not here"))?;
+        let tree = release_key(release, TREE);
+        self.store_chunks(&uploaded, index, Some(tree)).await
     }
 
     /// Appends the chunks of a file that are not stored, or not well, to a new pack. What follows the last chunk goes
     /// to `rest`; a file that ends inside its last chunk counts as followed by zeroes.
     pub(super) async fn store_chunks(
         &self,
-        source: PathBuf,
+        source: &StoredObject,
         index: ImageIndex,
-        rest: Option<PathBuf>,
+        rest: Option<Key>,
     ) -> Result<(), StoreError> {
         let digests: Vec<Digest> = index.chunks().iter().map(|chunk| chunk.digest).collect();
-        let known = self.places(&digests).await?;
+        let well = self.stored_well(&digests).await?;
         let pack = format!("{}.pack", hex::encode(file::random::<16>()));
+        let staging = self.layout.staging();
+        let staged = staging.join(&pack);
+        let source = self.shelf.on_disk(source, &staging).await?;
+        let path = source.path();
         let work = Splitting {
-            source: source.clone(),
-            staged: self.layout.staging().join(&pack),
-            pack: self.pack_path(&pack),
-            chunks: self.layout.chunks(),
-            rest,
+            source,
+            staged: staged.clone(),
             index,
-            known,
+            well,
         };
         let done = tokio::task::spawn_blocking(move || work.run()).await;
-        let fresh =
-            done.map_err(|error| StoreError::io("split", &source)(io::Error::other(error)))??;
+        let (fresh, after) =
+            done.map_err(|error| StoreError::io("split", &path)(io::Error::other(error)))??;
+        let staged = Staged::adopt(&staged).await?;
+        if let Some(key) = rest {
+            self.shelf.put_bytes(after, &key).await?;
+        }
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        self.shelf.put(staged, &pack_key(&pack)).await?;
         let mut tx = self.write("list chunks").await?;
         for (digest, offset, bytes) in fresh {
             sqlx::query("INSERT INTO chunks (digest, pack, \"offset\", bytes) VALUES ($1, $2, $3, $4) ON CONFLICT (digest) \
@@ -120,18 +156,45 @@ impl Store {
         tx.commit().await.map_err(StoreError::db("list chunks"))
     }
 
+    /// Those of `digests` whose stored copies still are what they should be.
+    async fn stored_well(&self, digests: &[Digest]) -> Result<HashSet<Digest>, StoreError> {
+        let mut places: Vec<_> = self.places(digests).await?.into_iter().collect();
+        places.sort_by(|(_, a), (_, b)| (&a.pack, a.offset).cmp(&(&b.pack, b.offset)));
+        let mut well = HashSet::new();
+        let mut places = places.as_slice();
+        while let Some((_, first)) = places.first() {
+            let mut bytes = 0;
+            let together = places.iter().take_while(|(_, place)| {
+                bytes += place.bytes as u64;
+                place.pack == first.pack && bytes <= CHECK_BYTES
+            });
+            let (now, later) = places.split_at(together.count().max(1));
+            places = later;
+            let ranges: Vec<_> = now
+                .iter()
+                .map(|(_, place)| self.run_of(place).range())
+                .collect();
+            // A pack that is gone or short has no good chunk: what is uploaded replaces them.
+            match self.run_of(first).of.parts(&ranges).await {
+                Ok(read) => {
+                    let good = now.iter().zip(read);
+                    let good = good.filter(|((digest, _), data)| Digest::of(data) == *digest);
+                    well.extend(good.map(|((digest, _), _)| *digest));
+                }
+                Err(error) => {
+                    tracing::warn!(pack = first.pack, error = %crate::error::chain(&error), "stored chunks do not read; they are stored again");
+                }
+            }
+        }
+        Ok(well)
+    }
+
     /// Removes the uploaded image of a listed release: its chunks are stored.
     ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub async fn drop_image(&self, release: ReleaseId) -> Result<(), StoreError> {
-        let path = self.release_path(release, ReleaseFile::Baseline);
-        match tokio::fs::remove_file(&path).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(StoreError::io("remove", &path)(error))
-            }
-            _ => Ok(()),
-        }
+    /// What cannot be removed now stays, and costs space alone.
+    pub async fn drop_image(&self, release: ReleaseId) {
+        let key = release_key(release, ReleaseFile::Baseline.name());
+        self.shelf.delete(&key).await;
     }
 
     async fn places(&self, digests: &[Digest]) -> Result<HashMap<Digest, Place>, StoreError> {
@@ -168,12 +231,8 @@ impl Store {
     /// [`StoreError::Db`].
     pub async fn chunk_runs(&self, digests: &[Digest]) -> Result<Vec<Option<Run>>, StoreError> {
         let places = self.places(digests).await?;
-        let run = |place: &Place| Run {
-            path: self.pack_path(&place.pack),
-            offset: place.offset,
-            bytes: place.bytes as u64,
-        };
-        Ok(digests.iter().map(|d| places.get(d).map(run)).collect())
+        let run = |digest| places.get(digest).map(|place| self.run_of(place));
+        Ok(digests.iter().map(run).collect())
     }
 
     /// Where `len` bytes of a release's image from `start` on lie; `None` when it is not stored in chunks.
@@ -204,7 +263,7 @@ impl Store {
             run.offset += skip;
             run.bytes = run.bytes.min(end - chunk.offset) - skip;
             match runs.last_mut() {
-                Some(last) if last.path == run.path && last.offset + last.bytes == run.offset => {
+                Some(last) if last.of.is(&run.of) && last.offset + last.bytes == run.offset => {
                     last.bytes += run.bytes;
                 }
                 _ => runs.push(run),
@@ -212,11 +271,8 @@ impl Store {
         }
         if end > image.data_bytes {
             let from = start.max(image.data_bytes);
-            runs.push(Run {
-                path: self.tree_path(release),
-                offset: from - image.data_bytes,
-                bytes: end - from,
-            });
+            let tree = release_key(release, TREE);
+            runs.push(self.run(tree, from - image.data_bytes, end - from));
         }
         Ok(Some(runs))
     }
@@ -225,39 +281,35 @@ impl Store {
 /// Reads runs one after another.
 ///
 /// # Errors
-/// A file is not there, or shorter.
-pub fn read_runs(runs: &[Run]) -> Result<Vec<u8>, StoreError> {
+/// What they lie in is not there, or shorter.
+pub async fn read_runs(runs: &[Run]) -> Result<Vec<u8>, StoreError> {
     let mut out = Vec::new();
-    let mut open: Option<(&Path, File)> = None;
-    for run in runs {
-        let error = |source| StoreError::io("read", &run.path)(source);
-        let file = match open.take() {
-            Some((path, file)) if path == run.path => file,
-            _ => File::open(&run.path).map_err(error)?,
+    for near in runs.chunk_by(|a, b| a.of.is(&b.of)) {
+        let Some(Run { of, .. }) = near.first() else {
+            continue;
         };
-        let at = out.len();
-        out.resize(at + usize::try_from(run.bytes).unwrap_or(0), 0);
-        file.read_exact_at(out.get_mut(at..).unwrap_or_default(), run.offset)
-            .map_err(error)?;
-        open = Some((&run.path, file));
+        let ranges: Vec<_> = near.iter().map(Run::range).collect();
+        for part in of.parts(&ranges).await? {
+            out.extend_from_slice(&part);
+        }
     }
     Ok(out)
 }
 
+/// Digest, place in the new pack and length of each chunk that was not stored, or not well.
+type Fresh = Vec<(Digest, u64, usize)>;
+
 /// Taking one file apart, on a thread that may block.
 struct Splitting {
-    source: PathBuf,
+    source: OnDisk,
     staged: PathBuf,
-    pack: PathBuf,
-    chunks: PathBuf,
-    rest: Option<PathBuf>,
     index: ImageIndex,
-    known: HashMap<Digest, Place>,
+    well: HashSet<Digest>,
 }
 
 impl Splitting {
-    /// Digest, place in the new pack and length of each chunk that was not stored, or not well.
-    fn run(self) -> Result<Vec<(Digest, u64, usize)>, StoreError> {
+    /// The new pack is staged; with it what is in it, and what followed the last chunk.
+    fn run(self) -> Result<(Fresh, Vec<u8>), StoreError> {
         let result = self.split();
         if result.is_err() {
             // The next start of the server empties the folder, should this fail.
@@ -266,10 +318,11 @@ impl Splitting {
         result
     }
 
-    fn split(&self) -> Result<Vec<(Digest, u64, usize)>, StoreError> {
-        let reading = |source| StoreError::io("read", &self.source)(source);
+    fn split(&self) -> Result<(Fresh, Vec<u8>), StoreError> {
+        let path = self.source.path();
+        let reading = |source| StoreError::io("read", &path)(source);
         let writing = |source| StoreError::io("write", &self.staged)(source);
-        let file = File::open(&self.source).map_err(reading)?;
+        let file = File::open(&path).map_err(reading)?;
         let bytes = file.metadata().map_err(reading)?.len();
         let zeroes = io::repeat(0).take(self.index.data_bytes().saturating_sub(bytes));
         let mut source = io::BufReader::with_capacity(1 << 20, file).chain(zeroes);
@@ -286,58 +339,18 @@ impl Splitting {
                     "a chunk does not have the digest in the index",
                 ));
             }
-            if fresh.contains_key(&chunk.digest) || self.is_stored_well(chunk) {
+            if fresh.contains_key(&chunk.digest) || self.well.contains(&chunk.digest) {
                 continue;
             }
             pack.write_all(data).map_err(writing)?;
             fresh.insert(chunk.digest, (end, chunk.bytes));
             end += chunk.bytes as u64;
         }
-        let pack = pack
-            .into_inner()
-            .map_err(|error| writing(error.into_error()))?;
-        pack.sync_all().map_err(writing)?;
-        if let Some(path) = &self.rest {
-            let mut rest = Vec::new();
-            source.read_to_end(&mut rest).map_err(reading)?;
-            keep(path, &rest)?;
-        }
-        if fresh.is_empty() {
-            std::fs::remove_file(&self.staged).map_err(writing)?;
-        } else {
-            std::fs::rename(&self.staged, &self.pack)
-                .map_err(StoreError::io("rename to", &self.pack))?;
-            file::sync_folder(&self.chunks)?;
-        }
-        Ok(fresh
-            .into_iter()
-            .map(|(digest, (offset, bytes))| (digest, offset, bytes))
-            .collect())
+        pack.flush().map_err(writing)?;
+        let mut rest = Vec::new();
+        source.read_to_end(&mut rest).map_err(reading)?;
+        let fresh = fresh.into_iter();
+        let fresh = fresh.map(|(digest, (offset, bytes))| (digest, offset, bytes));
+        Ok((fresh.collect(), rest))
     }
-
-    /// Whether the stored copy of a chunk still is what it should be.
-    fn is_stored_well(&self, chunk: &ImageChunk) -> bool {
-        let Some(place) = self.known.get(&chunk.digest) else {
-            return false;
-        };
-        let run = Run {
-            path: self.chunks.join(&place.pack),
-            offset: place.offset,
-            bytes: place.bytes as u64,
-        };
-        read_runs(&[run]).is_ok_and(|data| Digest::of(&data) == chunk.digest)
-    }
-}
-
-/// Writes a small file, durable and whole or not at all.
-pub(super) fn keep(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let part = path.with_extension("part");
-    let write = || {
-        let mut file = File::create(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&part, path)
-    };
-    write().map_err(StoreError::io("write", path))?;
-    file::sync_folder(path.parent().unwrap_or(Path::new(".")))
 }

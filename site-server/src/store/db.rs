@@ -16,7 +16,10 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
 };
 
-use super::{StoreError, shelf::first_line};
+use super::{
+    StoreError,
+    servers::{Servers, writes_soon},
+};
 
 /// A transaction.
 pub(super) type Tx = sqlx::Transaction<'static, Any>;
@@ -33,7 +36,8 @@ const POSTGRES_WRITER: &str = "SELECT 1 FROM pg_advisory_xact_lock(7381221973)";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseConfig {
-    /// `postgres://USER@HOST[:PORT]/NAME`, with `sslmode` and `sslrootcert` as libpq has them.
+    /// `postgres://USER@HOST[:PORT][,HOST[:PORT]…]/NAME`, with `sslmode` and `sslrootcert` as libpq has them. Of several
+    /// servers the one that takes writes is used, also when it becomes another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<String>,
     /// File with the password in its first line, as systemd's `LoadCredential=` makes one.
@@ -67,7 +71,8 @@ macro_rules! schema {
             "places" in "0007_places.sql"
             "next sites" in "0008_next_sites.sql"
             "audit" in "0009_audit.sql"
-            "between" in "0010_between.sql")
+            "between" in "0010_between.sql"
+            "replicas" in "0011_replicas.sql")
     };
 }
 const SQLITE: &[(&str, &str)] = &schema!("sqlite");
@@ -92,19 +97,37 @@ impl Db {
     pub(super) async fn open(file: &Path, config: &DatabaseConfig) -> Result<Self, StoreError> {
         static DRIVERS: Once = Once::new();
         DRIVERS.call_once(sqlx::any::install_default_drivers);
-        let (kind, url) = match &config.postgres {
-            None => (Kind::Sqlite, sqlite_url(file)?),
-            Some(text) => (Kind::Postgres, postgres_url(text, config)?),
+        let (kind, (at, options), servers) = match &config.postgres {
+            None => {
+                let url = sqlite_url(file)?;
+                let options = <AnyConnectOptions as sqlx::ConnectOptions>::from_url(&url)
+                    .map_err(StoreError::db("understand the address of it"))?;
+                (Kind::Sqlite, (0, options), None)
+            }
+            Some(text) => {
+                let servers = Servers::of(text, config)?;
+                let writing = servers.writing(BUSY).await;
+                (Kind::Postgres, writing, Some(servers))
+            }
         };
-        let options = <AnyConnectOptions as sqlx::ConnectOptions>::from_url(&url)
-            .map_err(StoreError::db("understand the address of it"))?;
+        let several = servers.filter(Servers::are_several);
         // The wait for others is first: the switch to WAL may need it. synchronous = NORMAL would lose acknowledged commits
         // in a power cut: https://www.sqlite.org/pragma.html#pragma_synchronous
         let pragmas = format!(
             "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON",
             BUSY.as_millis()
         );
-        let pool = AnyPoolOptions::new()
+        let mut pool_options = AnyPoolOptions::new();
+        if several.is_some() {
+            // A connection to a server that was the one that writes is of no use any more.
+            pool_options =
+                pool_options
+                    .test_before_acquire(false)
+                    .before_acquire(|connection, _| {
+                        Box::pin(async move { Ok(writes_soon(connection).await) })
+                    });
+        }
+        let pool = pool_options
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(BUSY)
             .after_connect(move |connection, _| {
@@ -119,6 +142,9 @@ impl Db {
             .connect_with(options)
             .await
             .map_err(StoreError::db("open it"))?;
+        if let Some(servers) = several {
+            tokio::spawn(servers.follow(pool.clone(), at));
+        }
         let db = Self { pool, kind };
         let migrations = db.migrator();
         migrations
@@ -143,6 +169,19 @@ impl Db {
                 };
                 begun.await.map_err(fail)
             }
+        }
+    }
+
+    /// Whether servers on other machines may use it too.
+    pub(super) fn is_shared(&self) -> bool {
+        self.kind == Kind::Postgres
+    }
+
+    /// What the database's own clock says, in milliseconds since 1970, as an expression.
+    pub(super) const fn now_ms(&self) -> &'static str {
+        match self.kind {
+            Kind::Sqlite => "CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)",
+            Kind::Postgres => "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
         }
     }
 
@@ -186,26 +225,6 @@ fn sqlite_url(file: &Path) -> Result<Url, StoreError> {
     format!("{text}?mode=rwc")
         .parse()
         .map_err(|_| StoreError::Address("the path of the data folder is no URL"))
-}
-
-fn postgres_url(text: &str, config: &DatabaseConfig) -> Result<Url, StoreError> {
-    let mut url: Url = text
-        .parse()
-        .map_err(|_| StoreError::Address("it is no URL"))?;
-    if !matches!(url.scheme(), "postgres" | "postgresql") {
-        return Err(StoreError::Address("it does not begin with postgres://"));
-    }
-    if url.password().is_some() {
-        return Err(StoreError::Address(
-            "it holds a password, which belongs into password_file",
-        ));
-    }
-    if let Some(file) = &config.password_file {
-        let secret = first_line(file)?;
-        url.set_password(Some(&secret))
-            .map_err(|()| StoreError::Address("it names no host, so it takes no password"))?;
-    }
-    Ok(url)
 }
 
 #[cfg(test)]

@@ -23,7 +23,25 @@ pub struct Staged {
 }
 
 #[derive(Debug)]
-struct Unfinished(Option<PathBuf>);
+pub(super) struct Unfinished(Option<PathBuf>);
+
+/// Bytes as a file that other code may open by its path.
+#[derive(Debug)]
+pub(super) enum OnDisk {
+    /// Where they lie.
+    Itself(PathBuf),
+    /// A copy, removed when this value goes.
+    Copy(Unfinished),
+}
+
+impl OnDisk {
+    pub(super) fn path(&self) -> PathBuf {
+        match self {
+            Self::Itself(path) => path.clone(),
+            Self::Copy(copy) => copy.0.clone().unwrap_or_default(),
+        }
+    }
+}
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
@@ -57,6 +75,36 @@ impl Staged {
             bytes: 0,
             limit,
         })
+    }
+
+    /// A file in the staging folder that other code has written.
+    pub(super) async fn adopt(path: &Path) -> Result<Self, StoreError> {
+        let unfinished = Unfinished(Some(path.to_owned()));
+        let file = tokio::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .await
+            .map_err(StoreError::io("open", path))?;
+        let about = file.metadata().await;
+        let bytes = about.map_err(StoreError::io("look at", path))?.len();
+        Ok(Self {
+            file: BufWriter::with_capacity(BUFFER_BYTES, file),
+            path: unfinished,
+            hash: blake3::Hasher::new(),
+            bytes,
+            limit: bytes,
+        })
+    }
+
+    /// Leaves the file where it is, for as long as the value lives.
+    pub(super) async fn stay(mut self) -> Result<OnDisk, StoreError> {
+        let path = self.path();
+        self.file
+            .flush()
+            .await
+            .map_err(StoreError::io("write", &path))?;
+        Ok(OnDisk::Copy(self.path))
     }
 
     fn path(&self) -> PathBuf {

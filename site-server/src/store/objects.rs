@@ -8,8 +8,8 @@ use site_api::MAX_OBJECT_BYTES;
 use snapshot::id::{ObjectId, UserId};
 
 use super::{
-    Counter, Staged, Store, StoreError, StoredObject, Tx, column, count, counters, id, retention,
-    shelf::Place, usage,
+    Capabilities, Counter, Staged, Store, StoreError, StoredObject, Tx, column, count, counters,
+    id, retention, shelf::Place, usage,
 };
 use crate::clock::now_ms;
 
@@ -82,7 +82,7 @@ impl Store {
         }
         let bytes = staged.bytes();
         let place = Place::new(user, object);
-        self.shelf.put(staged, &place).await?;
+        self.shelf.put(staged, &place.key()).await?;
 
         let mut tx = self.write("list an object").await?;
         let listed = sqlx::query(
@@ -99,7 +99,7 @@ impl Store {
         .map_err(StoreError::db("list an object"))?;
         if listed.rows_affected() == 0 {
             drop(tx);
-            self.shelf.delete(&place).await;
+            self.shelf.delete(&place.key()).await;
             return Ok(Put::AlreadyThere);
         }
         counters::add(&mut tx, origin.counter(), bytes).await?;
@@ -162,15 +162,21 @@ impl Store {
         };
         let place = place((user, object), upload)?;
         let bytes = count(bytes, "an object size")?;
-        Ok(Some(self.shelf.get(&place, bytes)))
+        Ok(Some(self.shelf.get(place.key(), bytes)))
     }
 
-    /// Tries with a few bytes whether the folder or bucket does what a site needs of it.
+    /// Tries with a few bytes whether the folder or bucket does what a site needs of it, and what it does beyond that.
     ///
     /// # Errors
     /// [`StoreError::Objects`], [`StoreError::Bucket`].
-    pub async fn probe_objects(&self) -> Result<(), StoreError> {
+    pub async fn probe_objects(&self) -> Result<Capabilities, StoreError> {
         self.shelf.probe().await
+    }
+
+    /// What [`Store::probe_objects`] found; `None` before it.
+    #[must_use]
+    pub fn capabilities(&self) -> Option<Capabilities> {
+        self.shelf.capabilities()
     }
 
     /// Whether an object is here. Somebody counts on it from now on: it stays for a while, listed or not.

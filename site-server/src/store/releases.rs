@@ -1,13 +1,14 @@
 //! Releases: `releases/<release>/<file>`; listed once everything in them was verified.
 
-use std::path::PathBuf;
-
 use bytes::Bytes;
 use futures_util::Stream;
 use site_api::{ReleaseFile, ReleaseInfo};
 use snapshot::id::{BaselineId, ObjectId, ReleaseId};
 
-use super::{Actor, Deed, Staged, Store, StoreError, audit, id, objects::receive};
+use super::{
+    Actor, Deed, Staged, Store, StoreError, StoredObject, audit, id, objects::receive,
+    shelf::release_key,
+};
 
 /// Largest file of a release, in bytes.
 const MAX_RELEASE_FILE_BYTES: u64 = 16 << 30;
@@ -31,17 +32,7 @@ fn listed(
 }
 
 impl Store {
-    /// Where a file of a release lies.
-    #[must_use]
-    pub fn release_path(&self, release: ReleaseId, file: ReleaseFile) -> PathBuf {
-        self.layout
-            .releases()
-            .join(release.to_string())
-            .join(file.name())
-    }
-
-    /// Receives a file of a release into the staging folder; [`Staged::commit`] it to
-    /// [`Store::release_path`].
+    /// Receives a file of a release into the staging folder, for [`Store::put_release_file`].
     ///
     /// # Errors
     /// As [`Store::put_object`].
@@ -57,78 +48,58 @@ impl Store {
         Ok(staged)
     }
 
+    /// Keeps a received file of a release; one that was there is replaced in one step.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::Objects`].
+    pub async fn put_release_file(
+        &self,
+        (release, file): (ReleaseId, ReleaseFile),
+        staged: Staged,
+    ) -> Result<(), StoreError> {
+        let key = release_key(release, file.name());
+        self.shelf.put(staged, &key).await
+    }
+
     /// A small file of a release, whole; `None` when it is not there.
     ///
     /// # Errors
-    /// [`StoreError::Io`], [`StoreError::TooLarge`] above `limit` bytes.
+    /// [`StoreError::Objects`], [`StoreError::TooLarge`] above `limit` bytes.
     pub async fn read_release_file(
         &self,
         release: ReleaseId,
         file: ReleaseFile,
         limit: u64,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = self.release_path(release, file);
-        match tokio::fs::metadata(&path).await {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::io("look at", &path)(error)),
-            Ok(about) if about.len() > limit => return Err(StoreError::TooLarge { limit }),
-            Ok(_) => {}
-        }
-        tokio::fs::read(&path)
-            .await
-            .map(Some)
-            .map_err(StoreError::io("read", &path))
+        let key = release_key(release, file.name());
+        self.shelf.read(key, limit).await
     }
 
-    /// Opens a file of a release with its size; `None` when it is not there.
+    /// A file of a release, to be opened; `None` when it is not there.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Objects`].
     pub async fn open_release_file(
         &self,
         release: ReleaseId,
         file: ReleaseFile,
-    ) -> Result<Option<(tokio::fs::File, u64)>, StoreError> {
-        let path = self.release_path(release, file);
-        let opened = match tokio::fs::File::open(&path).await {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            opened => opened.map_err(StoreError::io("open", &path))?,
-        };
-        let bytes = opened
-            .metadata()
-            .await
-            .map_err(StoreError::io("look at", &path))?
-            .len();
-        Ok(Some((opened, bytes)))
+    ) -> Result<Option<StoredObject>, StoreError> {
+        self.shelf.find(release_key(release, file.name())).await
     }
 
-    /// Size and BLAKE3 of a file of a release, read from the disk; `None` when it is not there.
+    /// Size and BLAKE3 of a file of a release, read from where it lies; `None` when it is not there.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Objects`].
     pub async fn digest_release_file(
         &self,
         release: ReleaseId,
         file: ReleaseFile,
     ) -> Result<Option<(u64, ObjectId)>, StoreError> {
-        let path = self.release_path(release, file);
-        let named = path.clone();
-        let digested = tokio::task::spawn_blocking(move || {
-            let opened = match std::fs::File::open(&path) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-                opened => opened?,
-            };
-            let mut hash = blake3::Hasher::new();
-            hash.update_reader(&opened)?;
-            Ok(Some((
-                hash.count(),
-                ObjectId::new(*hash.finalize().as_bytes()),
-            )))
-        });
-        let digested: std::io::Result<_> = digested
-            .await
-            .unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        digested.map_err(StoreError::io("read", &named))
+        match self.open_release_file(release, file).await? {
+            None => Ok(None),
+            Some(found) => found.digest().await.map(Some),
+        }
     }
 
     /// Lists a release whose files were verified. Listing it again keeps the first date.

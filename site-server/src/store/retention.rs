@@ -14,7 +14,7 @@ use snapshot::{
 use super::{
     Counter, Store, StoreError, Tx, count, counters, id,
     objects::place,
-    shelf::{Lying, Place},
+    shelf::{OBJECTS, Place},
 };
 use crate::retention::{Kept, Retention};
 
@@ -104,7 +104,7 @@ impl Store {
             .await
             .map_err(StoreError::db("forget old snapshots"))?;
         for (place, _) in &gone {
-            self.shelf.delete(place).await;
+            self.shelf.delete(&place.key()).await;
         }
         forgotten.records += outdated.len() as u64;
         forgotten.objects += gone.len() as u64;
@@ -119,19 +119,18 @@ impl Store {
     /// [`StoreError`].
     pub async fn sweep(&self, now_ms: i64) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
-        let mut all = self.shelf.list();
-        while let Some(Lying {
-            place,
-            bytes,
-            since_ms,
-        }) = all.try_next().await?
-        {
-            if now_ms.saturating_sub(since_ms) < GRACE_MS || self.names(&place).await? {
+        let mut all = self.shelf.list(OBJECTS);
+        while let Some(lying) = all.try_next().await? {
+            let Some(place) = Place::of(&lying.key) else {
+                continue;
+            };
+            let young = now_ms.saturating_sub(lying.since_ms) < GRACE_MS;
+            if young || self.names(&place).await? {
                 continue;
             }
-            self.shelf.delete(&place).await;
+            self.shelf.delete(&lying.key).await;
             swept.uploads += 1;
-            swept.bytes += bytes;
+            swept.bytes += lying.bytes;
         }
         Ok(swept)
     }

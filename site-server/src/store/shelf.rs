@@ -1,66 +1,54 @@
-//! Where the bytes of sealed objects lie: in the data folder, or in a bucket of a server that speaks S3.
+//! Where bytes lie: sealed objects, releases and chunks of images, in the data folder or in a bucket of a server that
+//! speaks S3, under the same names in both.
 //!
-//! Each upload has a place of its own and the row of an object names it. So nothing is ever written over, no promise
-//! rests on what a bucket does with two writers of one name, and what no row names can be deleted (docs/adr/0058).
+//! Each upload of a sealed object has a place of its own and the row of the object names it; so has each pack of
+//! chunks. So nothing is ever written over, no promise rests on what a bucket does with two writers of one name, and
+//! what no row names can be deleted (docs/adr/0058). Files of a release have names of their own: they are checked when
+//! the release is listed, and never change afterwards.
+
+mod bucket;
+mod probe;
 
 use std::{
     ops::Range,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, OnceLock},
 };
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+pub(super) use object_store::path::Path as Key;
 use object_store::{
-    BackoffConfig, Certificate, ClientOptions, GetOptions, GetResult, ObjectMeta, ObjectStore,
-    ObjectStoreExt as _, RetryConfig, aws::AmazonS3Builder, buffered::BufWriter,
-    local::LocalFileSystem, path::Path as Key, prefix::PrefixStore,
+    GetOptions, GetResult, GetResultPayload, ObjectStore, ObjectStoreExt as _, buffered::BufWriter,
+    local::LocalFileSystem,
 };
-use reqwest::Url;
-use serde::{Deserialize, Serialize};
-use snapshot::id::{ObjectId, UserId};
+use snapshot::id::{ObjectId, ReleaseId, UserId};
 use tokio::{io::AsyncWriteExt as _, sync::Semaphore};
 
-use super::{Staged, StoreError, file::random};
+use super::{
+    Staged, StoreError,
+    file::{OnDisk, random},
+};
 use crate::config::Layout;
+
+pub use bucket::ObjectsConfig;
+pub use probe::Capabilities;
 
 /// Uploads to a bucket at once; the others wait on the disk.
 const UPLOADS: usize = 4;
-/// What one of them holds in memory. Packs are 8 MiB and leave in one request.
+/// What one of them holds in memory for each part. Packs are 8 MiB and leave in one request.
 const UPLOAD_BYTES: usize = 16 << 20;
-/// How long a bucket may stay away, by all tries together, before a request fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Parts of one upload under way at once.
+const PARTS: usize = 2;
 
-/// `[objects]` of `site.toml`: where sealed objects lie. Nothing there: files in the data folder.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ObjectsConfig {
-    /// `https://HOST[:PORT]/BUCKET[/PREFIX]`; `http://` only where nobody listens: lengths and names would be seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub s3: Option<String>,
-    /// Its region; `us-east-1` when not said, as most servers that are not Amazon's want it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub region: Option<String>,
-    /// Name of the key that requests are signed with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access_key: Option<String>,
-    /// File with the secret of that key in its first line, as systemd's `LoadCredential=` makes one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_file: Option<PathBuf>,
-    /// Certificates of the CA that the server's certificate comes from, PEM; the machine's when not said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-}
+/// Where sealed objects lie, below the data folder or the bucket's prefix.
+pub(super) const OBJECTS: &str = "objects";
+/// Where releases lie.
+pub(super) const RELEASES: &str = "releases";
+/// Where packs of chunks lie.
+pub(super) const CHUNKS: &str = "chunks";
 
-impl ObjectsConfig {
-    /// Whether they are files in the data folder.
-    #[must_use]
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// Where the bytes of one upload lie.
+/// Where the bytes of one upload of a sealed object lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) user: UserId,
@@ -79,20 +67,20 @@ impl Place {
         }
     }
 
-    /// `<user>/<aa>/<object>-<upload>`.
-    fn key(&self) -> Key {
+    /// `objects/<user>/<aa>/<object>-<upload>`.
+    pub(super) fn key(&self) -> Key {
         let object = self.object.to_string();
         let shelf = object.get(..2).unwrap_or("00").to_owned();
         let name = match self.upload {
             Some(upload) => format!("{object}-{}", hex::encode(upload)),
             None => object,
         };
-        Key::from(format!("{}/{shelf}/{name}", self.user))
+        Key::from(format!("{OBJECTS}/{}/{shelf}/{name}", self.user))
     }
 
     /// `None`: nothing of ours.
-    fn of(key: &Key) -> Option<Self> {
-        let mut parts = key.as_ref().split('/');
+    pub(super) fn of(key: &Key) -> Option<Self> {
+        let mut parts = key.as_ref().split('/').skip(1);
         let (user, _, name) = (parts.next()?, parts.next()?, parts.next()?);
         let (object, upload) = match name.split_once('-') {
             None => (name, None),
@@ -111,20 +99,31 @@ impl Place {
     }
 }
 
+/// `releases/<release>/<file>`.
+pub(super) fn release_key(release: ReleaseId, file: &str) -> Key {
+    Key::from(format!("{RELEASES}/{release}/{file}"))
+}
+
+/// `chunks/<pack>`.
+pub(super) fn pack_key(pack: &str) -> Key {
+    Key::from(format!("{CHUNKS}/{pack}"))
+}
+
 /// Something that lies there.
 #[derive(Debug)]
 pub(super) struct Lying {
-    pub(super) place: Place,
+    pub(super) key: Key,
     pub(super) bytes: u64,
     pub(super) since_ms: i64,
 }
 
-/// A stored object.
-#[derive(Debug)]
+/// Stored bytes that can be read: an object, a file of a release, a pack of chunks.
+#[derive(Debug, Clone)]
 pub struct StoredObject {
     store: Arc<dyn ObjectStore>,
     key: Key,
     bytes: u64,
+    file: Option<PathBuf>,
 }
 
 impl StoredObject {
@@ -134,14 +133,62 @@ impl StoredObject {
         self.bytes
     }
 
-    /// Opens a part of it, within its size: a file or what a bucket answers.
+    /// Its file, where it lies in a folder.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Whether both are the same bytes at the same place.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+
+    /// Opens a part of it, within its size and not empty: a file or what a bucket answers.
     ///
     /// # Errors
     /// [`StoreError::Objects`]; also when the row is there and the bytes are not: the disk lost them.
     pub async fn open(&self, part: Range<u64>) -> Result<GetResult, StoreError> {
         let options = GetOptions::new().with_range(Some(part));
         let opened = self.store.get_opts(&self.key, options).await;
-        opened.map_err(StoreError::objects("read an object"))
+        opened.map_err(StoreError::objects("read stored bytes"))
+    }
+
+    /// Parts of it, in the order asked; parts that lie near each other are fetched together.
+    ///
+    /// # Errors
+    /// [`StoreError::Objects`].
+    pub async fn parts(&self, parts: &[Range<u64>]) -> Result<Vec<Bytes>, StoreError> {
+        let read = self.store.get_ranges(&self.key, parts).await;
+        read.map_err(StoreError::objects("read stored bytes"))
+    }
+
+    /// Its length and BLAKE3, read from where it lies.
+    ///
+    /// # Errors
+    /// [`StoreError::Objects`].
+    pub async fn digest(&self) -> Result<(u64, ObjectId), StoreError> {
+        let mut hash = blake3::Hasher::new();
+        if self.bytes > 0 {
+            let wrong = StoreError::objects("read stored bytes");
+            hash = match self.open(0..self.bytes).await?.payload {
+                GetResultPayload::File(file, path) => tokio::task::spawn_blocking(move || {
+                    hash.update_reader(&file)?;
+                    Ok(hash)
+                })
+                .await
+                .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+                .map_err(StoreError::io("read", &path))?,
+                GetResultPayload::Stream(stream) => stream
+                    .try_fold(hash, |mut hash, piece| async move {
+                        hash.update(&piece);
+                        Ok(hash)
+                    })
+                    .await
+                    .map_err(wrong)?,
+            };
+        }
+        Ok((hash.count(), ObjectId::new(*hash.finalize().as_bytes())))
     }
 }
 
@@ -152,15 +199,16 @@ pub(super) struct Shelf {
     /// When it is a folder: files come there by a new name.
     folder: Option<PathBuf>,
     uploads: Arc<Semaphore>,
+    capabilities: Arc<OnceLock<Capabilities>>,
 }
 
 impl Shelf {
     /// Asks nobody yet.
     pub(super) fn open(layout: &Layout, config: &ObjectsConfig) -> Result<Self, StoreError> {
         let (store, folder): (Arc<dyn ObjectStore>, _) = match &config.s3 {
-            Some(address) => (bucket(address, config)?, None),
+            Some(address) => (bucket::bucket(address, config)?, None),
             None => {
-                let folder = layout.objects();
+                let folder = layout.root().to_owned();
                 let files = LocalFileSystem::new_with_prefix(&folder)
                     .map_err(StoreError::objects("open the folder"))?;
                 (Arc::new(files.with_fsync(true)), Some(folder))
@@ -170,17 +218,18 @@ impl Shelf {
             store,
             folder,
             uploads: Arc::new(Semaphore::new(UPLOADS)),
+            capabilities: Arc::default(),
         })
     }
 
-    /// Puts what is staged there, durably.
-    pub(super) async fn put(&self, staged: Staged, place: &Place) -> Result<(), StoreError> {
-        let key = place.key();
+    /// Puts what is staged there, durably. What lay there is replaced in one step.
+    pub(super) async fn put(&self, staged: Staged, key: &Key) -> Result<(), StoreError> {
         if let Some(folder) = &self.folder {
             return staged.commit(&folder.join(key.as_ref())).await;
         }
         let _turn = self.uploads.acquire().await;
-        let mut upload = BufWriter::with_capacity(self.store.clone(), key, UPLOAD_BYTES);
+        let mut upload = BufWriter::with_capacity(self.store.clone(), key.clone(), UPLOAD_BYTES)
+            .with_max_concurrency(PARTS);
         let sent = async {
             staged.copy_to(&mut upload).await?;
             upload.shutdown().await.map_err(bucket_io)
@@ -194,65 +243,112 @@ impl Shelf {
         sent
     }
 
-    pub(super) fn get(&self, place: &Place, bytes: u64) -> StoredObject {
+    /// Puts few bytes there, durably and in one step.
+    pub(super) async fn put_bytes(&self, bytes: Vec<u8>, key: &Key) -> Result<(), StoreError> {
+        let put = self.store.put(key, bytes.into()).await;
+        put.map(drop)
+            .map_err(StoreError::objects("write a small file"))
+    }
+
+    /// What lies there by a row that says so, with at least so many bytes.
+    pub(super) fn get(&self, key: Key, bytes: u64) -> StoredObject {
+        let file = self.folder.as_ref().map(|folder| folder.join(key.as_ref()));
         StoredObject {
             store: self.store.clone(),
-            key: place.key(),
+            key,
             bytes,
+            file,
         }
     }
 
-    /// Deletes bytes that no row names any more.
-    pub(super) async fn delete(&self, place: &Place) {
-        match self.store.delete(&place.key()).await {
+    /// What lies there, with its size; `None` when nothing does.
+    pub(super) async fn find(&self, key: Key) -> Result<Option<StoredObject>, StoreError> {
+        match self.store.head(&key).await {
+            Ok(about) => Ok(Some(self.get(key, about.size))),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(StoreError::objects("look at stored bytes")(error)),
+        }
+    }
+
+    /// All of what lies there, at most `limit` bytes; `None` when nothing does.
+    pub(super) async fn read(&self, key: Key, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(found) = self.find(key).await? else {
+            return Ok(None);
+        };
+        if found.bytes > limit {
+            return Err(StoreError::TooLarge { limit });
+        }
+        if found.bytes == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        let bytes = found.open(0..found.bytes).await?.bytes().await;
+        bytes
+            .map(|bytes| Some(bytes.into()))
+            .map_err(StoreError::objects("read stored bytes"))
+    }
+
+    /// A file with all of it: itself in a folder, a copy in `staging` of what lies in a bucket.
+    pub(super) async fn on_disk(
+        &self,
+        found: &StoredObject,
+        staging: &Path,
+    ) -> Result<OnDisk, StoreError> {
+        if let Some(file) = &found.file {
+            return Ok(OnDisk::Itself(file.clone()));
+        }
+        let mut copy = Staged::create(staging, found.bytes).await?;
+        if found.bytes > 0 {
+            let wrong = StoreError::objects;
+            let mut pieces = found.open(0..found.bytes).await?.into_stream();
+            while let Some(piece) = pieces
+                .try_next()
+                .await
+                .map_err(wrong("read stored bytes"))?
+            {
+                copy.write(&piece).await?;
+            }
+        }
+        copy.stay().await
+    }
+
+    /// Deletes what nothing names any more.
+    pub(super) async fn delete(&self, key: &Key) {
+        match self.store.delete(key).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
             // The next sweep finds them.
             Err(error) => {
-                tracing::warn!(error = %crate::error::chain(&error), object = %place.object, "the bytes of an object that nobody needs stay for now");
+                tracing::warn!(error = %crate::error::chain(&error), %key, "bytes that nobody needs stay for now");
             }
         }
     }
 
-    /// Everything of ours that lies there, row or not.
-    pub(super) fn list(&self) -> impl futures_util::Stream<Item = Result<Lying, StoreError>> {
-        let all = self.store.list(None);
-        all.map_err(|source| StoreError::objects("list objects")(source))
-            .try_filter_map(|meta| async move { Ok(lying(&meta)) })
-            .boxed()
+    /// Everything that lies below [`OBJECTS`], [`RELEASES`] or [`CHUNKS`], whatever rows say.
+    pub(super) fn list(
+        &self,
+        below: &str,
+    ) -> impl Stream<Item = Result<Lying, StoreError>> + Unpin + Send + use<> {
+        let all = self.store.list(Some(&Key::from(below)));
+        all.map(|meta| {
+            let meta = meta.map_err(StoreError::objects("list stored bytes"))?;
+            Ok(Lying {
+                bytes: meta.size,
+                since_ms: meta.last_modified.timestamp_millis(),
+                key: meta.location,
+            })
+        })
+        .boxed()
     }
 
-    /// Tries with a few bytes whether it does what a site needs.
-    pub(super) async fn probe(&self) -> Result<(), StoreError> {
-        let key = Key::from(format!("probe/{}", hex::encode(random::<16>())));
-        let wrong = |what| StoreError::objects(what);
-        let content = b"furoshiki";
-        let put = self.store.put(&key, content.to_vec().into()).await;
-        put.map_err(wrong("write a probe"))?;
-        let part = self.store.get_range(&key, 2..6).await;
-        let part = part.map_err(wrong("read a part of a probe"))?;
-        let listed = self.store.list(Some(&Key::from("probe")));
-        let listed: Vec<_> = listed
-            .try_collect()
-            .await
-            .map_err(wrong("list the probes"))?;
-        let deleted = self.store.delete(&key).await;
-        deleted.map_err(wrong("delete a probe"))?;
-        if part.as_ref() != b"rosh" {
-            return Err(StoreError::Bucket("it does not send the part asked for"));
-        }
-        if !listed.iter().any(|meta| meta.location == key) {
-            return Err(StoreError::Bucket("it does not list what was just written"));
-        }
-        Ok(())
+    /// Tries with a few bytes whether it does what a site needs, and what it does beyond that.
+    pub(super) async fn probe(&self) -> Result<Capabilities, StoreError> {
+        let found = probe::probe(self.store.as_ref()).await?;
+        Ok(*self.capabilities.get_or_init(|| found))
     }
-}
 
-fn lying(meta: &ObjectMeta) -> Option<Lying> {
-    Place::of(&meta.location).map(|place| Lying {
-        place,
-        bytes: meta.size,
-        since_ms: meta.last_modified.timestamp_millis(),
-    })
+    /// What the last probe found.
+    pub(super) fn capabilities(&self) -> Option<Capabilities> {
+        self.capabilities.get().copied()
+    }
 }
 
 /// What the writer of an upload says comes as an I/O error; the cause is the bucket's.
@@ -262,64 +358,6 @@ pub(super) fn bucket_io(error: std::io::Error) -> StoreError {
         source: error.into(),
     };
     StoreError::objects("write an object")(source)
-}
-
-fn bucket(address: &str, config: &ObjectsConfig) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    let url: Url = address
-        .parse()
-        .map_err(|_| StoreError::Bucket("its address is no URL"))?;
-    let plain = url.scheme() == "http";
-    if !plain && url.scheme() != "https" {
-        return Err(StoreError::Bucket(
-            "its address does not begin with https://",
-        ));
-    }
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-        return Err(StoreError::Bucket(
-            "its address holds more than host, bucket and prefix; the key belongs into access_key and secret_file",
-        ));
-    }
-    let path = url.path().trim_matches('/');
-    let (name, prefix) = path.split_once('/').unwrap_or((path, ""));
-    if name.is_empty() {
-        return Err(StoreError::Bucket("its address names no bucket"));
-    }
-    let (Some(access_key), Some(secret_file)) = (&config.access_key, &config.secret_file) else {
-        return Err(StoreError::Bucket("access_key or secret_file is missing"));
-    };
-    let secret = first_line(secret_file)?;
-    let mut client = ClientOptions::new()
-        .with_allow_http(plain)
-        .with_connect_timeout(Duration::from_secs(5));
-    if let Some(file) = &config.ca_file {
-        let pem = std::fs::read(file).map_err(StoreError::io("read certificates in", file))?;
-        let certificates =
-            Certificate::from_pem_bundle(&pem).map_err(StoreError::objects("use ca_file"))?;
-        client = client.with_no_system_certificates(true);
-        for certificate in certificates {
-            client = client.with_root_certificate(certificate);
-        }
-    }
-    let s3 = AmazonS3Builder::new()
-        .with_endpoint(url.origin().ascii_serialization())
-        .with_bucket_name(name)
-        .with_region(config.region.as_deref().unwrap_or("us-east-1"))
-        .with_access_key_id(access_key)
-        .with_secret_access_key(secret)
-        .with_allow_http(plain)
-        .with_client_options(client)
-        .with_retry(RetryConfig {
-            backoff: BackoffConfig::default(),
-            max_retries: 10,
-            retry_timeout: PATIENCE,
-        })
-        .build()
-        .map_err(StoreError::objects("use [objects] of site.toml"))?;
-    Ok(if prefix.is_empty() {
-        Arc::new(s3)
-    } else {
-        Arc::new(PrefixStore::new(s3, prefix))
-    })
 }
 
 /// The first line of a file with a secret.

@@ -21,6 +21,18 @@ pub struct Incoming {
     pub tries: u32,
 }
 
+impl Incoming {
+    /// Whether it is the relay that `listed` was, and still to be done.
+    #[must_use]
+    pub fn is_due(&self, listed: &Self) -> bool {
+        let open = matches!(
+            self.transfer.state,
+            TransferState::Waiting | TransferState::Running
+        );
+        open && self.transfer.record == listed.transfer.record && self.tries == listed.tries
+    }
+}
+
 /// A site a user chose to be at next; a user may choose several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextSite {

@@ -14,8 +14,8 @@ use crate::support::random;
 /// Where the sites of this process keep their objects, if not in files.
 pub(crate) const ADDRESS: &str = "FUROSHIKI_TEST_S3";
 pub(crate) const SECRET_FILE: &str = "FUROSHIKI_TEST_S3_SECRET_FILE";
-const ACCESS_KEY: &str = "site";
-const SECRET: &str = "for this test";
+pub(crate) const ACCESS_KEY: &str = "site";
+pub(crate) const SECRET: &str = "for this test";
 /// How long a cluster may take to be whole; it does in 10 s.
 const WHOLE: Duration = Duration::from_secs(120);
 
@@ -102,7 +102,7 @@ impl Cluster {
 
     /// Waits until three volume servers are known and S3 answers.
     async fn whole(&self) {
-        let web = reqwest::Client::new();
+        let web = client();
         let get = async |port: u16, path: &str| {
             let answer = web
                 .get(format!("http://{}:{port}{path}", self.address))
@@ -172,6 +172,13 @@ impl Cluster {
     }
 }
 
+/// Speaks plain HTTP with an engine.
+pub(crate) fn client() -> reqwest::Client {
+    // One that is there already is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         for server in &mut self.servers {
@@ -190,7 +197,12 @@ pub(crate) fn objects_of_a_site() -> ObjectsConfig {
     below(&address, secret.into())
 }
 
-fn below(bucket: &str, secret: PathBuf) -> ObjectsConfig {
+/// Whether the sites of this process keep everything where several servers may use it.
+pub(crate) fn is_shared() -> bool {
+    std::env::var_os(ADDRESS).is_some()
+}
+
+pub(crate) fn below(bucket: &str, secret: PathBuf) -> ObjectsConfig {
     ObjectsConfig {
         s3: Some(format!("{bucket}/{}", hex::encode(random::<6>()))),
         access_key: Some(ACCESS_KEY.into()),

@@ -30,7 +30,7 @@ async fn ask(site: &TestSite, want: &[Digest], have: &[Digest]) -> Answer {
 }
 
 #[tokio::test]
-async fn a_chunk_of_two_releases_is_stored_once_and_sent_to_whoever_lacks_it() {
+async fn a_chunk_of_two_releases_is_stored_once_on_the_disk_and_sent_to_whoever_lacks_it() {
     let site = TestSite::new().await;
     let seed = random();
     let old_data = random_bytes(400 * 4096);

@@ -9,6 +9,7 @@
 mod audit;
 mod boot_files;
 mod bucket;
+mod ceph;
 mod chunks;
 mod deliveries;
 mod heads;
@@ -20,6 +21,7 @@ mod postgres;
 mod program;
 mod relay;
 mod releases;
+mod replicas;
 mod replication;
 mod retention;
 mod sign_in;

@@ -33,35 +33,80 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     pub(crate) fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let programs = programs();
-        std::fs::write(dir.path().join("password"), "for this test\n").unwrap();
-        if root() {
-            let done = Command::new("chown")
-                .args(["-R", USER])
-                .arg(dir.path())
-                .status();
-            assert!(
-                done.unwrap().success(),
-                "there must be a user {USER}: apt install postgresql"
-            );
-        }
-        let data = dir.path().join("data");
-        let made = as_user(&programs.join("initdb"))
+        let new = Self::folder();
+        std::fs::write(new.path().join("password"), "for this test\n").unwrap();
+        own(new.path());
+        let made = as_user(&programs().join("initdb"))
             .arg("--pgdata")
-            .arg(&data)
+            .arg(new.path().join("data"))
             .args(["--username=site", "--auth=scram-sha-256", "--encoding=UTF8"])
             .args(["--locale=C.UTF-8", "--no-sync", "--pwfile"])
-            .arg(dir.path().join("password"))
+            .arg(new.path().join("password"))
             .output()
             .unwrap();
         assert!(made.status.success(), "{made:?}");
+        Self::run(new)
+    }
+
+    /// Another server that follows this one. From now on this one acknowledges nothing the other does not have.
+    pub(crate) async fn standby(&self) -> Self {
+        let new = Self::folder();
+        std::fs::copy(
+            self.dir.path().join("password"),
+            new.path().join("password"),
+        )
+        .unwrap();
+        own(new.path());
+        let copied = as_user(&programs().join("pg_basebackup"))
+            .arg("--pgdata")
+            .arg(new.path().join("data"))
+            .args(["--username=site", "--write-recovery-conf", "--no-sync"])
+            .args(["--checkpoint=fast", "--wal-method=stream"])
+            .arg(format!("--host={}", self.address))
+            .env("PGPASSWORD", "for this test")
+            .output()
+            .unwrap();
+        assert!(copied.status.success(), "{copied:?}");
+        let standby = Self::run(new);
+        self.does("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            .await;
+        self.does("SELECT pg_reload_conf()").await;
+        standby
+    }
+
+    /// Makes a standby the server that writes.
+    pub(crate) async fn promote(&self) {
+        self.does("SELECT pg_promote()").await;
+    }
+
+    /// Ends it in the middle of what it does.
+    pub(crate) fn crash(&mut self) {
+        let server = rustix::process::Pid::from_child(&self.server);
+        // Killed, it would leave shared memory behind; this ends it as hard and cleans up.
+        rustix::process::kill_process(server, rustix::process::Signal::QUIT).unwrap();
+        self.server.wait().unwrap();
+    }
+
+    async fn does(&self, statement: &'static str) {
+        let address = self.config().postgres.unwrap();
+        let server: PgConnectOptions = address.parse().unwrap();
+        let server = server.password("for this test");
+        let mut line = server.connect().await.unwrap();
+        sqlx::raw_sql(statement).execute(&mut line).await.unwrap();
+        line.close().await.unwrap();
+    }
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    fn run(dir: tempfile::TempDir) -> Self {
         // An address of its own, and so no port that somebody else may take.
         let [a, b, c] = random::<3>();
         let address = std::net::Ipv4Addr::new(127, a, b, c.clamp(1, 254));
-        let mut server = as_user(&programs.join("postgres"))
+        let mut server = as_user(&programs().join("postgres"))
             .arg("-D")
-            .arg(&data)
+            .arg(dir.path().join("data"))
             .args(["-c", &format!("listen_addresses={address}")])
             .args(["-c", CONNECTIONS, "-k"])
             .arg(dir.path())
@@ -77,15 +122,23 @@ impl Postgres {
         let mut lines = Vec::new();
         for line in said.lines() {
             lines.push(line.unwrap());
-            if lines
-                .last()
-                .unwrap()
-                .contains("ready to accept connections")
-            {
+            // Of a standby: "to accept read-only connections".
+            if lines.last().unwrap().contains("ready to accept") {
                 return running;
             }
         }
         panic!("PostgreSQL did not start: {lines:#?}");
+    }
+
+    /// What a site is told that may use this server or another.
+    pub(crate) fn config_with(&self, other: &Self) -> DatabaseConfig {
+        DatabaseConfig {
+            postgres: Some(format!(
+                "postgres://site@{},{}/postgres",
+                self.address, other.address
+            )),
+            ..self.config()
+        }
     }
 
     /// What a site is told.
@@ -140,6 +193,8 @@ async fn every_test_of_the_service_passes_on_postgresql_and_s3() {
             "--skip",
             "program::",
             "--skip",
+            "replicas::",
+            "--skip",
             "on_the_disk",
         ])
         .output()
@@ -160,6 +215,18 @@ impl Drop for Postgres {
         let server = rustix::process::Pid::from_child(&self.server);
         rustix::process::kill_process(server, rustix::process::Signal::INT).ok();
         self.server.wait().ok();
+    }
+}
+
+/// PostgreSQL refuses to run as root, and to use what is not its own.
+fn own(folder: &Path) {
+    if root() {
+        let mut done = Command::new("chown");
+        done.args(["-R", USER]).arg(folder);
+        assert!(
+            done.status().unwrap().success(),
+            "there must be a user {USER}: apt install postgresql"
+        );
     }
 }
 

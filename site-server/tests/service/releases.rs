@@ -172,7 +172,7 @@ async fn a_release_with_a_file_missing_or_altered_is_not_listed() {
 }
 
 #[tokio::test]
-async fn a_listed_release_takes_only_its_own_bytes_again() {
+async fn a_listed_release_takes_only_its_own_bytes_again_and_repairs_them_on_the_disk() {
     let (site, release) = (TestSite::new().await, Release::new());
     release.trust(&site);
     release.upload(&site).await;
@@ -189,11 +189,14 @@ async fn a_listed_release_takes_only_its_own_bytes_again() {
             .is(422, ProblemCode::WrongHash);
     }
     // A damaged copy is repaired by publishing again.
-    let on_disk = site
+    let image = site
         .site
         .store
-        .release_path(release.id, ReleaseFile::Baseline);
-    assert!(!on_disk.exists(), "the chunks are kept, not the image");
+        .open_release_file(release.id, ReleaseFile::Baseline);
+    assert!(
+        image.await.unwrap().is_none(),
+        "the chunks are kept, not the image"
+    );
     for pack in packs(&site) {
         std::fs::write(&pack, vec![7; 8192]).unwrap();
     }

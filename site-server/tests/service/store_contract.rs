@@ -1,29 +1,33 @@
 //! What every store must do, on every database there is.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use axum::body::Bytes;
-use site_api::HeadInfo;
+use site_api::{HeadInfo, ReleaseFile};
 use site_server::{
     config::{Layout, SiteConfig},
     store::{
-        DatabaseConfig, NewHead, ObjectsConfig, Origin, Put, PutHeadOutcome, Store, StoreError,
-        WaitingKind,
+        Asked, DatabaseConfig, NewHead, ObjectsConfig, Origin, Put, PutHeadOutcome, Store,
+        StoreError, WaitingKind,
     },
 };
-use snapshot::id::{ObjectId, RecordId, SiteId, UserId};
+use snapshot::id::{CardId, ObjectId, RecordId, ReleaseId, SiteId, UserId};
 
 use crate::{
     bucket::Cluster,
     postgres::Postgres,
     support::{Person, make, random, random_bytes},
+    world::eventually,
 };
 
 /// Runs the suite on a store and, where something must survive, on the same store opened again.
-async fn contract<F: Future<Output = Store>>(open: impl Fn() -> F) {
+pub(crate) async fn contract<F: Future<Output = Store>>(open: impl Fn() -> F) {
     objects_are_whole_or_not_there(&open().await).await;
     the_head_moves_only_from_what_was_expected(&open().await).await;
     a_change_and_its_outbox_rows_are_one(&open().await).await;
+    a_release_file_is_replaced_whole(&open().await).await;
+    a_challenge_is_answered_once(&open().await).await;
+    a_job_is_done_by_one_server_and_taken_over(&open().await, &open().await).await;
     what_was_acknowledged_survives(open).await;
 }
 
@@ -141,7 +145,8 @@ async fn the_head_moves_only_from_what_was_expected(store: &Store) {
 async fn a_change_and_its_outbox_rows_are_one(store: &Store) {
     let (near, far) = (SiteId::new(random()), SiteId::new(random()));
     store.add_site(far, "far", "https://far").await.unwrap();
-    let person = Person::new("outbox");
+    let name = format!("outbox-{}", hex::encode(random::<4>()));
+    let person = Person::new(&name);
     let phc = "$argon2id$x".to_owned();
     assert_eq!(
         store
@@ -171,7 +176,7 @@ async fn a_change_and_its_outbox_rows_are_one(store: &Store) {
 
     let other = Person {
         card: crate::support::Card::new(),
-        ..Person::new("outbox")
+        ..Person::new(&name)
     };
     assert!(
         store
@@ -184,6 +189,103 @@ async fn a_change_and_its_outbox_rows_are_one(store: &Store) {
         store.waiting(far, 10).await.unwrap().is_empty(),
         "what failed tells nobody"
     );
+}
+
+async fn a_release_file_is_replaced_whole(store: &Store) {
+    let release = ReleaseId::new(random());
+    let file = ReleaseFile::Index;
+    let read = async || store.read_release_file(release, file, 10_000).await;
+    assert_eq!(read().await.unwrap(), None);
+    for bytes in [random_bytes(6000), random_bytes(5000)] {
+        let pieces = [Ok::<_, std::io::Error>(Bytes::from(bytes.clone()))];
+        let staged = store.stage_release_file(futures_util::stream::iter(pieces));
+        let staged = staged.await.unwrap();
+        store
+            .put_release_file((release, file), staged)
+            .await
+            .unwrap();
+        assert_eq!(read().await.unwrap().unwrap(), bytes);
+        let found = store.open_release_file(release, file).await.unwrap();
+        let found = found.unwrap();
+        let parts = found.parts(&[4000..4100, 0..10, 10..20]).await.unwrap();
+        assert_eq!(parts.concat(), [&bytes[4000..4100], &bytes[..20]].concat());
+        let digest = store.digest_release_file(release, file).await.unwrap();
+        let want = (bytes.len() as u64, ObjectId::of(&bytes));
+        assert_eq!(digest, Some(want));
+    }
+    let small = store.read_release_file(release, file, 4999).await;
+    assert!(matches!(small, Err(StoreError::TooLarge { limit: 4999 })));
+}
+
+async fn a_challenge_is_answered_once(store: &Store) {
+    let asked = |expires_ms| Asked {
+        card: CardId::new(random()),
+        user: UserId::new(random()),
+        answer: random(),
+        expires_ms,
+    };
+    let later = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64 + 60_000;
+    let [first, second, third] = [later, later + 1, later + 2].map(asked);
+    let names: [String; 3] = [(); 3].map(|()| hex::encode(random::<16>()));
+    store.add_challenge(&names[0], &first, 9).await.unwrap();
+    assert_eq!(store.take_challenge(&names[0]).await.unwrap(), Some(first));
+    assert_eq!(store.take_challenge(&names[0]).await.unwrap(), None);
+    // Those that die first make room.
+    for (name, asked) in names.iter().zip([first, second, third]) {
+        store.add_challenge(name, &asked, 1).await.unwrap();
+    }
+    assert_eq!(store.take_challenge(&names[0]).await.unwrap(), None);
+    assert_eq!(store.take_challenge(&names[2]).await.unwrap(), Some(third));
+}
+
+async fn a_job_is_done_by_one_server_and_taken_over(one: &Store, other: &Store) {
+    let minute = Duration::from_secs(60);
+    let job = format!("job {}", hex::encode(random::<4>()));
+    assert!(one.take_job(&job, minute).await.unwrap());
+    assert!(!other.take_job(&job, minute).await.unwrap());
+    assert!(one.take_job(&job, minute).await.unwrap(), "renewed");
+    other.leave_job(&job).await.unwrap();
+    assert!(!other.take_job(&job, minute).await.unwrap(), "not theirs");
+    let while_taken = async { other.alone(&job, async { "theirs" }).await.unwrap() };
+    let done = one.alone(&job, while_taken).await.unwrap();
+    assert_eq!(done, Some(None), "one works, the other does not");
+    let done = other.alone(&job, async { "theirs" }).await.unwrap();
+    assert_eq!(done, Some("theirs"), "given back when done");
+
+    // Whoever says nothing for too long has lost it.
+    let moment = Duration::from_millis(100);
+    assert!(one.take_job(&job, moment).await.unwrap());
+    eventually("the job is taken over", async || {
+        other.take_job(&job, minute).await.unwrap()
+    })
+    .await;
+    assert!(!one.take_job(&job, minute).await.unwrap());
+    other.leave_jobs().await.unwrap();
+    assert!(one.take_job(&job, minute).await.unwrap());
+
+    let rivals: Vec<_> = (0..8)
+        .map(|n| if n % 2 == 0 { one } else { other })
+        .map(|store| store.take_job("a race", minute))
+        .collect();
+    let taken = futures_util::future::join_all(rivals).await;
+    let by_one: Vec<_> = taken
+        .iter()
+        .step_by(2)
+        .map(|t| *t.as_ref().unwrap())
+        .collect();
+    let by_other: Vec<_> = taken
+        .iter()
+        .skip(1)
+        .step_by(2)
+        .map(|t| *t.as_ref().unwrap())
+        .collect();
+    assert!(
+        by_one.iter().all(|t| *t) != by_other.iter().all(|t| *t)
+            && by_one.iter().any(|t| *t) != by_other.iter().any(|t| *t),
+        "{by_one:?} {by_other:?}"
+    );
+    one.leave_jobs().await.unwrap();
+    other.leave_jobs().await.unwrap();
 }
 
 async fn what_was_acknowledged_survives<F: Future<Output = Store>>(open: impl Fn() -> F) {
@@ -242,7 +344,11 @@ async fn postgresql_and_s3_keep_the_contract() {
     let open = async || {
         let store = Store::open(Layout::new(dir.path()), &database, &objects).await;
         let store = store.unwrap();
-        store.probe_objects().await.unwrap();
+        let can = store.probe_objects().await.unwrap();
+        assert!(
+            can.named().iter().all(|(_, can)| *can),
+            "SeaweedFS does all of it: {can:?}"
+        );
         store
     };
     contract(&open).await;
@@ -260,7 +366,7 @@ async fn postgresql_and_s3_keep_the_contract() {
 }
 
 /// More than leaves in one request.
-async fn a_big_object_comes_back(store: &Store) {
+pub(crate) async fn a_big_object_comes_back(store: &Store) {
     let (user, bytes) = (UserId::new(random()), random_bytes(20 << 20));
     let object = ObjectId::of(&bytes);
     assert_eq!(put(store, user, object, &bytes).await.unwrap(), Put::New);

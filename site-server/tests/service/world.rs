@@ -13,7 +13,10 @@ use site_server::{admin, config::Layout, serve::Running};
 use snapshot::{id::ObjectId, record::SignedRecord};
 use tempfile::TempDir;
 
-use crate::support::{Person, answer, make_under, random_bytes};
+use crate::{
+    replicas::{Balancer, replica_of},
+    support::{Person, answer, make_under, random_bytes},
+};
 
 /// Everything here happens within this, also on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -27,6 +30,8 @@ pub(crate) struct World {
 pub(crate) struct Served {
     pub(crate) layout: Layout,
     pub(crate) running: Option<Running>,
+    /// Where everything is shared: a second server of the site, and what is before both.
+    second: Option<(Running, Balancer)>,
     pub(crate) port: u16,
     pub(crate) client: Client,
 }
@@ -57,6 +62,7 @@ impl World {
             client: browser(&layout.ca()),
             layout,
             running: None,
+            second: None,
             port: 0,
         };
         served.start().await;
@@ -89,13 +95,36 @@ impl World {
 
 impl Served {
     pub(crate) async fn start(&mut self) {
+        if crate::bucket::is_shared() {
+            self.start_two().await;
+            return;
+        }
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], self.port));
         let running = Running::start(self.layout.clone(), address).await.unwrap();
         self.port = running.address.port();
         self.running = Some(running);
     }
 
+    /// Two servers behind one address. They have nothing in common but settings, database and bucket.
+    async fn start_two(&mut self) {
+        let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let other = replica_of(&self.layout);
+        let (one, two) = tokio::join!(
+            Running::start(self.layout.clone(), any),
+            Running::start(other, any)
+        );
+        let (one, two) = (one.unwrap(), two.unwrap());
+        let balancer = Balancer::start(self.port, &[one.address, two.address]).await;
+        self.port = balancer.port;
+        self.running = Some(one);
+        self.second = Some((two, balancer));
+    }
+
     pub(crate) async fn stop(&mut self) {
+        if let Some((second, balancer)) = self.second.take() {
+            balancer.stop().await;
+            second.stop().await;
+        }
         if let Some(running) = self.running.take() {
             running.stop().await;
         }
@@ -110,6 +139,11 @@ impl Served {
     }
 
     pub(crate) async fn counter(&self, name: &str) -> u64 {
+        // The server asked writes what it has in memory by itself.
+        if let Some((second, _)) = &self.second {
+            second.site.store.flush_counters().await.unwrap();
+            self.site().store.flush_counters().await.unwrap();
+        }
         let text = self
             .client
             .get(self.url() + path::METRICS)
