@@ -1,6 +1,7 @@
 //! What the operator does beside the running server: users, other sites, releases, the audit log.
 
 mod audit;
+mod passwords;
 mod releases;
 mod sites;
 mod users;
@@ -20,6 +21,7 @@ use crate::{
 };
 
 pub use audit::{audit_export, audit_verify, audit_verify_file};
+pub use passwords::calibrate;
 pub use releases::{releases, set_boot, set_release_key};
 pub use sites::{Info, site_add, site_expel, site_info};
 pub use users::{UserAdded, user_add, user_remove};

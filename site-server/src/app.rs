@@ -95,7 +95,7 @@ impl Site {
             store,
             peers: Peers::new(identity.clone()),
             identity,
-            passwords: Passwords::new()?,
+            passwords: Passwords::new(config.passwords)?,
             bell: Bell::default(),
             operator: hash_token(operator.trim()),
             config,
@@ -112,7 +112,8 @@ impl Site {
 /// Every route of the site.
 pub fn router(site: Arc<Site>) -> Router {
     use routes::{
-        chunks, deliveries, heads, join, objects, peers, releases, sign_in, site as about, wipes,
+        chunks, deliveries, heads, join, leases, objects, peers, releases, sign_in, site as about,
+        wipes,
     };
     use site_api::{path, peer::path as peer_path};
 
@@ -120,6 +121,7 @@ pub fn router(site: Arc<Site>) -> Router {
         .route(path::SITE, get(about::info))
         .route(path::HEALTH, get(about::health))
         .route(path::METRICS, get(about::metrics))
+        .route(path::OPENAPI, get(crate::openapi::serve))
         .route(path::RELEASES, get(releases::list))
         .route("/v1/baselines/{baseline}", get(releases::of_baseline))
         .route("/v1/releases/{release}/commit", post(releases::commit))
@@ -139,6 +141,10 @@ pub fn router(site: Arc<Site>) -> Router {
         )
         .route(path::SIGN_IN_CHALLENGE, post(sign_in::challenge))
         .route(path::SIGN_IN, post(sign_in::sign_in))
+        .route(
+            path::LEASE,
+            get(leases::get).put(leases::put).delete(leases::delete),
+        )
         .route(path::OBJECTS_MISSING, post(objects::missing))
         .route("/v1/objects/{object}", get(objects::get).put(objects::put))
         .route(path::HEAD_FETCH, get(heads::fetching).post(heads::fetch))

@@ -4,10 +4,13 @@
 //! compared with Argon2id under a semaphore, and every wrong one counts.
 
 mod challenge;
+mod cost;
 mod password;
+pub(crate) mod throttle;
 
 pub use challenge::{AskError, Challenges, Proven};
-pub use password::{PasswordError, Passwords, new_phc};
+pub use cost::Cost;
+pub use password::{Checked, PasswordError, Passwords, new_phc, new_phc_at};
 
 /// A PC's token lives this long: a working day and the shutdown after it.
 pub const PC_TOKEN_MS: i64 = 24 * 3600 * 1000;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use snapshot::id::SiteId;
 
 use crate::{
+    auth::Cost,
     boot::BootChoice,
     retention::Retention,
     store::{DatabaseConfig, ObjectsConfig},
@@ -171,6 +172,9 @@ pub struct SiteConfig {
     /// Which snapshots are kept.
     #[serde(default, skip_serializing_if = "Retention::is_default")]
     pub retention: Retention,
+    /// What hashing a password costs; `calibrate` chooses it.
+    #[serde(default, skip_serializing_if = "Cost::is_default")]
+    pub passwords: Cost,
     /// Where rows are kept.
     #[serde(default, skip_serializing_if = "DatabaseConfig::is_default")]
     pub database: DatabaseConfig,
@@ -319,6 +323,7 @@ mod tests {
                 name: Some("minimal".into()),
             },
             retention: Retention { newest: 2, days: 7 },
+            passwords: Cost::default(),
             objects: ObjectsConfig::default(),
             database: DatabaseConfig {
                 postgres: Some("postgres://site@db/furoshiki".into()),

@@ -67,6 +67,28 @@ impl ApiError {
         }
     }
 
+    /// Too many unknown cards from one address.
+    #[must_use]
+    pub fn too_many_cards(at: TryAgainAt) -> Self {
+        let seconds = at.seconds();
+        let detail = format!(
+            "No user has this card, nor the last ones shown here. Try again in {seconds} seconds."
+        );
+        Self {
+            retry_after_s: Some(seconds),
+            ..Self::new(ProblemCode::TooManyTries, detail)
+        }
+    }
+
+    /// Another session of the user took over.
+    #[must_use]
+    pub fn fenced() -> Self {
+        Self::new(
+            ProblemCode::Fenced,
+            "Another PC took over this user's session. Keep this snapshot on the PC; it is delivered when that session is over, or its user decides.",
+        )
+    }
+
     /// Too many wipe records from one address.
     #[must_use]
     pub fn too_many_records() -> Self {
@@ -144,7 +166,7 @@ pub const fn status(code: ProblemCode) -> StatusCode {
         | ProblemCode::OutdatedBaseline
         | ProblemCode::NotGranted => StatusCode::FORBIDDEN,
         ProblemCode::UnknownCard | ProblemCode::NotFound => StatusCode::NOT_FOUND,
-        ProblemCode::ObjectsMissing => StatusCode::CONFLICT,
+        ProblemCode::ObjectsMissing | ProblemCode::Fenced => StatusCode::CONFLICT,
         ProblemCode::HeadMoved => StatusCode::PRECONDITION_FAILED,
         ProblemCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ProblemCode::WrongHash | ProblemCode::WrongSignature => StatusCode::UNPROCESSABLE_ENTITY,

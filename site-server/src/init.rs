@@ -6,6 +6,7 @@ use site_api::peer::Records;
 use snapshot::id::SiteId;
 
 use crate::{
+    auth::Cost,
     boot::BootChoice,
     config::{ConfigError, Layout, SiteConfig, check_url, read_release_key, write_private},
     join::hosts,
@@ -158,6 +159,7 @@ fn config_of(new: NewSite) -> SiteConfig {
         utc_offset_minutes: 0,
         boot: BootChoice::default(),
         retention: Retention::default(),
+        passwords: Cost::default(),
         database: new.database,
         objects: new.objects,
     }

@@ -23,6 +23,8 @@ pub mod join;
 mod linger;
 mod metrics;
 pub mod netboot;
+pub mod openapi;
+pub mod parse;
 mod peers;
 mod portal;
 pub mod range;

@@ -5,6 +5,7 @@
 
 mod cookie;
 mod csrf;
+mod device;
 mod environment;
 mod sign_in;
 mod text;

@@ -5,6 +5,7 @@ pub(crate) mod deliveries;
 pub(crate) mod extract;
 pub(crate) mod heads;
 pub(crate) mod join;
+pub(crate) mod leases;
 pub(crate) mod objects;
 pub(crate) mod peers;
 pub(crate) mod releases;

@@ -461,6 +461,7 @@ async fn hourly(site: &Site) -> Result<(), StoreError> {
     }
     site.store.forget_expired().await?;
     site.store.forget_invitations().await?;
+    site.store.forget_leases().await?;
     let forgotten = site.store.retain(&site.config.retention, now_ms()).await?;
     if forgotten != Forgotten::default() {
         let Forgotten {

@@ -77,6 +77,16 @@ macro_rules! id {
                 text.parse().map_err(de::Error::custom)
             }
         }
+
+        #[cfg(feature = "openapi")]
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                hex_schema($what, $bytes)
+            }
+        }
+
+        #[cfg(feature = "openapi")]
+        impl utoipa::ToSchema for $name {}
     };
 }
 
@@ -124,6 +134,17 @@ id!(
     /// dm-verity salt of a baseline.
     VeritySalt, 32, "verity salt"
 );
+
+/// What the OpenAPI document of a site says of an id.
+#[cfg(feature = "openapi")]
+fn hex_schema(what: &str, bytes: usize) -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+    let digits = bytes * 2;
+    utoipa::openapi::schema::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::Type::String)
+        .description(Some(format!("{what}: {digits} lower-case hex digits")))
+        .pattern(Some(format!("^[0-9a-f]{{{digits}}}$")))
+        .into()
+}
 
 impl Digest {
     /// The digest of `bytes`.

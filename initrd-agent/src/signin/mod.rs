@@ -199,6 +199,7 @@ fn once(
         user: name,
         password: password.to_string(),
         pc: pc.into(),
+        leases: false,
     };
     let answer = site.post_json::<SignIn>("sign in", api::SIGN_IN, &request);
     drop((password, Zeroizing::new(request.password)));

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use snapshot::id::{BaselineId, CardId, Digest, ObjectId, RecordId, ReleaseId, SiteId, UserId};
 
 pub mod discovery;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+pub mod lease;
 pub mod peer;
 pub mod registration;
 pub mod wipe;
@@ -31,6 +34,9 @@ pub mod path {
     /// [`super::Head`] with 201, or 200 when it was the head already; 412 [`super::ProblemWithHead`].
     /// Bearer token.
     pub const HEAD: &str = "/v1/head";
+    /// `GET`: [`super::lease::LeaseState`] of the session. `PUT`: body [`super::lease::LeaseRequest`], the same answer.
+    /// `DELETE`: the session is over; 204. Bearer token of a PC.
+    pub const LEASE: &str = "/v1/lease";
     /// `POST`: ask this site to fetch the head it does not have yet; answer [`super::Transfer`].
     /// `GET`: the same answer while it goes on. Bearer token.
     pub const HEAD_FETCH: &str = "/v1/head/fetch";
@@ -43,6 +49,8 @@ pub mod path {
     pub const CHUNKS: &str = "/v1/chunks";
     /// `GET`: 200 while the site can serve.
     pub const HEALTH: &str = "/health";
+    /// `GET`: the OpenAPI document of all this.
+    pub const OPENAPI: &str = "/v1/openapi.json";
     /// `GET`: Prometheus text, see docs/formats/site-api.md §metrics.
     pub const METRICS: &str = "/metrics";
 
@@ -153,6 +161,7 @@ impl ReleaseFile {
 
 /// Who answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SiteInfo {
     /// This site.
     pub site: SiteId,
@@ -166,6 +175,7 @@ pub struct SiteInfo {
 
 /// A release a site can serve.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReleaseInfo {
     /// The release.
     pub release: ReleaseId,
@@ -183,6 +193,7 @@ pub struct ReleaseInfo {
 
 /// First half of a sign-in: which card.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SignInChallengeRequest {
     /// The card in the reader.
     pub card: CardId,
@@ -192,6 +203,7 @@ pub struct SignInChallengeRequest {
 
 /// A nonce only that card can open.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SignInChallenge {
     /// Name of the challenge, used once, 32 hex digits.
     pub challenge: String,
@@ -205,6 +217,7 @@ pub struct SignInChallenge {
 
 /// Second half of a sign-in. No `Debug`: it carries a password.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SignInRequest {
     /// The challenge answered.
     pub challenge: String,
@@ -216,10 +229,14 @@ pub struct SignInRequest {
     pub password: String,
     /// The shared PC, for the user's "last saved on".
     pub pc: String,
+    /// True from an agent that knows [`lease`]: it renews its own and understands `fenced`.
+    #[serde(default)]
+    pub leases: bool,
 }
 
 /// What a user gets at sign-in. No `Debug`: it carries a token.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SignIn {
     /// Bearer token for this session: read, add, advance the own head.
     pub token: String,
@@ -233,10 +250,17 @@ pub struct SignIn {
     pub slot_b64: String,
     /// Newest snapshot any site reported, if there is one.
     pub head: Option<HeadInfo>,
+    /// The session's own lease; `None` from a site that knows no leases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<lease::Lease>,
+    /// Where else the user is signed in, the newest first: wait, or take over with `PUT` [`path::LEASE`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<lease::Lease>,
 }
 
 /// Newest snapshot of a user, as small as it travels to every site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HeadInfo {
     /// 1 for the first snapshot.
     pub seq: u64,
@@ -252,6 +276,7 @@ pub struct HeadInfo {
 
 /// A head with its record, when this site has it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Head {
     /// Where and when.
     pub info: HeadInfo,
@@ -261,6 +286,7 @@ pub struct Head {
 
 /// Compare-and-swap of the head.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PutHead {
     /// The head this one follows; `None` for the first. Anything else there is 412 `head-moved`.
     pub expected: Option<RecordId>,
@@ -272,6 +298,7 @@ pub struct PutHead {
 
 /// A signed record that wants to become the head while its user is not there to sign in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeliveryRequest {
     /// Encoded `snapshot::record::SignedRecord`.
     pub record_b64: String,
@@ -279,6 +306,7 @@ pub struct DeliveryRequest {
 
 /// What a site answers to a [`DeliveryRequest`].
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum Delivery {
     /// Nothing to do: the record is the head, or the whole snapshot was kept here before.
@@ -289,6 +317,7 @@ pub enum Delivery {
 
 /// Leave to deliver one snapshot. No `Debug`: it carries a token.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeliveryGrant {
     /// Bearer token for this delivery: [`path::OBJECTS_MISSING`] and `PUT` of the objects the record
     /// lists, `PUT` [`path::HEAD`] of this record, nothing else. It reads nothing.
@@ -301,6 +330,7 @@ pub struct DeliveryGrant {
 
 /// Chunks of baseline images, please.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChunksRequest {
     /// These, in this order; together at most [`snapshot::delta::MAX_BYTES`], at most [`MAX_CHUNKS`].
     pub want: Vec<Digest>,
@@ -313,6 +343,7 @@ pub const MAX_CHUNKS: usize = 1024;
 
 /// Which of these does the site lack?
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MissingRequest {
     /// At most 4096.
     pub objects: Vec<ObjectId>,
@@ -320,6 +351,7 @@ pub struct MissingRequest {
 
 /// Those it lacks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Missing {
     /// In the order asked.
     pub objects: Vec<ObjectId>,
@@ -327,6 +359,7 @@ pub struct Missing {
 
 /// A relay to this site, under way or done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Transfer {
     /// The snapshot.
     pub record: RecordId,
@@ -344,6 +377,7 @@ pub struct Transfer {
 
 /// State of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum TransferState {
     /// Asked for, not begun.
@@ -358,6 +392,7 @@ pub enum TransferState {
 
 /// Body of every answer that is not 2xx (RFC 9457, `application/problem+json`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// HTTP status.
     pub status: u16,
@@ -369,6 +404,7 @@ pub struct Problem {
 
 /// A [`Problem`] with code `head-moved`: it names the head that is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProblemWithHead {
     /// What is wrong.
     #[serde(flatten)]
@@ -379,6 +415,7 @@ pub struct ProblemWithHead {
 
 /// Short stable names of what may be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ProblemCode {
     /// 400: not JSON, not an id, not a known path part.
@@ -409,6 +446,8 @@ pub enum ProblemCode {
     NotFound,
     /// 412: the head is not the one expected.
     HeadMoved,
+    /// 409: another session of the user took over; keep the snapshot.
+    Fenced,
     /// 409: the record lists objects this site lacks.
     ObjectsMissing,
     /// 422: the bytes do not have the name.

@@ -51,6 +51,7 @@ pub const MAX_BATCH: usize = 256;
 
 /// A user as every site knows it. No `Debug`: it carries a password hash.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UserRecord {
     /// As issued.
     pub registration: Registration,
@@ -66,6 +67,7 @@ pub struct UserRecord {
 
 /// A head as every site knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HeadRecord {
     /// Whose.
     pub user: UserId,
@@ -75,6 +77,7 @@ pub struct HeadRecord {
 
 /// Records to merge. Each is applied if it is newer than what is there; sending one twice is harmless.
 #[derive(Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Records {
     /// Users.
     pub users: Vec<UserRecord>,
@@ -87,6 +90,7 @@ pub struct Records {
 
 /// What a site knows, small: one row for each user.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = DigestOfUsers))]
 pub struct Digest {
     /// In order of user id.
     pub rows: Vec<DigestRow>,
@@ -100,6 +104,7 @@ pub struct Digest {
 
 /// State of one user at a site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DigestRow {
     /// Whose.
     pub user: UserId,
@@ -114,6 +119,7 @@ pub struct DigestRow {
 
 /// What the asked site has newer, and what it would like.
 #[derive(Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DigestAnswer {
     /// Newer at the asked site.
     pub newer: Records,
@@ -132,6 +138,7 @@ pub struct DigestAnswer {
 
 /// What a site stores and moved, so that every site can show the sum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Usage {
     /// Sealed bytes that PCs pushed here and that are here now.
     #[serde(default)]
@@ -155,6 +162,7 @@ pub struct Usage {
 
 /// "The user will be with you next: fetch this snapshot from me."
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TransferRequest {
     /// Whose.
     pub user: UserId,

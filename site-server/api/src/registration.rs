@@ -17,6 +17,7 @@ pub const MAX_CARDS: usize = 16;
 
 /// A user with cards, as issued.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Registration {
     /// Always [`FORMAT`].
@@ -38,6 +39,7 @@ pub struct Registration {
 
 /// A card and the user key wrapped to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RegisteredCard {
     /// First 16 bytes of SHA-256 of `spki_b64`'s bytes.

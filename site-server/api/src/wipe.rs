@@ -14,6 +14,7 @@ pub const MAX_TEXT_BYTES: usize = 256;
 
 /// One wipe: what was asked of a disk, what it answered, what reading back proved. A PC's own claim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WipeRecord {
     /// [`FORMAT`].
@@ -40,6 +41,7 @@ pub struct WipeRecord {
 
 /// When in the life of a session a wipe happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Moment {
     /// Before anybody signs in.
@@ -50,6 +52,7 @@ pub enum Moment {
 
 /// What stands on a disk before it is wiped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Before {
     /// Our own partitions: the session partition is wiped, the outbox stays.
@@ -62,6 +65,7 @@ pub enum Before {
 
 /// A disk as it names itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DiskInfo {
     /// Its kind.
@@ -78,6 +82,7 @@ pub struct DiskInfo {
 
 /// Kind of a disk, by the bus it is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DiskClass {
     /// NVM Express.
@@ -100,6 +105,7 @@ pub enum DiskClass {
 
 /// One thing that was done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// What was asked.
@@ -118,6 +124,7 @@ pub struct Step {
 
 /// What may be asked of a disk or of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Asked {
     /// The kernel forgets the key of the session volume.
@@ -152,6 +159,7 @@ pub enum Asked {
 
 /// Samples read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Proof {
     /// Places of 4 KiB that were read.

@@ -12,7 +12,7 @@ use snapshot::{
 
 use super::AdminError;
 use crate::{
-    auth::new_phc,
+    auth::new_phc_at,
     config::{ConfigError, Layout, SiteConfig},
     store::Store,
 };
@@ -53,7 +53,7 @@ pub async fn user_add(
     for card in &registration.cards {
         check_card(registration.user, card)?;
     }
-    let phc = new_phc(password)?;
+    let phc = new_phc_at(password, config.passwords)?;
     let user = registration.user;
     let store = Store::open(layout, &config.database, &config.objects).await?;
     let added = store.add_user(registration, phc, config.site).await;

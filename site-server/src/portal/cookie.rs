@@ -7,12 +7,22 @@ use snapshot::id::UserId;
 use crate::{
     app::Site,
     error::ApiError,
+    parse,
     store::{TokenKind, new_token},
 };
 
 /// `__Host-`: browsers take it only over HTTPS, for this host alone and the whole of it (RFC 6265bis §4.1.3.2).
 const NAME: &str = "__Host-furoshiki";
 const RULES: &str = "Path=/; Secure; HttpOnly; SameSite=Lax";
+
+/// The token in the cookie of this name.
+pub(super) fn token_named(name: &str, headers: &HeaderMap) -> Option<String> {
+    let lines = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    parse::token(name, lines).map(str::to_owned)
+}
 
 /// What the browser sent.
 #[derive(Debug, Clone)]
@@ -21,18 +31,7 @@ pub(super) struct Cookie(String);
 impl Cookie {
     /// The portal's cookie, if the browser sent one that can be ours.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let sent = headers
-            .get_all(header::COOKIE)
-            .iter()
-            .filter_map(|line| line.to_str().ok());
-        let mut pairs = sent
-            .flat_map(|line| line.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='));
-        let value = pairs
-            .find(|(name, _)| *name == NAME)
-            .map(|(_, value)| value)?;
-        let token = value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit());
-        token.then(|| Self(value.to_owned()))
+        token_named(NAME, headers).map(Self)
     }
 
     /// A cookie of nobody yet.

@@ -1,6 +1,6 @@
 //! Signing in and out with a browser.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use askama::Template;
 use axum::{
@@ -14,14 +14,17 @@ use zeroize::Zeroizing;
 
 use super::{
     cookie::Cookie,
-    csrf, render, see_other, show,
+    csrf,
+    device::Device,
+    render, see_other, show,
     text::{Text, text_for},
 };
 use crate::{
     app::Site,
-    auth::PORTAL_TOKEN_MS,
+    auth::{PORTAL_TOKEN_MS, throttle::Attempt},
     clock::now_ms,
     error::ApiError,
+    routes::RemoteAddress,
     store::{Actor, Deed, TokenKind},
 };
 
@@ -76,39 +79,39 @@ async fn form(site: &Site, headers: &HeaderMap) -> Result<Response, ApiError> {
 /// Takes the form.
 pub(crate) async fn sign_in(
     State(site): State<Arc<Site>>,
+    RemoteAddress(address): RemoteAddress,
     uri: Uri,
     headers: HeaderMap,
     form: Result<Form<SignInForm>, FormRejection>,
 ) -> Response {
-    show(&headers, take(&site, &uri, &headers, form).await)
+    show(&headers, take(&site, address, (&uri, &headers), form).await)
 }
 
 async fn take(
     site: &Site,
-    uri: &Uri,
-    headers: &HeaderMap,
+    address: IpAddr,
+    (uri, headers): (&Uri, &HeaderMap),
     form: Result<Form<SignInForm>, FormRejection>,
 ) -> Result<Response, ApiError> {
     let Form(form) = form.map_err(not_a_form)?;
     let password = Zeroizing::new(form.password);
     let cookie = csrf::check(uri, headers, &form.csrf)?;
-    // The name is typed by a stranger: a hash of it is short and says nothing in the database.
-    let key = format!(
-        "portal:{}",
-        hex::encode(blake3::hash(form.user.as_bytes()).as_bytes())
+    let device = Device::of(headers);
+    let attempt = Attempt::begin(
+        site,
+        &form.user,
+        address,
+        device.as_ref().map(Device::token),
     );
-    site.store
-        .begin_try(&key)
-        .await?
-        .map_err(ApiError::too_many_tries)?;
+    let attempt = attempt.await?;
     let user = site.store.user_by_name(&form.user).await?;
     let phc = user.as_ref().map(|user| user.password_phc.as_str());
-    let right = site
+    let checked = site
         .passwords
-        .matches(phc, password)
+        .check(phc, password)
         .await
         .map_err(ApiError::internal)?;
-    if !right {
+    if !checked.right {
         let tried = user.as_ref().map(|user| user.id.to_string());
         let deed = Deed::new(
             Actor::Nobody,
@@ -117,7 +120,7 @@ async fn take(
         );
         site.store.audit(&deed.with("at the portal")).await?;
     }
-    let Some(user) = user.filter(|_| right) else {
+    let Some(user) = user.filter(|_| checked.right) else {
         tracing::warn!("wrong user name or password at the portal");
         let csrf = csrf::token(&cookie);
         let page = SignInPage {
@@ -129,9 +132,14 @@ async fn take(
         };
         return render(StatusCode::UNAUTHORIZED, &page);
     };
-    site.store.forgive(&key).await?;
     let deed = Deed::new(Actor::User(user.id), "sign-in.ok", user.id);
     site.store.audit(&deed.with("at the portal")).await?;
+    let device = device.unwrap_or_else(Device::fresh);
+    attempt.was_right(site, device.token()).await?;
+    if let Some(renewed) = checked.renewed {
+        let old = &user.password_phc;
+        site.store.renew_phc(user.id, old, &renewed).await?;
+    }
     let signed_in = Cookie::fresh();
     let expires_ms = now_ms().saturating_add(PORTAL_TOKEN_MS);
     site.store
@@ -141,6 +149,8 @@ async fn take(
     let mut response = see_other("/environment");
     let (name, value) = signed_in.set()?;
     response.headers_mut().insert(name, value);
+    let (name, value) = device.set()?;
+    response.headers_mut().append(name, value);
     Ok(response)
 }
 

@@ -22,7 +22,7 @@ use crate::{
     auth::DELIVERY_TOKEN_MS,
     clock::now_ms,
     error::{ApiError, ApiResult, chain},
-    store::new_token,
+    store::{delivery_waits, new_token},
 };
 
 /// Asks for leave to deliver one snapshot.
@@ -47,7 +47,12 @@ pub(crate) async fn ask(
         })?;
     let id = RecordId::of(&bytes);
     let head = site.store.head(user).await?;
+    let alive = site.store.leases(user).await?;
     match heads::follows(&record, id, head.as_ref()) {
+        // Not now: it would pull the head from under who took over. His lease ends by itself.
+        Follows::Yes if delivery_waits(&record.pc, &alive) => {
+            return Err(ApiError::head_moved_unnamed());
+        }
         Follows::Yes => {}
         Follows::IsHead => return Ok((StatusCode::OK, axum::Json(Delivery::Arrived))),
         Follows::No if site.store.record(user, id).await?.is_some() => {

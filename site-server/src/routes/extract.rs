@@ -17,6 +17,7 @@ use snapshot::id::{SiteId, UserId};
 use crate::{
     app::Site,
     error::ApiError,
+    parse,
     store::{Peer, Pusher, TokenKind},
 };
 
@@ -33,8 +34,18 @@ pub struct RemoteAddress(pub IpAddr);
 /// A PC that a user signed in at.
 pub(crate) struct SignedIn(pub(crate) UserId);
 
+/// The session of a PC that a user signed in at.
+pub(crate) struct Session {
+    pub(crate) user: UserId,
+    pub(crate) token: zeroize::Zeroizing<String>,
+}
+
 /// Who may push: a signed-in PC, or a delivery within its record.
 pub(crate) struct MayPush(pub(crate) Pusher);
+
+/// The hash of the token of the session that pushes; [`MayPush`] puts it into the request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SessionToken(pub(crate) [u8; 32]);
 
 /// Who holds the operator's token.
 pub(crate) struct Operator;
@@ -49,12 +60,8 @@ pub(crate) struct Ids<T>(pub(crate) T);
 pub(crate) struct Json<T>(pub(crate) T);
 
 fn bearer(parts: &Parts) -> Option<&str> {
-    parts
-        .headers
-        .get(header::AUTHORIZATION)?
-        .to_str()
-        .ok()?
-        .strip_prefix("Bearer ")
+    let header = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    parse::bearer(header)
 }
 
 fn not_signed_in() -> ApiError {
@@ -77,16 +84,29 @@ impl FromRequestParts<Arc<Site>> for SignedIn {
     }
 }
 
+impl FromRequestParts<Arc<Site>> for Session {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
+        let SignedIn(user) = SignedIn::from_request_parts(parts, site).await?;
+        let token = zeroize::Zeroizing::new(bearer(parts).ok_or_else(not_signed_in)?.to_owned());
+        Ok(Self { user, token })
+    }
+}
+
 impl FromRequestParts<Arc<Site>> for MayPush {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
         let token = bearer(parts).ok_or_else(not_signed_in)?;
-        site.store
-            .token_pusher(token)
-            .await?
-            .map(Self)
-            .ok_or_else(not_signed_in)
+        let pusher = site.store.token_pusher(token).await?;
+        let pusher = pusher.ok_or_else(not_signed_in)?;
+        if matches!(pusher, Pusher::SignedIn(_)) {
+            site.store.keep_lease(token).await?;
+            let token = SessionToken(crate::store::hash_token(token));
+            parts.extensions.insert(token);
+        }
+        Ok(Self(pusher))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, http::StatusCode};
+use axum::{Extension, extract::State, http::StatusCode};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use site_api::{Head, HeadInfo, ProblemCode, PutHead, Transfer, TransferState};
 use snapshot::{
@@ -10,12 +10,12 @@ use snapshot::{
     record::{self, Record},
 };
 
-use super::extract::{Json, MayPush, SignedIn};
+use super::extract::{Json, MayPush, SessionToken, SignedIn};
 use crate::{
     app::Site,
     clock::now_ms,
     error::{ApiError, ApiResult, chain},
-    store::{NewHead, Pusher, PutHeadOutcome},
+    store::{Fenced, NewHead, Pusher, PutHeadOutcome},
 };
 
 pub(crate) async fn get(
@@ -33,6 +33,7 @@ pub(crate) async fn get(
 pub(crate) async fn put(
     State(site): State<Arc<Site>>,
     MayPush(pusher): MayPush,
+    session: Option<Extension<SessionToken>>,
     Json(put): Json<PutHead>,
 ) -> ApiResult<(StatusCode, axum::Json<Head>)> {
     let bytes = STANDARD
@@ -68,7 +69,8 @@ pub(crate) async fn put(
         bytes: &bytes,
         objects: &objects,
     };
-    let (status, info) = match site.store.put_head(&new).await? {
+    let session = session.map(|Extension(SessionToken(hash))| hash);
+    let (status, info) = match site.store.put_head_of(session.as_ref(), &new).await? {
         PutHeadOutcome::New(info) => {
             tracing::info!(%user, record = %info.record, seq = info.seq, bytes = record.total_bytes(), "snapshot saved");
             site.bell.replication.notify_one();
@@ -77,6 +79,11 @@ pub(crate) async fn put(
             (StatusCode::CREATED, info)
         }
         PutHeadOutcome::Same(info) => (StatusCode::OK, info),
+        PutHeadOutcome::Fenced(Fenced { knows: true }) => return Err(ApiError::fenced()),
+        // Agents that know no leases keep what they have when the head moved, and lose it for a reason they do not know.
+        PutHeadOutcome::Fenced(_) => {
+            return Err(ApiError::head_moved(site.store.head(user).await?));
+        }
         PutHeadOutcome::Moved(_) if delivers => return Err(ApiError::head_moved_unnamed()),
         PutHeadOutcome::Moved(head) => return Err(ApiError::head_moved(head)),
         PutHeadOutcome::OutOfSequence { want } => {

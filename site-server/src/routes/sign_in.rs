@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use site_api::{ProblemCode, SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest};
+use site_api::{
+    ProblemCode, SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest, wipe::plain,
+};
 use snapshot::id::{BaselineId, CardId};
 use zeroize::Zeroizing;
 
-use super::extract::Json;
+use super::extract::{Json, RemoteAddress};
 use crate::{
     app::Site,
-    auth::{AskError, PC_TOKEN_MS},
+    auth::{AskError, PC_TOKEN_MS, throttle},
     clock::now_ms,
     error::{ApiError, ApiResult},
     store::{Actor, CardUser, Deed, TokenKind, new_token},
@@ -19,9 +21,16 @@ use crate::{
 
 pub(crate) async fn challenge(
     State(site): State<Arc<Site>>,
+    RemoteAddress(address): RemoteAddress,
     Json(asked): Json<SignInChallengeRequest>,
 ) -> ApiResult<axum::Json<SignInChallenge>> {
-    let holder = holder(&site, asked.card).await?;
+    let holder = match holder(&site, asked.card).await {
+        Err(error) if error.code() == ProblemCode::UnknownCard => {
+            throttle::unknown_card(&site, address).await?;
+            return Err(error);
+        }
+        other => other?,
+    };
     allowed(&site, asked.baseline).await?;
     let sealed = site
         .challenges
@@ -43,6 +52,7 @@ pub(crate) async fn sign_in(
     State(site): State<Arc<Site>>,
     Json(asked): Json<SignInRequest>,
 ) -> ApiResult<axum::Json<SignIn>> {
+    let (pc, leases) = (plain(&asked.pc), asked.leases);
     let password = Zeroizing::new(asked.password);
     let proof = STANDARD.decode(&asked.proof_b64).unwrap_or_default();
     let proven = site.challenges.answer(&asked.challenge, &proof).await?;
@@ -63,12 +73,12 @@ pub(crate) async fn sign_in(
         .begin_try(&key)
         .await?
         .map_err(ApiError::too_many_tries)?;
-    let right = site
+    let checked = site
         .passwords
-        .matches(Some(&holder.user.password_phc), password)
+        .check(Some(&holder.user.password_phc), password)
         .await
         .map_err(ApiError::internal)?;
-    if !right {
+    if !checked.right {
         tracing::warn!(card = %proven.card, user = %holder.user.id, "wrong password");
         let deed = Deed::new(Actor::Nobody, "sign-in.wrong-password", holder.user.id)
             .with(format_args!("card {} at PC {}", proven.card, asked.pc));
@@ -83,11 +93,20 @@ pub(crate) async fn sign_in(
     let deed = Deed::new(Actor::User(holder.user.id), "sign-in.ok", holder.user.id)
         .with(format_args!("card {} at PC {}", proven.card, asked.pc));
     site.store.audit(&deed).await?;
+    if let Some(renewed) = checked.renewed {
+        let old = &holder.user.password_phc;
+        site.store.renew_phc(holder.user.id, old, &renewed).await?;
+    }
     let token = new_token();
     let token_expires_ms = now_ms().saturating_add(PC_TOKEN_MS);
     site.store
         .add_token(&token, holder.user.id, TokenKind::Pc, token_expires_ms)
         .await?;
+    let lease = site
+        .store
+        .take_lease((holder.user.id, site.config.site), &pc, &token, leases)
+        .await?;
+    site.bell.replication.notify_one();
     let head = site.store.head(holder.user.id).await?;
     tracing::info!(user = %holder.user.id, card = %proven.card, "signed in");
     Ok(axum::Json(SignIn {
@@ -97,6 +116,8 @@ pub(crate) async fn sign_in(
         name: holder.user.name,
         slot_b64: STANDARD.encode(&holder.slot),
         head,
+        lease: Some(lease.lease),
+        elsewhere: lease.elsewhere,
     }))
 }
 

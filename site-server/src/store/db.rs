@@ -72,7 +72,8 @@ macro_rules! schema {
             "next sites" in "0008_next_sites.sql"
             "audit" in "0009_audit.sql"
             "between" in "0010_between.sql"
-            "replicas" in "0011_replicas.sql")
+            "replicas" in "0011_replicas.sql"
+            "leases" in "0012_leases.sql")
     };
 }
 const SQLITE: &[(&str, &str)] = &schema!("sqlite");

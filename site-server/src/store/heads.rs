@@ -4,7 +4,8 @@ use site_api::{HeadInfo, peer::HeadRecord};
 use snapshot::id::{ObjectId, RecordId, SiteId, UserId};
 
 use super::{
-    Counter, Store, StoreError, Tx, WaitingKind, column, count, counters, id, objects, outbox,
+    Counter, Fenced, Store, StoreError, Tx, WaitingKind, column, count, counters, id, leases,
+    objects, outbox,
 };
 use crate::clock::now_ms;
 
@@ -37,6 +38,8 @@ pub enum PutHeadOutcome {
         /// The sequence number a next head must have.
         want: u64,
     },
+    /// Another session took over.
+    Fenced(Fenced),
     /// These are not here, or here with another size.
     ObjectsMissing(Vec<ObjectId>),
 }
@@ -151,6 +154,18 @@ impl Store {
     /// # Errors
     /// [`StoreError::Db`]; the head is then unchanged.
     pub async fn put_head(&self, new: &NewHead<'_>) -> Result<PutHeadOutcome, StoreError> {
+        self.put_head_of(None, new).await
+    }
+
+    /// The same by the session with this hash of a token, which must not be fenced off.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`]; the head is then unchanged.
+    pub async fn put_head_of(
+        &self,
+        session: Option<&[u8; 32]>,
+        new: &NewHead<'_>,
+    ) -> Result<PutHeadOutcome, StoreError> {
         let mut tx = self.write("write a head").await?;
         let head = head_in(&mut tx, new.user).await?;
         if let Some(head) = &head
@@ -158,6 +173,11 @@ impl Store {
             && head.site == new.info.site
         {
             return Ok(PutHeadOutcome::Same(head.clone()));
+        }
+        if let Some(session) = session
+            && let Some(fenced) = leases::fenced_in(&mut tx, session).await?
+        {
+            return Ok(PutHeadOutcome::Fenced(fenced));
         }
         if head.as_ref().map(|head| head.record) != new.expected {
             return Ok(PutHeadOutcome::Moved(head));

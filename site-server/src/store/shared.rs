@@ -17,11 +17,13 @@ pub enum SharedKind {
     CardRevoked,
     /// Certificates a CA took back, by the first 16 bytes of the BLAKE3 of its public key; body: a CRL, PEM in JSON.
     Crl,
+    /// The leases of a user at a site, by both; only that site writes it. Body: see [`super::leases`].
+    Lease,
 }
 
 impl SharedKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Site, Self::CardRevoked, Self::Crl];
+    pub const ALL: [Self; 4] = [Self::Site, Self::CardRevoked, Self::Crl, Self::Lease];
 
     /// The name on the wire and in the database.
     #[must_use]
@@ -30,6 +32,7 @@ impl SharedKind {
             Self::Site => "site",
             Self::CardRevoked => "card-revoked",
             Self::Crl => "crl",
+            Self::Lease => "lease",
         }
     }
 
@@ -44,6 +47,7 @@ impl SharedKind {
     pub const fn max_body_bytes(self) -> usize {
         match self {
             Self::Site | Self::CardRevoked => 4 << 10,
+            Self::Lease => 16 << 10,
             Self::Crl => 1 << 20,
         }
     }
@@ -54,6 +58,7 @@ impl SharedKind {
             Self::Site => sites::applied(tx, record).await,
             Self::CardRevoked => super::users::revoke(tx, record.key).await,
             Self::Crl => Ok(()),
+            Self::Lease => super::leases::applied(tx, record).await,
         }
     }
 }
@@ -81,6 +86,7 @@ pub(crate) fn check(record: &SharedRecord) -> Result<SharedKind, &'static str> {
     match kind {
         SharedKind::Site => sites::check(record)?,
         SharedKind::CardRevoked if !record.gone => return Err("a revoked card stays revoked"),
+        SharedKind::Lease => super::leases::check(record)?,
         SharedKind::CardRevoked | SharedKind::Crl => {}
     }
     Ok(kind)

@@ -309,6 +309,22 @@ impl Store {
         Ok(Some(record.version))
     }
 
+    /// Keeps a dearer hash of the same password, unless the user has another one by now. Of this site alone: no new
+    /// version, so it never stands against a change made elsewhere.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn renew_phc(&self, user: UserId, old: &str, new: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE users SET password_phc = $3 WHERE id = $1 AND password_phc = $2")
+            .bind(user.as_bytes().as_slice())
+            .bind(old)
+            .bind(new)
+            .execute(&self.db.pool)
+            .await
+            .map_err(StoreError::db("renew the hash of a password"))?;
+        Ok(())
+    }
+
     /// A user as it travels, deleted ones included.
     ///
     /// # Errors

@@ -372,6 +372,7 @@ pub(crate) fn answer(
         user: user.into(),
         password: password.into(),
         pc: "pc-1".into(),
+        leases: false,
     }
 }
 

@@ -7,6 +7,7 @@ use super::SharedRecord;
 
 /// "I was invited." No `Debug`: it carries a token.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JoinRequest {
     /// The secret of the invitation.
     pub token: String,
@@ -16,6 +17,7 @@ pub struct JoinRequest {
 
 /// What the new site is, and who the others are.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JoinAnswer {
     /// Its id.
     pub site: SiteId,

@@ -51,6 +51,16 @@ impl Serialize for SharedKey {
     }
 }
 
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for SharedKey {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        <SiteId as utoipa::PartialSchema>::schema()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for SharedKey {}
+
 impl<'de> Deserialize<'de> for SharedKey {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // A site id is 16 bytes in lower-case hex, as every key here.
@@ -61,6 +71,7 @@ impl<'de> Deserialize<'de> for SharedKey {
 
 /// One record of one kind.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SharedRecord {
     /// Which kind; docs/formats/site-api.md lists them.
     pub kind: String,
@@ -78,6 +89,7 @@ pub struct SharedRecord {
 
 /// Which of two records about the same stands: the higher one, at every site. A removal is higher than anything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SharedRank {
     /// Removed.
     pub gone: bool,
@@ -91,6 +103,7 @@ pub struct SharedRank {
 
 /// A record in a digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SharedRow {
     /// Which kind.
     pub kind: String,

@@ -101,6 +101,13 @@ pub(super) enum Command {
     /// Booting PCs from the network.
     #[command(subcommand)]
     Netboot(Netboot),
+    /// Chooses how much hashing a password costs on this machine, 50 to 100 ms, and writes it into site.toml; the server takes
+    /// it when it starts. Users' hashes follow at their next sign-in.
+    Calibrate {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+    },
     /// Sets the public key that releases must be signed with.
     ReleaseKey {
         /// release.pub: 64 hex digits.

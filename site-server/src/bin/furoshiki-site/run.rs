@@ -38,6 +38,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
                 s3_region,
                 s3_ca,
             } => {
+                let calibrated = data.clone();
                 let made = init::init(&init::Init {
                     data,
                     name,
@@ -58,6 +59,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
                     },
                 })
                 .await?;
+                admin::calibrate(&calibrated)?;
                 println!("site {} ({}) at {}", made.site, made.name, made.url);
             }
             Command::Serve {
@@ -190,6 +192,14 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
                     (None, None) => anyhow::bail!("give --data or --file"),
                 };
                 println!("{} rows, each as it was written; anchor {end}", end.seq);
+            }
+            Command::Calibrate { data } => {
+                let cost = admin::calibrate(&data)?;
+                println!(
+                    "a password hash takes {} MiB and {} passes",
+                    cost.memory_kib >> 10,
+                    cost.passes
+                );
             }
             Command::ReleaseKey { file, data } => {
                 admin::set_release_key(&data, &file)?;
