@@ -198,14 +198,29 @@ impl Line {
         self.body(response, record::MAX_BYTES).await
     }
 
-    /// An object, to be read piece by piece; the caller checks its size and name.
+    /// An object from its byte `after` on, to be read piece by piece; the caller checks its size and name.
     pub(crate) async fn object(
         &self,
         user: UserId,
         object: ObjectId,
+        after: u64,
     ) -> Result<Response, PeerError> {
-        self.call(self.client.get(self.at(&path::object(user, object))))
-            .await
+        let request = self.client.get(self.at(&path::object(user, object)));
+        if after == 0 {
+            return self.call(request).await;
+        }
+        let range = format!("bytes={after}-");
+        let response = self
+            .call(request.header(reqwest::header::RANGE, range))
+            .await?;
+        if response.status() == StatusCode::PARTIAL_CONTENT {
+            Ok(response)
+        } else {
+            Err(PeerError::Nonsense {
+                site: self.site,
+                what: "the whole object and not the rest of it",
+            })
+        }
     }
 
     fn at(&self, path: &str) -> String {
@@ -253,7 +268,7 @@ impl Line {
         Ok(body)
     }
 
-    fn down(&self, source: reqwest::Error) -> PeerError {
+    pub(crate) fn down(&self, source: reqwest::Error) -> PeerError {
         PeerError::Down {
             site: self.site,
             url: self.url.clone(),

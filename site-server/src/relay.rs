@@ -5,9 +5,13 @@
 //! relay that stops goes on where it was.
 
 mod decide;
+mod leave;
+mod pace;
 mod pull;
 mod run;
 mod tell;
 
 pub use decide::{LONGEST_TRIES, Outcome, Step, lacking, next_step};
+pub use leave::drop_unused;
+pub use pace::Limits;
 pub use run::run;

@@ -2,21 +2,27 @@
 
 use std::collections::HashSet;
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use snapshot::{
     id::{ObjectId, RecordId, UserId},
     record::{self, RecordError},
 };
 
-use super::{Outcome, lacking};
+use super::{
+    Outcome, lacking,
+    pace::{Pace, limits},
+};
 use crate::{
     app::Site,
     peers::{Line, PeerError},
-    store::{Incoming, Origin, StoreError},
+    store::{Incoming, Origin, Peer, StoreError},
 };
 
 /// Objects fetched at a time; each is written to the disk while it comes, so memory stays bounded.
 const AT_A_TIME: usize = 3;
+/// Breaks in the middle of one object after which the attempt ends.
+const MOST_BREAKS: u32 = 2;
 
 /// Why an attempt ended without the snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +46,8 @@ pub(super) enum PullError {
     Store(#[from] StoreError),
     #[error("the user does not come here after all")]
     Cancelled,
+    #[error("other relays go first")]
+    Later,
     #[error("{0} objects lack although all were fetched; the next attempt fetches them")]
     Lacking(usize),
 }
@@ -66,7 +74,8 @@ impl PullError {
             Self::Object { source, .. } | Self::Store(source) if source.is_full() => Outcome::Full,
             // Its row is gone, so whatever follows writes nothing.
             Self::Cancelled => Outcome::PeerLacks,
-            Self::Object { .. }
+            Self::Later
+            | Self::Object { .. }
             | Self::Store(_)
             | Self::NoUser
             | Self::NoSite
@@ -75,8 +84,20 @@ impl PullError {
     }
 }
 
+/// How a pull is to go.
+pub(super) struct Turn<'a> {
+    /// The rate that all announced relays share.
+    pub(super) pace: &'a Pace,
+    /// After so many bytes others go first, when others there are.
+    pub(super) slice_bytes: u64,
+}
+
 /// Brings what lacks and marks the record as here. Bytes that came stay, whatever happens.
-pub(super) async fn pull(site: &Site, incoming: &Incoming) -> Result<u64, PullError> {
+pub(super) async fn pull(
+    site: &Site,
+    incoming: &Incoming,
+    turn: &Turn<'_>,
+) -> Result<u64, PullError> {
     let user = incoming.user;
     let wanted = incoming.transfer.record;
     let known = site.store.user(user).await?.ok_or(PullError::NoUser)?;
@@ -101,11 +122,15 @@ pub(super) async fn pull(site: &Site, incoming: &Incoming) -> Result<u64, PullEr
     site.store.begin_transfer(user, wanted, fetch_bytes).await?;
     tracing::info!(%user, record = %wanted, objects = fetch.len(), bytes = fetch_bytes, "relay runs");
 
-    futures_util::stream::iter(fetch.into_iter().map(Ok))
+    let (slice, rest) = slice(fetch, turn.slice_bytes);
+    futures_util::stream::iter(slice.into_iter().map(Ok))
         .try_for_each_concurrent(AT_A_TIME, |(object, size)| {
-            object_of(site, &line, (user, wanted), (object, size))
+            object_of(site, &peer, (user, wanted), (object, size), turn)
         })
         .await?;
+    if rest > 0 {
+        return Err(PullError::Later);
+    }
 
     let missing = site
         .store
@@ -118,25 +143,97 @@ pub(super) async fn pull(site: &Site, incoming: &Incoming) -> Result<u64, PullEr
     }
 }
 
+/// The first of `fetch` up to `bytes` together, at least one, and how many are left.
+fn slice(fetch: Vec<(ObjectId, u64)>, bytes: u64) -> (Vec<(ObjectId, u64)>, usize) {
+    let all = fetch.len();
+    let mut sum = 0_u64;
+    let first: Vec<_> = fetch
+        .into_iter()
+        .take_while(|(_, size)| {
+            let go = sum < bytes;
+            sum = sum.saturating_add(*size);
+            go
+        })
+        .collect();
+    let rest = all - first.len();
+    (first, rest)
+}
+
 async fn object_of(
     site: &Site,
-    line: &Line,
+    peer: &Peer,
     (user, wanted): (UserId, RecordId),
     (object, size): (ObjectId, u64),
+    turn: &Turn<'_>,
 ) -> Result<(), PullError> {
-    let goes_on = site.store.transfer(user).await?;
-    if goes_on.is_none_or(|incoming| incoming.transfer.record != wanted) {
+    let now = site.store.transfer(user).await?;
+    let Some(now) = now.filter(|incoming| incoming.transfer.record == wanted) else {
         return Err(PullError::Cancelled);
-    }
-    let response = line.object(user, object).await?;
-    let pieces = response
-        .bytes_stream()
-        .map(|piece| piece.map_err(reqwest::Error::without_url));
+    };
+    // The user may have arrived meanwhile; then nothing holds his snapshot back. Or the hours are over.
+    let rate = if now.urgent {
+        None
+    } else {
+        let limits = limits(site).await?;
+        if !limits.open {
+            return Err(PullError::Later);
+        }
+        limits.bytes_per_s
+    };
+    // Anew for each object: a site that may not come any more gives nothing either.
+    let line = site.peers.to(peer)?;
+    let first = line.object(user, object, 0).await?;
+    let begun = Fetch {
+        line,
+        response: first,
+        after: 0,
+        breaks: 0,
+    };
+    let pieces = futures_util::stream::try_unfold(begun, |mut fetch| async move {
+        let Some(piece) = fetch.next((user, object), size).await? else {
+            return Ok(None);
+        };
+        if let Some(rate) = rate {
+            turn.pace.take(piece.len(), rate).await;
+        }
+        Ok::<_, PeerError>(Some((piece, fetch)))
+    });
     site.store
         .put_object((user, object), Some(size), Origin::Relay, pieces)
         .await
         .map(drop)
         .map_err(|source| PullError::Object { object, source })
+}
+
+/// An object on its way; goes on in the middle when the connection breaks.
+struct Fetch {
+    line: Line,
+    response: reqwest::Response,
+    after: u64,
+    breaks: u32,
+}
+
+impl Fetch {
+    async fn next(
+        &mut self,
+        (user, object): (UserId, ObjectId),
+        size: u64,
+    ) -> Result<Option<Bytes>, PeerError> {
+        loop {
+            match self.response.chunk().await {
+                Ok(Some(piece)) => {
+                    self.after = self.after.saturating_add(piece.len() as u64);
+                    return Ok(Some(piece));
+                }
+                Ok(None) => return Ok(None),
+                Err(_) if self.breaks < MOST_BREAKS && self.after < size => {
+                    self.breaks += 1;
+                    self.response = self.line.object(user, object, self.after).await?;
+                }
+                Err(source) => return Err(self.line.down(source)),
+            }
+        }
+    }
 }
 
 async fn here(
@@ -155,4 +252,18 @@ async fn here(
         .into_iter()
         .filter(|object| !missing.contains(object))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_has_at_least_one_object_and_leaves_the_rest() {
+        let objects: Vec<_> = (0..5).map(|n| (ObjectId::new([n; 32]), 10)).collect();
+        for (bytes, first) in [(1, 1), (10, 1), (11, 2), (50, 5), (u64::MAX, 5), (0, 0)] {
+            let (slice, rest) = slice(objects.clone(), bytes);
+            assert_eq!((slice.len(), rest), (first, 5 - first), "{bytes}");
+        }
+    }
 }

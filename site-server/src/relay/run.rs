@@ -6,7 +6,12 @@ use site_api::TransferState;
 use snapshot::id::{SiteId, UserId};
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{Outcome, Step, next_step, pull::pull, tell::tell};
+use super::{
+    Outcome, Step, next_step,
+    pace::{Pace, limits},
+    pull::{PullError, Turn, pull},
+    tell::tell,
+};
 use crate::{
     app::Site,
     clock::now_ms,
@@ -16,8 +21,12 @@ use crate::{
 
 /// How often the database is looked at.
 const TICK: Duration = Duration::from_millis(500);
-/// Relays to this site at a time.
+/// Relays to this site at a time, for users who announced that they come.
 const AT_A_TIME: usize = 4;
+/// And as many more for users who wait.
+const WITH_WAITING: usize = 8;
+/// After so many bytes of one relay others go first.
+const SLICE_BYTES: u64 = 256 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Job {
@@ -29,8 +38,9 @@ enum Job {
 pub async fn run(site: Arc<Site>, mut stop: watch::Receiver<bool>) {
     let mut jobs = JoinSet::new();
     let mut busy = HashSet::new();
+    let pace = Arc::new(Pace::default());
     while !*stop.borrow() {
-        if let Err(error) = begin(&site, &mut jobs, &mut busy).await {
+        if let Err(error) = begin(&site, &mut jobs, &mut busy, &pace).await {
             tracing::error!(error = %chain(&error), "the list of relays cannot be read; trying again");
         }
         let mut rested = std::pin::pin!(rest(&site, &mut stop));
@@ -64,18 +74,33 @@ async fn begin(
     site: &Arc<Site>,
     jobs: &mut JoinSet<Done>,
     busy: &mut HashSet<Job>,
+    pace: &Arc<Pace>,
 ) -> Result<(), StoreError> {
-    for incoming in site.store.due_transfers().await? {
+    let limits = limits(site).await?;
+    let due = site.store.due_transfers().await?;
+    let others = due.len() > AT_A_TIME;
+    for incoming in due {
         let job = Job::Pull(incoming.user);
         let pulls = busy
             .iter()
             .filter(|job| matches!(job, Job::Pull(_)))
             .count();
-        if pulls < AT_A_TIME && busy.insert(job) {
-            let site = site.clone();
+        let room = if incoming.urgent {
+            pulls < WITH_WAITING
+        } else {
+            limits.open && pulls < AT_A_TIME
+        };
+        if room && busy.insert(job) {
+            let (site, pace) = (site.clone(), pace.clone());
+            let slice_bytes = if others { SLICE_BYTES } else { u64::MAX };
             jobs.spawn(async move {
+                let turn = Turn {
+                    pace: &pace,
+                    slice_bytes,
+                };
                 let name = format!("bring {}", incoming.user);
-                (job, alone(&site, &name, bring(&site, incoming)).await)
+                let bringing = bring(&site, incoming, &turn);
+                (job, alone(&site, &name, bringing).await)
             });
         }
     }
@@ -102,14 +127,15 @@ async fn alone(
 }
 
 /// One attempt, and what follows it.
-async fn bring(site: &Site, incoming: Incoming) -> Result<(), StoreError> {
+async fn bring(site: &Site, incoming: Incoming, turn: &Turn<'_>) -> Result<(), StoreError> {
     // Another server may have brought it since the list was read.
     let now = site.store.transfer(incoming.user).await?;
     if !now.is_some_and(|now| now.is_due(&incoming)) {
         return Ok(());
     }
     let (user, record) = (incoming.user, incoming.transfer.record);
-    let (outcome, why) = match pull(site, &incoming).await {
+    let (outcome, why) = match pull(site, &incoming, turn).await {
+        Err(PullError::Later) => return site.store.yield_transfer(user, record).await,
         Ok(bytes) => {
             tracing::info!(%user, %record, bytes, "relay done");
             (Outcome::Complete, None)

@@ -15,7 +15,7 @@ use crate::{
     app::Site,
     clock::now_ms,
     error::{ApiError, ApiResult, chain},
-    store::{Fenced, NewHead, Pusher, PutHeadOutcome},
+    store::{Fenced, NewHead, Pusher, PutHeadOutcome, Wish},
 };
 
 pub(crate) async fn get(
@@ -127,7 +127,7 @@ pub(crate) async fn fetch(
         return Err(ApiError::new(ProblemCode::PeerDown, detail));
     }
     site.store
-        .ask_transfer(user, info.record, info.site)
+        .wish_transfer((user, info.record, info.site), Wish::Waits)
         .await?;
     site.bell.relay.notify_one();
     Ok((

@@ -23,7 +23,7 @@ use crate::{
     error::{ApiError, ApiResult},
     replication,
     send::send,
-    store::Counter,
+    store::{Counter, Wish},
 };
 
 pub(crate) async fn records(
@@ -68,6 +68,7 @@ pub(crate) async fn transfer(
         },
     )
     .await?;
+    site.store.note_stay(asked.user).await?;
     if let Some(done) = complete(&site, asked.user, &asked.head).await? {
         return Ok((StatusCode::OK, axum::Json(done)));
     }
@@ -79,8 +80,9 @@ pub(crate) async fn transfer(
         return Err(ApiError::new(ProblemCode::UnknownSite, detail));
     }
     tracing::info!(user = %asked.user, record = %asked.head.record, from = %asked.from, "relay asked for");
+    let what = (asked.user, asked.head.record, asked.from);
     site.store
-        .ask_transfer(asked.user, asked.head.record, asked.from)
+        .wish_transfer(what, Wish::Announced(asked.arrives_ms))
         .await?;
     site.bell.relay.notify_one();
     Ok((

@@ -107,6 +107,7 @@ pub(crate) async fn sign_in(
         .take_lease((holder.user.id, site.config.site), &pc, &token, leases)
         .await?;
     site.bell.replication.notify_one();
+    site.store.note_stay(holder.user.id).await?;
     let head = site.store.head(holder.user.id).await?;
     tracing::info!(user = %holder.user.id, card = %proven.card, "signed in");
     Ok(axum::Json(SignIn {

@@ -19,6 +19,17 @@ pub struct Incoming {
     pub transfer: Transfer,
     /// Attempts that failed in a row.
     pub tries: u32,
+    /// Whether the user sits here and waits.
+    pub urgent: bool,
+}
+
+/// Why a snapshot is to come here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// The user sits here and waits.
+    Waits,
+    /// The user will be here, at this time (ms since 1970) if he said so.
+    Announced(Option<i64>),
 }
 
 impl Incoming {
@@ -84,10 +95,13 @@ type IncomingRow = (
     i64,
     Option<String>,
     i64,
+    i64,
 );
 
+const INCOMING_COLUMNS: &str = "SELECT user_id, record, from_site, state, bytes_done, bytes_total, error, tries, urgent FROM transfers";
+
 fn incoming(
-    (user, record, from, s, done, total, error, tries): IncomingRow,
+    (user, record, from, s, done, total, error, tries, urgent): IncomingRow,
 ) -> Result<Incoming, StoreError> {
     Ok(Incoming {
         user: UserId::new(id(&user, "a user id")?),
@@ -100,6 +114,7 @@ fn incoming(
             error,
         },
         tries: u32::try_from(tries).unwrap_or(u32::MAX),
+        urgent: urgent != 0,
     })
 }
 
@@ -137,8 +152,7 @@ fn next(
 }
 
 impl Store {
-    /// Asks for a relay to this site. One that goes on for the same record is not disturbed; a failed
-    /// one begins again.
+    /// Asks for a relay to this site for a user who announced that he comes. See [`Store::wish_transfer`].
     ///
     /// # Errors
     /// [`StoreError::Db`].
@@ -148,19 +162,72 @@ impl Store {
         record: RecordId,
         from: SiteId,
     ) -> Result<(), StoreError> {
+        self.wish_transfer((user, record, from), Wish::Announced(None))
+            .await
+    }
+
+    /// Asks for a relay to this site. One that goes on for the same record is not disturbed, but a user who arrives
+    /// makes it urgent; a failed one begins again.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn wish_transfer(
+        &self,
+        (user, record, from): (UserId, RecordId, SiteId),
+        wish: Wish,
+    ) -> Result<(), StoreError> {
+        let (urgent, arrives_ms) = match wish {
+            Wish::Waits => (1, 0),
+            Wish::Announced(arrives_ms) => (0, arrives_ms.unwrap_or(NEVER_MS)),
+        };
+        let mut tx = self.write("ask for a relay").await?;
         sqlx::query(
-            "INSERT INTO transfers (user_id, record, from_site, state, bytes_done, bytes_total, error, tries, due_ms) \
-             VALUES ($1, $2, $3, 'waiting', 0, 0, NULL, 0, 0) ON CONFLICT (user_id) DO UPDATE SET \
+            "INSERT INTO transfers (user_id, record, from_site, state, bytes_done, bytes_total, error, tries, due_ms, urgent, arrive_ms) \
+             VALUES ($1, $2, $3, 'waiting', 0, 0, NULL, 0, 0, $4, $5) ON CONFLICT (user_id) DO UPDATE SET \
              record = excluded.record, from_site = excluded.from_site, state = 'waiting', bytes_done = 0, \
-             bytes_total = 0, error = NULL, tries = 0, due_ms = 0 \
+             bytes_total = 0, error = NULL, tries = 0, due_ms = 0, urgent = excluded.urgent, arrive_ms = excluded.arrive_ms \
              WHERE transfers.record <> excluded.record OR transfers.state IN ('failed', 'done')",
         )
         .bind(user.as_bytes().as_slice())
         .bind(record.as_bytes().as_slice())
         .bind(from.as_bytes().as_slice())
-        .execute(&self.db.pool)
+        .bind(urgent)
+        .bind(arrives_ms)
+        .execute(&mut *tx)
         .await
         .map_err(StoreError::db("ask for a relay"))?;
+        let better = match wish {
+            // Whoever waits does not wait for the pause after a failure either.
+            Wish::Waits => {
+                "UPDATE transfers SET urgent = 1, due_ms = 0 WHERE user_id = $1 AND urgent = 0"
+            }
+            Wish::Announced(_) => "UPDATE transfers SET arrive_ms = $2 WHERE user_id = $1",
+        };
+        let mut query = sqlx::query(better).bind(user.as_bytes().as_slice());
+        if matches!(wish, Wish::Announced(_)) {
+            query = query.bind(arrives_ms);
+        }
+        query
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::db("ask for a relay"))?;
+        tx.commit().await.map_err(StoreError::db("ask for a relay"))
+    }
+
+    /// A relay makes place for others; it goes on when its turn comes again. No failure.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn yield_transfer(&self, user: UserId, record: RecordId) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE transfers SET state = 'waiting', error = NULL, due_ms = $1 WHERE user_id = $2 AND record = $3",
+        )
+        .bind(now_ms())
+        .bind(user.as_bytes().as_slice())
+        .bind(record.as_bytes().as_slice())
+        .execute(&self.db.pool)
+        .await
+        .map_err(StoreError::db("let other relays go first"))?;
         Ok(())
     }
 
@@ -169,30 +236,31 @@ impl Store {
     /// # Errors
     /// [`StoreError::Db`].
     pub async fn transfer(&self, user: UserId) -> Result<Option<Incoming>, StoreError> {
-        let row: Option<IncomingRow> = sqlx::query_as(
-            "SELECT user_id, record, from_site, state, bytes_done, bytes_total, error, tries FROM transfers WHERE user_id = $1",
-        )
-        .bind(user.as_bytes().as_slice())
-        .fetch_optional(&self.db.pool)
-        .await
-        .map_err(StoreError::db("look for a relay"))?;
+        let statement = format!("{INCOMING_COLUMNS} WHERE user_id = $1");
+        let row: Option<IncomingRow> = sqlx::query_as(AssertSqlSafe(statement))
+            .bind(user.as_bytes().as_slice())
+            .fetch_optional(&self.db.pool)
+            .await
+            .map_err(StoreError::db("look for a relay"))?;
         row.map(incoming).transpose()
     }
 
-    /// Relays to this site that are neither done nor failed and whose time has come. Those that ran
-    /// when the server stopped are among them.
+    /// Relays to this site that are neither done nor failed and whose time has come: first those of users who wait, then
+    /// those that never had a turn, the first arrival first, then those whose turn is longest ago. Those that
+    /// ran when the server stopped are among them.
     ///
     /// # Errors
     /// [`StoreError::Db`].
     pub async fn due_transfers(&self) -> Result<Vec<Incoming>, StoreError> {
-        let rows: Vec<IncomingRow> = sqlx::query_as(
-            "SELECT user_id, record, from_site, state, bytes_done, bytes_total, error, tries FROM transfers \
-             WHERE state IN ('waiting', 'running') AND due_ms <= $1 ORDER BY due_ms",
-        )
-        .bind(now_ms())
-        .fetch_all(&self.db.pool)
-        .await
-        .map_err(StoreError::db("list relays"))?;
+        let statement = format!(
+            "{INCOMING_COLUMNS} WHERE state IN ('waiting', 'running') AND due_ms <= $1 \
+             ORDER BY urgent DESC, due_ms, arrive_ms"
+        );
+        let rows: Vec<IncomingRow> = sqlx::query_as(AssertSqlSafe(statement))
+            .bind(now_ms())
+            .fetch_all(&self.db.pool)
+            .await
+            .map_err(StoreError::db("list relays"))?;
         rows.into_iter().map(incoming).collect()
     }
 

@@ -58,13 +58,7 @@ impl World {
 
     pub(crate) async fn add(&mut self, name: &str) -> usize {
         let layout = make_under(self.dir.path(), name, &self.dir.path().join("ca")).await;
-        let mut served = Served {
-            client: browser(&layout.ca()),
-            layout,
-            running: None,
-            second: None,
-            port: 0,
-        };
+        let mut served = Served::at(layout, 0);
         served.start().await;
         self.sites.push(served);
         self.sites.len() - 1
@@ -94,6 +88,17 @@ impl World {
 }
 
 impl Served {
+    /// A site that does not run yet, at a port; 0: any.
+    pub(crate) fn at(layout: Layout, port: u16) -> Self {
+        Self {
+            client: browser(&layout.ca()),
+            layout,
+            running: None,
+            second: None,
+            port,
+        }
+    }
+
     pub(crate) async fn start(&mut self) {
         if crate::bucket::is_shared() {
             self.start_two().await;

@@ -1,0 +1,101 @@
+//! How fast, and at which hours. A user who sits here and waits is held back by neither.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{app::Site, store::StoreError};
+
+/// No pause between two pieces is longer: the store takes a stream that stands still for broken.
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+
+/// What the operator decided, as it is at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Whether announced relays may run now.
+    pub open: bool,
+    /// Bytes a second for all announced relays together.
+    pub bytes_per_s: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            open: true,
+            bytes_per_s: None,
+        }
+    }
+}
+
+/// What holds back, at this moment.
+pub(super) async fn limits(_site: &Site) -> Result<Limits, StoreError> {
+    Ok(Limits::default())
+}
+
+/// Shares one rate among all streams that take from it.
+#[derive(Debug)]
+pub(super) struct Pace {
+    free: Mutex<Instant>,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            free: Mutex::new(Instant::now()),
+        }
+    }
+}
+
+impl Pace {
+    /// Waits until so many bytes more may have come.
+    pub(super) async fn take(&self, bytes: usize, bytes_per_s: u64) {
+        let pause = {
+            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            let (pause, next) = turn(*free, now, bytes, bytes_per_s);
+            *free = next;
+            pause
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// How long who takes `bytes` waits, and from when on the next one may. Who took is who waits, so that a stream that
+/// is alone never gets ahead of the rate by more than one piece.
+fn turn(free: Instant, now: Instant, bytes: usize, bytes_per_s: u64) -> (Duration, Instant) {
+    let micros = (bytes as u64)
+        .saturating_mul(1_000_000)
+        .checked_div(bytes_per_s)
+        .unwrap_or(0);
+    let next = free.max(now) + Duration::from_micros(micros).min(LONGEST_PAUSE);
+    ((next - now).min(LONGEST_PAUSE), next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_streams_share_one_rate() {
+        let now = Instant::now();
+        let (mut free, mut sum) = (now, 0);
+        let mut last = Duration::ZERO;
+        for _ in 0..10 {
+            let (pause, next) = turn(free, now, 1000, 10_000);
+            assert!(pause > last, "each waits for those before it");
+            (free, last) = (next, pause);
+            sum += 1000;
+        }
+        assert_eq!((sum, last), (10_000, Duration::from_secs(1)));
+        // After a silence nobody may catch up.
+        let later = now + Duration::from_secs(100);
+        assert_eq!(
+            turn(free, later, 1000, 10_000).0,
+            Duration::from_millis(100)
+        );
+        assert_eq!(turn(free, later, 1 << 30, 1).0, LONGEST_PAUSE);
+    }
+}
