@@ -87,7 +87,12 @@ impl Backoff {
 
     /// Waits this time, longer next time.
     pub fn wait(&mut self) {
-        pause(self.next);
+        self.wait_for(None);
+    }
+
+    /// The same, but no less than somebody asked for.
+    pub fn wait_for(&mut self, asked: Option<Duration>) {
+        pause(self.next.max(asked.unwrap_or_default()));
         self.next = (self.next * 2).min(self.limit);
     }
 }

@@ -25,6 +25,8 @@ use crate::{
 
 /// Tries for one object while no byte of it comes.
 const TRIES: u32 = 6;
+/// How often a busy site may send us away besides.
+const WAITS: u32 = 60;
 /// A relay that moves no byte for this long has failed.
 const RELAY_STALL: Duration = Duration::from_secs(120);
 
@@ -207,16 +209,25 @@ impl PackSource for SitePacks {
         let room = usize::try_from(bytes.min(site_api::MAX_OBJECT_BYTES)).unwrap_or(0);
         // One more, so that reading sees the end without growing.
         sealed.reserve_exact(room + 1);
-        let mut tries = 0;
+        let (mut tries, mut waits) = (0, 0);
         loop {
             let had = sealed.len();
             let rest = self
                 .site
                 .get_rest("fetch a sealed object", &path, sealed, bytes, patience);
-            tries = if sealed.len() > had { 1 } else { tries + 1 };
+            let busy = rest.as_ref().err().and_then(SiteError::retry_after);
+            tries = match busy {
+                // A site that says when to come again is alive.
+                Some(_) if waits < WAITS => {
+                    waits += 1;
+                    tries
+                }
+                _ if sealed.len() > had => 1,
+                _ => tries + 1,
+            };
             match rest {
                 Ok(()) => break,
-                Err(error) if error.is_passing() && tries < TRIES => backoff.wait(),
+                Err(error) if error.is_passing() && tries < TRIES => backoff.wait_for(busy),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -228,7 +228,9 @@ fn persist<T>(
     let mut backoff = Backoff::up_to(Duration::from_secs(5));
     loop {
         match act() {
-            Err(error) if error.is_passing() && Instant::now() < deadline => backoff.wait(),
+            Err(error) if error.is_passing() && Instant::now() < deadline => {
+                backoff.wait_for(error.retry_after());
+            }
             other => return other,
         }
     }

@@ -40,6 +40,8 @@ pub struct TestSite {
     log: PathBuf,
     starts: u32,
     lab: Option<String>,
+    /// Where it speaks plain HTTP too.
+    plain: Option<u16>,
     server: Option<Running>,
 }
 
@@ -140,6 +142,7 @@ impl TestSite {
             log: folder.join(format!("{name}.site.log")),
             starts: 0,
             lab,
+            plain: None,
             server: None,
         };
         site.serve()?;
@@ -161,6 +164,9 @@ impl TestSite {
             command.args(["--boot-listen", &format!("{}:80", lab::SITE), "--announce"]);
         } else {
             command.args(["--listen", &format!("127.0.0.1:{}", self.port)]);
+        }
+        if let Some(port) = self.plain {
+            command.args(["--plain-listen", &format!("127.0.0.1:{port}")]);
         }
         command.stdout(Stdio::piped());
         let mut server = Running::start(&mut command, &self.log)?;
@@ -207,6 +213,24 @@ impl TestSite {
         let pid = server.child.id();
         std::mem::forget(server);
         Some(pid)
+    }
+
+    /// Starts it again, over plain HTTP too, on the port that comes back.
+    ///
+    /// # Errors
+    /// It does not listen in time.
+    pub fn serve_plain_too(&mut self) -> Result<u16> {
+        let port = free_port()?;
+        self.plain = Some(port);
+        self.kill();
+        self.serve()?;
+        Ok(port)
+    }
+
+    /// Its port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Its address on this machine.

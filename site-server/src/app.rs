@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, MatchedPath, Request},
+    extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::{HeaderValue, header},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use snapshot::record;
@@ -15,6 +15,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::Notify;
 
 use crate::{
+    admission::Admission,
     auth::{Challenges, PasswordError, Passwords},
     config::{ConfigError, Layout, SiteConfig},
     error::ApiError,
@@ -24,6 +25,9 @@ use crate::{
     store::{Store, StoreError, hash_token},
     tls::{Identity, TlsError},
 };
+
+/// Where sealed objects are read and written.
+const OBJECT: &str = "/v1/objects/{object}";
 
 /// Largest JSON body but for those named here, in bytes.
 const JSON_BYTES: usize = 1 << 20;
@@ -63,6 +67,7 @@ pub struct Site {
     pub(crate) passwords: Passwords,
     pub(crate) challenges: Challenges,
     pub(crate) peers: Peers,
+    pub(crate) admission: Admission,
     /// Rung when the outbox or a list of relays has something new.
     pub(crate) bell: Bell,
     operator: [u8; 32],
@@ -97,6 +102,7 @@ impl Site {
             identity,
             passwords: Passwords::new(config.passwords)?,
             bell: Bell::default(),
+            admission: Admission::new(&config.limits),
             operator: hash_token(operator.trim()),
             config,
             layout,
@@ -146,7 +152,7 @@ pub fn router(site: Arc<Site>) -> Router {
             get(leases::get).put(leases::put).delete(leases::delete),
         )
         .route(path::OBJECTS_MISSING, post(objects::missing))
-        .route("/v1/objects/{object}", get(objects::get).put(objects::put))
+        .route(OBJECT, get(objects::get).put(objects::put))
         .route(path::HEAD_FETCH, get(heads::fetching).post(heads::fetch))
         .layer(DefaultBodyLimit::max(JSON_BYTES));
     let large = Router::new()
@@ -182,14 +188,18 @@ pub fn router(site: Arc<Site>) -> Router {
             ApiError::bad("This address does not take this method.")
                 .with_status(axum::http::StatusCode::METHOD_NOT_ALLOWED)
         })
-        .layer(middleware::from_fn(around))
-        .layer(middleware::from_fn(linger))
+        .layer(middleware::from_fn_with_state(site.clone(), around))
+        .layer(middleware::from_fn_with_state(site.clone(), linger))
         .with_state(site)
 }
 
 /// Around every request: headers that keep browsers careful, and one line of log with the route
 /// and nothing of its headers or query.
-async fn around(request: Request, next: Next) -> Response {
+async fn around(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    let _room = match site.admission.request() {
+        Ok(room) => room,
+        Err(busy) => return busy.into_response(),
+    };
     let method = request.method().clone();
     let route = request
         .extensions()
@@ -222,6 +232,12 @@ async fn around(request: Request, next: Next) -> Response {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(%method, route, status = response.status().as_u16(), ms, "request");
+    let status = response.status().as_u16();
+    // Thousands of them a second, and nothing in them but that PCs read and write: counters tell that.
+    if route == OBJECT && response.status().is_success() {
+        tracing::debug!(%method, route, status, ms, "request");
+    } else {
+        tracing::info!(%method, route, status, ms, "request");
+    }
     response
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use snapshot::id::SiteId;
 
 use crate::{
+    admission::Limits,
     auth::Cost,
     boot::BootChoice,
     retention::Retention,
@@ -175,6 +176,9 @@ pub struct SiteConfig {
     /// What hashing a password costs; `calibrate` chooses it.
     #[serde(default, skip_serializing_if = "Cost::is_default")]
     pub passwords: Cost,
+    /// How much is done at once, and for whom.
+    #[serde(default, skip_serializing_if = "Limits::is_default")]
+    pub limits: Limits,
     /// Where rows are kept.
     #[serde(default, skip_serializing_if = "DatabaseConfig::is_default")]
     pub database: DatabaseConfig,
@@ -325,6 +329,10 @@ mod tests {
             retention: Retention { newest: 2, days: 7 },
             passwords: Cost::default(),
             objects: ObjectsConfig::default(),
+            limits: Limits {
+                uploads: 3,
+                ..Limits::default()
+            },
             database: DatabaseConfig {
                 postgres: Some("postgres://site@db/furoshiki".into()),
                 password_file: Some("/run/credentials/password".into()),
@@ -338,6 +346,7 @@ mod tests {
                 back.utc_offset_minutes,
                 back.boot,
                 back.retention,
+                back.limits,
                 back.database
             ),
             (
@@ -345,6 +354,7 @@ mod tests {
                 540,
                 config.boot,
                 config.retention,
+                config.limits,
                 config.database
             )
         );

@@ -101,6 +101,30 @@ impl ApiError {
         }
     }
 
+    /// One asks for more at once than one may.
+    #[must_use]
+    pub fn too_many_requests() -> Self {
+        Self {
+            retry_after_s: Some(later()),
+            ..Self::new(
+                ProblemCode::TooManyRequests,
+                "Too many requests at once. Finish some of them first.",
+            )
+        }
+    }
+
+    /// Others were first.
+    #[must_use]
+    pub fn busy() -> Self {
+        Self {
+            retry_after_s: Some(later()),
+            ..Self::new(
+                ProblemCode::Busy,
+                "The site is busy with other PCs. Try again in a moment.",
+            )
+        }
+    }
+
     /// The head is another one.
     #[must_use]
     pub fn head_moved(head: Option<HeadInfo>) -> Self {
@@ -145,6 +169,19 @@ impl ApiError {
         &self.detail
     }
 
+    /// Whether bytes are gone that a row of the database promised.
+    pub(crate) fn is_lost(&self) -> bool {
+        let source = self.source.as_ref();
+        let store = source.and_then(|source| source.downcast_ref::<StoreError>());
+        matches!(
+            store,
+            Some(StoreError::Objects {
+                source: object_store::Error::NotFound { .. },
+                ..
+            })
+        )
+    }
+
     /// HTTP status of the answer.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -170,7 +207,10 @@ pub const fn status(code: ProblemCode) -> StatusCode {
         ProblemCode::HeadMoved => StatusCode::PRECONDITION_FAILED,
         ProblemCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ProblemCode::WrongHash | ProblemCode::WrongSignature => StatusCode::UNPROCESSABLE_ENTITY,
-        ProblemCode::TooManyTries | ProblemCode::TooManyRecords => StatusCode::TOO_MANY_REQUESTS,
+        ProblemCode::TooManyTries | ProblemCode::TooManyRecords | ProblemCode::TooManyRequests => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
+        ProblemCode::Busy => StatusCode::SERVICE_UNAVAILABLE,
         ProblemCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ProblemCode::PeerDown => StatusCode::BAD_GATEWAY,
         ProblemCode::SiteFull => StatusCode::INSUFFICIENT_STORAGE,
@@ -203,6 +243,9 @@ impl From<StoreError> for ApiError {
                 Self::new(ProblemCode::WrongHash, error.to_string())
             }
             StoreError::WrongSize { .. } => Self::bad(error.to_string()),
+            StoreError::BrokenOff { .. } if is_timeout(&error) => {
+                Self::bad(chain(&error)).with_status(StatusCode::REQUEST_TIMEOUT)
+            }
             StoreError::BrokenOff { .. } => Self {
                 source: None,
                 ..Self::bad(chain(&error))
@@ -256,6 +299,18 @@ impl IntoResponse for ApiError {
         }
         response
     }
+}
+
+/// Seconds until somebody who was sent away comes again: not all in the same one.
+fn later() -> u64 {
+    let [dice] = crate::store::random();
+    1 + u64::from(dice % 4)
+}
+
+fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+        || error.source().is_some_and(is_timeout)
 }
 
 /// An error and its causes on one line.

@@ -158,6 +158,7 @@ fn config_of(new: NewSite) -> SiteConfig {
         release_key: new.release_key,
         utc_offset_minutes: 0,
         boot: BootChoice::default(),
+        limits: crate::admission::Limits::default(),
         retention: Retention::default(),
         passwords: Cost::default(),
         database: new.database,

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod admission;
 mod announce;
 pub mod app;
 pub mod auth;

@@ -3,16 +3,19 @@
 //! A server that answers early and closes while the client sends makes the client's kernel drop the answer: the
 //! PC would see a broken connection and try again, where it should read that the disk of the site is full.
 //! Source: RFC 9112 §9.6.
+//!
+//! Every body comes by here, so this is also where one that comes too slowly ends.
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{
     body::{Body, BodyDataStream, Bytes, HttpBody as _},
-    extract::Request,
+    extract::{Request, State},
     middleware::Next,
     response::Response,
 };
@@ -20,18 +23,24 @@ use futures_util::{Stream, StreamExt as _};
 use site_api::MAX_OBJECT_BYTES;
 use tokio::{sync::oneshot, time::timeout};
 
+use crate::{admission::Paced, app::Site};
+
 /// Who sends slower than the rest of an object in this time gets no more of it.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// Reads and drops what a handler left of the body, at most one object and for at most ten seconds.
-pub(crate) async fn linger(request: Request, next: Next) -> Response {
+pub(crate) async fn linger(
+    State(site): State<Arc<Site>>,
+    request: Request,
+    next: Next,
+) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
     let (back, rest) = oneshot::channel();
     let lent = Lent {
-        pieces: Some(body.into_data_stream()),
+        pieces: Some(Paced::new(body.into_data_stream(), site.admission.pace)),
         back: Some(back),
     };
     let lent = Request::from_parts(parts, Body::from_stream(lent));
@@ -54,8 +63,8 @@ pub(crate) async fn linger(request: Request, next: Next) -> Response {
 
 /// A body that comes back when its reader drops it before the end.
 struct Lent {
-    pieces: Option<BodyDataStream>,
-    back: Option<oneshot::Sender<BodyDataStream>>,
+    pieces: Option<Paced<BodyDataStream>>,
+    back: Option<oneshot::Sender<Paced<BodyDataStream>>>,
 }
 
 impl Stream for Lent {

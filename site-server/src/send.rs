@@ -1,10 +1,9 @@
 //! Sending a file: whole, a part, or "you have it already".
 
-use std::{
-    collections::VecDeque,
-    io::{Read as _, Seek as _, SeekFrom},
-    sync::Arc,
-};
+mod file;
+mod pool;
+
+use std::{collections::VecDeque, path::Path, sync::Arc};
 
 use axum::{
     body::Body,
@@ -13,23 +12,25 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use object_store::GetResultPayload;
 
 use crate::{
+    admission::{Queue, Turn},
     error::{ApiError, ApiResult},
     range::{Wanted, wanted},
-    store::{Counter, Run, Sent, StoredObject, read_runs},
+    store::{Counter, Run, Sent, StoreError, StoredObject, read_runs},
 };
 
+use self::file::{FileBody, open};
+
 /// One read of the disk, one piece of the body.
-const PIECE_BYTES: usize = 256 << 10;
+const PIECE_BYTES: usize = pool::LARGE_BYTES;
 /// Of a run in a bucket, where every read is a request.
 const BUCKET_PIECE_BYTES: usize = 4 << 20;
 
 /// Where the bytes come from.
 pub(crate) enum Content {
     /// A sealed object, or a file of a release.
-    Object(StoredObject),
+    Object(Arc<StoredObject>),
     /// Few bytes, made for this answer.
     Bytes(Bytes),
 }
@@ -48,6 +49,8 @@ pub(crate) struct Immutable<'a> {
     pub(crate) cache: &'static str,
     /// What counts the bytes sent.
     pub(crate) counter: Counter,
+    /// Whose turn a large body takes, and where; `None`: it takes none.
+    pub(crate) line: Option<(&'a Arc<Queue>, [u8; 16])>,
 }
 
 /// What a request for a file wants, before a byte of it is read.
@@ -71,16 +74,21 @@ pub(crate) async fn send(
             Answer::Done(response) => return Ok(response),
             Answer::Bytes(status, headers, start, len) => (status, headers, start, len),
         };
+    let turn = match what.line {
+        Some((queue, who)) if len > pool::SMALL_BYTES as u64 => Some(queue.enter(who).await?),
+        _ => None,
+    };
     let body = match content {
         Content::Object(_) if len == 0 => Body::empty(),
-        Content::Object(object) => match object.open(start..start + len).await?.payload {
-            GetResultPayload::File(mut file, _) => {
-                file.seek(SeekFrom::Start(start))
-                    .map_err(ApiError::internal)?;
-                Body::from_stream(pieces(file, len, counter, sent))
+        Content::Object(object) => match object.file() {
+            Some(path) => {
+                let file = open(path).await.map_err(lost(path))?;
+                of_file(file, (start, len), counter, sent, turn)?
             }
-            GetResultPayload::Stream(stream) => {
-                Body::from_stream(stream.inspect_ok(move |piece| {
+            None => {
+                let part = object.open(start..start + len).await?.into_stream();
+                Body::from_stream(part.inspect_ok(move |piece| {
+                    let _turn = &turn;
                     sent.add(counter, piece.len() as u64);
                 }))
             }
@@ -167,37 +175,29 @@ fn number(text: String) -> ApiResult<HeaderValue> {
     HeaderValue::try_from(text).map_err(ApiError::internal)
 }
 
-fn pieces(
+/// The row is there and the bytes are not.
+fn lost(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+    move |source| StoreError::Objects {
+        what: "read stored bytes",
+        source: object_store::Error::NotFound {
+            path: path.display().to_string(),
+            source: source.into(),
+        },
+    }
+}
+
+fn of_file(
     file: std::fs::File,
-    len: u64,
+    (start, len): (u64, u64),
     counter: Counter,
     sent: Arc<Sent>,
-) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> {
-    futures_util::stream::try_unfold(
-        (file, len, sent),
-        move |(mut file, left, sent)| async move {
-            if left == 0 {
-                return Ok(None);
-            }
-            // Read where it is sent from: tokio's own files copy once more.
-            let read = tokio::task::spawn_blocking(move || {
-                let room = usize::try_from(left)
-                    .unwrap_or(PIECE_BYTES)
-                    .min(PIECE_BYTES);
-                let mut piece = Vec::with_capacity(room);
-                (&mut file).take(room as u64).read_to_end(&mut piece)?;
-                Ok::<_, std::io::Error>((file, piece))
-            });
-            let (file, piece) = read.await.map_err(std::io::Error::other)??;
-            let n = piece.len() as u64;
-            if n == 0 {
-                // The file is shorter than its row says: break the connection rather than end the body.
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            sent.add(counter, n);
-            Ok(Some((Bytes::from(piece), (file, left - n, sent))))
-        },
-    )
+    turn: Option<Turn>,
+) -> ApiResult<Body> {
+    let mut body = FileBody::new(file, (start, len), counter, sent, turn);
+    Ok(match body.whole().map_err(ApiError::internal)? {
+        Some(bytes) => Body::from(bytes),
+        None => Body::new(body),
+    })
 }
 
 /// The bytes of `runs`, one after another.

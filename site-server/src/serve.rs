@@ -3,8 +3,10 @@
 //! The loop is ours because the knobs must be: axum's own has no TLS, and hyper's header timeout
 //! does nothing without a timer.
 
+mod balancer;
+
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::Path,
     sync::{
         Arc,
@@ -13,24 +15,27 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::Request, middleware};
+use axum::{Router, body::Body, extract::Request};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{
         conn::auto,
         graceful::{GracefulShutdown, Watcher},
     },
-    service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
+use tower::Service as _;
 
 use crate::{
+    admission::{Flow, Pace},
     announce::{AnnounceError, Announced, announce},
     app::{Site, StartError, router},
     boot,
@@ -53,6 +58,8 @@ const HEADERS: Duration = Duration::from_secs(15);
 const PING: Duration = Duration::from_secs(20);
 /// HTTP/2 requests of one connection at a time.
 const MAX_STREAMS: u32 = 64;
+/// What HTTP/1.1 collects of a request or an answer before it goes on: one piece of a body waits, not two.
+const BUFFER_BYTES: usize = 256 << 10;
 /// For requests under way when the server stops.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -68,6 +75,11 @@ pub enum ServeError {
     /// Another server has the folder.
     #[error("another furoshiki-site serves this data folder; stop it first")]
     Locked,
+    /// Plain HTTP that others could reach.
+    #[error(
+        "serve plain HTTP on {0}: it is no address of this machine alone; use 127.0.0.1 or [::1]"
+    )]
+    Plain(SocketAddr),
     /// The address.
     #[error("listen on {address}")]
     Listen {
@@ -91,6 +103,8 @@ pub struct Listen {
     pub site: SocketAddr,
     /// The boot service, over plain HTTP; only where PCs boot from the network.
     pub boot: Option<SocketAddr>,
+    /// The site once more, over plain HTTP on a loopback address, for a balancer on this machine that ends TLS.
+    pub plain: Option<SocketAddr>,
     /// Whether to tell PCs of the local network by DNS-SD where the site is.
     pub announce: bool,
 }
@@ -100,26 +114,27 @@ impl From<SocketAddr> for Listen {
         Self {
             site,
             boot: None,
+            plain: None,
             announce: false,
         }
     }
 }
 
 /// Serves a data folder until SIGTERM or SIGINT, then finishes what is under way. `ready` is told
-/// the addresses of the site and of its boot service when connections are taken.
+/// the server when connections are taken.
 ///
 /// # Errors
 /// [`ServeError`].
 pub async fn serve(
     data: &Path,
     listen: Listen,
-    ready: impl FnOnce(SocketAddr, Option<SocketAddr>),
+    ready: impl FnOnce(&Running),
 ) -> Result<(), ServeError> {
     use tokio::signal::unix::{SignalKind, signal};
     let running = Running::start(Layout::new(data), listen).await?;
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signal)?;
-    ready(running.address, running.boot);
+    ready(&running);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -135,6 +150,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// Where its boot service listens.
     pub boot: Option<SocketAddr>,
+    /// Where it listens for a balancer on this machine.
+    pub plain: Option<SocketAddr>,
     /// The site it serves.
     pub site: Arc<Site>,
     stop: watch::Sender<bool>,
@@ -177,6 +194,15 @@ impl Running {
             }
             None => (None, None),
         };
+        let (plain_listener, plain_address) = match listen.plain {
+            Some(address) if !address.ip().is_loopback() => return Err(ServeError::Plain(address)),
+            Some(address) => {
+                let (listener, address) = bind(address).await?;
+                tracing::info!(%address, "listening for a balancer on this machine");
+                (Some(listener), Some(address))
+            }
+            None => (None, None),
+        };
         let announced = listen
             .announce
             .then(|| announce(&site.config))
@@ -188,22 +214,39 @@ impl Running {
         let app = router(site.clone());
         let tls = TlsAcceptor::from(Arc::new(tls));
         let trust = site.identity.trust().clone();
+        let (pace, addresses) = (site.admission.pace, site.admission.addresses.clone());
+        let behind = app.clone();
         tasks.spawn(accept(
             listener,
             MAX_CONNECTIONS,
             stopping.clone(),
             move |socket, from, watcher, turn| {
-                let from = RemoteAddress(from.ip());
-                tokio::spawn(connection(
-                    socket,
-                    from,
-                    (tls.clone(), trust.clone()),
-                    app.clone(),
-                    watcher,
-                    turn,
-                ));
+                let from = from.ip();
+                let Some(counted) = addresses.enter(from) else {
+                    tracing::debug!(%from, "a connection of an address that has enough is closed");
+                    return;
+                };
+                let (tls, app) = ((tls.clone(), trust.clone()), app.clone());
+                tokio::spawn(async move {
+                    connection(socket, from, tls, app, (watcher, pace)).await;
+                    drop((turn, counted));
+                });
             },
         ));
+        if let Some(listener) = plain_listener {
+            tasks.spawn(accept(
+                listener,
+                MAX_CONNECTIONS,
+                stopping.clone(),
+                move |socket, from, watcher, turn| {
+                    let app = behind.clone();
+                    tokio::spawn(async move {
+                        plain_connection(socket, from.ip(), app, (watcher, pace)).await;
+                        drop(turn);
+                    });
+                },
+            ));
+        }
         if let Some(listener) = boot_listener {
             tasks.spawn(boot::serve(listener, site.clone(), stopping.clone()));
         }
@@ -214,6 +257,7 @@ impl Running {
         Ok(Self {
             address,
             boot: boot_address,
+            plain: plain_address,
             site,
             stop,
             tasks,
@@ -319,15 +363,15 @@ pub(crate) async fn accept(
 
 async fn connection(
     socket: TcpStream,
-    from: RemoteAddress,
+    from: IpAddr,
     (tls, trust): (TlsAcceptor, Arc<Trust>),
     app: Router,
-    watcher: Watcher,
-    _turn: OwnedSemaphorePermit,
+    (watcher, pace): (Watcher, Pace),
 ) {
     // Without it a small answer may wait 40 ms for an acknowledgement; failing is only slower.
     let _ = socket.set_nodelay(true);
-    let stream = match timeout(HANDSHAKE, tls.accept(socket)).await {
+    let flow = Arc::new(Flow::default());
+    let stream = match timeout(HANDSHAKE, tls.accept(flow.of(socket))).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%error, "no TLS handshake");
@@ -346,25 +390,69 @@ async fn connection(
     let peer = certificate.as_ref().and_then(peer_of).map(PeerIdentity);
     let http2 = session.alpn_protocol() == Some(b"h2");
 
-    let asked = Arc::new(AtomicBool::new(false));
-    let first = asked.clone();
-    let app = app.layer(middleware::from_fn(
-        move |mut request: Request, next: middleware::Next| {
-            first.store(true, Ordering::Relaxed);
-            if let Some(peer) = peer {
-                request.extensions_mut().insert(peer);
-            }
-            request.extensions_mut().insert(from);
-            next.run(request)
-        },
-    ));
-    let builder = builder(http2);
-    let serving = builder
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
-        .into_owned();
-    let mut serving = std::pin::pin!(watcher.watch(serving));
+    let mark = move |request: &mut Request| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        request.extensions_mut().insert(RemoteAddress(from));
+    };
     // Also of a session that was taken up again, which shows no certificate to the verifier.
     let forbidden = trust.until_forbidden(certificate);
+    serve_stream(
+        (stream, http2),
+        (app, mark),
+        watcher,
+        (&flow, pace),
+        forbidden,
+    )
+    .await;
+}
+
+/// A connection of a balancer on this machine, which ended TLS and says for whom it asks. Nobody is a site here: what
+/// sites do among each other needs the certificate they show.
+async fn plain_connection(
+    socket: TcpStream,
+    balancer: IpAddr,
+    app: Router,
+    (watcher, pace): (Watcher, Pace),
+) {
+    // Failing is only slower.
+    let _ = socket.set_nodelay(true);
+    let flow = Arc::new(Flow::default());
+    let mark = move |request: &mut Request| {
+        let from = balancer::forwarded_for(request.headers()).unwrap_or(balancer);
+        request.extensions_mut().insert(RemoteAddress(from));
+    };
+    let stream = flow.of(socket);
+    let never = std::future::pending();
+    serve_stream((stream, false), (app, mark), watcher, (&flow, pace), never).await;
+}
+
+/// Serves what comes over `stream`, until `forbidden` ends; `mark` notes on each request what only the connection knows.
+async fn serve_stream<S>(
+    (stream, http2): (S, bool),
+    (app, mark): (Router, impl Fn(&mut Request) + Send + Sync + 'static),
+    watcher: Watcher,
+    (flow, pace): (&Flow, Pace),
+    forbidden: impl Future<Output = ()>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let builder = builder(http2);
+    let asked = Arc::new(AtomicBool::new(false));
+    let first = asked.clone();
+    // Not a layer: that would be a copy of every route for each connection.
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        first.store(true, Ordering::Relaxed);
+        let mut request = request.map(Body::new);
+        mark(&mut request);
+        app.clone().call(request)
+    });
+    let serving = builder
+        .serve_connection(TokioIo::new(stream), service)
+        .into_owned();
+    let mut serving = std::pin::pin!(watcher.watch(serving));
+    let mut slow = std::pin::pin!(flow.too_slow(pace));
     let mut forbidden = std::pin::pin!(forbidden);
     let ended = tokio::select! {
         biased;
@@ -373,6 +461,10 @@ async fn connection(
             return;
         }
         ended = &mut serving => ended,
+        () = &mut slow => {
+            tracing::info!("a connection that reads too slowly is cut off");
+            return;
+        }
         () = tokio::time::sleep(HEADERS) => {
             if !asked.load(Ordering::Relaxed) {
                 tracing::debug!("a connection without a request is closed");
@@ -385,6 +477,10 @@ async fn connection(
                     return;
                 }
                 ended = &mut serving => ended,
+                () = &mut slow => {
+                    tracing::info!("a connection that reads too slowly is cut off");
+                    return;
+                }
             }
         }
     };
@@ -398,7 +494,8 @@ fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS);
+        .header_read_timeout(HEADERS)
+        .max_buf_size(BUFFER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -11,6 +11,7 @@ mod counters;
 mod db;
 mod file;
 mod heads;
+mod hot;
 mod jobs;
 mod joins;
 mod leases;
@@ -69,7 +70,7 @@ pub use usage::Meter;
 pub use users::{CardUser, User, UserAddError, UserRank};
 pub use wipes::{AddWipe, KeptWipe};
 
-use crate::config::Layout;
+use crate::{admission::Space, config::Layout};
 
 /// What went wrong in the store.
 #[derive(Debug, thiserror::Error)]
@@ -231,6 +232,8 @@ pub struct Store {
     sent: std::sync::Arc<Sent>,
     /// Who this server is in the table of jobs.
     holder: [u8; 16],
+    hot: hot::Hot,
+    space: Space,
 }
 
 impl Store {
@@ -259,6 +262,8 @@ impl Store {
             layout,
             sent: std::sync::Arc::default(),
             holder: random(),
+            hot: hot::Hot::default(),
+            space: Space::default(),
         })
     }
 

@@ -24,6 +24,13 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
         setup::install(For::Measuring)?;
         build::bench_snapshot()?;
         peers::provide(|name| wanted(arguments, name))?;
+    } else if says(&["relay"]) {
+        setup::install(For::Checks)?;
+        build::bench_site("relay_costs")?;
+    } else if says(&["site"]) {
+        setup::install(For::Checks)?;
+        build::bench_site("people")?;
+        peers::servers()?;
     } else {
         setup::install(For::Everything)?;
         image::release("minimal")?;

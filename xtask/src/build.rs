@@ -62,6 +62,23 @@ pub(crate) fn bench_snapshot() -> Result<()> {
     )
 }
 
+/// What `bench site` and `bench relay` run: a site, an example of it, and what measures.
+///
+/// # Errors
+/// The compiler's.
+pub(crate) fn bench_site(example: &str) -> Result<()> {
+    for parts in [
+        &["-p", "site-server", "--bins", "--example", example][..],
+        &["-p", "qemu-tests", "--bins"],
+    ] {
+        child::step(
+            "compile a site and what measures",
+            child::cargo(&["build", "--locked"]).args(parts),
+        )?;
+    }
+    Ok(())
+}
+
 /// The software card, a workspace of its own.
 ///
 /// # Errors

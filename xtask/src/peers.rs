@@ -14,6 +14,17 @@ use crate::{child, paths, unpacked};
 /// Programs without any need of this machine's libraries, as Debian's newest has them: name, and arguments that it answers.
 const DEBIAN: [(&str, &[&str]); 2] = [("restic", &["version"]), ("desync", &["--help"])];
 
+/// Servers: package, program in it, release of Debian where it is not this machine's, and arguments that it answers.
+const SERVERS: [(&str, &str, Option<&str>, &[&str]); 2] = [
+    ("nginx", "usr/sbin/nginx", None, &["-v"]),
+    (
+        "restic-rest-server",
+        "usr/bin/restic-rest-server",
+        Some("trixie"),
+        &["--version"],
+    ),
+];
+
 /// Compiled: package, program, version, more arguments for cargo. rustic takes 13 minutes of processor time.
 const CARGO: [(&str, &str, &str, &[&str]); 2] = [
     ("bupstash", "bupstash", "0.12.0", &[]),
@@ -40,6 +51,37 @@ pub(crate) fn provide(wanted: impl Fn(&str) -> bool) -> Result<()> {
     Ok(())
 }
 
+/// The servers of `bench site`: nginx of this machine's Debian, and rest-server, which begins with Debian 13.
+///
+/// # Errors
+/// One cannot be had: there is nothing to compare with then.
+pub(crate) fn servers() -> Result<()> {
+    let place = paths::target().join("tools/peers");
+    let bin = place.join("bin");
+    fs::create_dir_all(&bin).with_context(|| format!("make {}", bin.display()))?;
+    for (package, inside, suite, answers) in SERVERS {
+        let tree = place.join(package);
+        let program = tree.join(inside);
+        let name = program.file_name().context("a program without name")?;
+        let link = bin.join(name);
+        if link.exists() {
+            continue;
+        }
+        let source = suite.map(debian).transpose()?;
+        unpacked::unpack(&tree, &[package], source.as_deref(), |tree| {
+            let program = tree.join(inside);
+            ensure!(
+                child::works(&program, answers),
+                "{package} does not run here"
+            );
+            Ok(())
+        })?;
+        drop(fs::remove_file(&link));
+        symlink(&program, &link).with_context(|| format!("link {}", link.display()))?;
+    }
+    Ok(())
+}
+
 /// Makes `bin/name` lead to what `provide` gives.
 fn once(bin: &Path, name: &str, provide: impl FnOnce() -> Result<PathBuf>) -> Result<()> {
     let link = bin.join(name);
@@ -62,10 +104,7 @@ fn once(bin: &Path, name: &str, provide: impl FnOnce() -> Result<PathBuf>) -> Re
 fn from_debian(place: &Path, name: &str, answers: &[&str]) -> Result<PathBuf> {
     let tree = place.join(name);
     let program = tree.join("usr/bin").join(name);
-    let newest = format!(
-        "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {} sid main\n",
-        mirror()?
-    );
+    let newest = debian("sid")?;
     unpacked::unpack(&tree, &[name], Some(&newest), |tree| {
         let program = tree.join("usr/bin").join(name);
         ensure!(child::works(&program, answers), "{name} does not run here");
@@ -92,6 +131,14 @@ fn compiled(
         )?;
     }
     Ok(built)
+}
+
+/// A source of packages for apt.
+fn debian(suite: &str) -> Result<String> {
+    let mirror = mirror()?;
+    Ok(format!(
+        "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} {suite} main\n"
+    ))
 }
 
 /// Where this machine fetches Debian's packages.

@@ -101,6 +101,7 @@ mod tests {
         for (code, status, want) in cases {
             let site = "https://site".to_owned();
             let error = SiteError::Refused {
+                retry_after: None,
                 doing: "sign in",
                 site,
                 status,

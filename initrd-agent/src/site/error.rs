@@ -1,6 +1,6 @@
 //! Why a site does not do what it should, told apart by what a user can do about it.
 
-use std::{error::Error as StdError, io, path::PathBuf};
+use std::{error::Error as StdError, io, path::PathBuf, time::Duration};
 
 use rustls::CertificateError;
 use site_api::ProblemCode;
@@ -56,6 +56,8 @@ pub enum SiteError {
         code: Option<ProblemCode>,
         /// Its sentence.
         detail: String,
+        /// When to come again, if it said so.
+        retry_after: Option<Duration>,
     },
     /// The answer is not what the wire contract says, or broke off.
     #[error("read the answer of {site} to {doing}")]
@@ -76,8 +78,24 @@ impl SiteError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Answer { .. } => true,
+            Self::Refused {
+                code: Some(ProblemCode::TooManyRequests),
+                ..
+            } => true,
             Self::Refused { status, .. } => *status >= 500 && *status != 507,
             Self::Clock { .. } | Self::Foreign { .. } => false,
+        }
+    }
+
+    /// How long the site wants to be left alone, if it is busy and said so; at most a minute, whatever it said.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        const LONGEST: Duration = Duration::from_secs(60);
+        match self {
+            Self::Refused { retry_after, .. } if self.is_passing() => {
+                retry_after.map(|wait| wait.min(LONGEST))
+            }
+            _ => None,
         }
     }
 
@@ -128,6 +146,29 @@ pub(super) fn certificate_error(error: &(dyn StdError + 'static)) -> Option<bool
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_busy_site_says_how_long_it_wants_to_be_left_alone() {
+        let refused = |status, code, retry_after| SiteError::Refused {
+            doing: "fetch a sealed object",
+            site: "https://site".into(),
+            status,
+            code,
+            detail: String::new(),
+            retry_after,
+        };
+        let (two, hour) = (Duration::from_secs(2), Duration::from_secs(3600));
+        let busy = refused(503, Some(ProblemCode::Busy), Some(two));
+        assert!(busy.is_passing());
+        assert_eq!(busy.retry_after(), Some(two));
+        let greedy = refused(429, Some(ProblemCode::TooManyRequests), Some(hour));
+        assert!(greedy.is_passing());
+        assert_eq!(greedy.retry_after(), Some(Duration::from_secs(60)));
+        let locked = refused(429, Some(ProblemCode::TooManyTries), Some(two));
+        assert!(!locked.is_passing(), "a wrong password is not tried again");
+        assert_eq!(locked.retry_after(), None);
+        assert!(!refused(507, Some(ProblemCode::SiteFull), None).is_passing());
+    }
 
     #[test]
     fn a_clock_is_told_from_a_stranger() {

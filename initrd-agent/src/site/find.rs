@@ -172,7 +172,7 @@ pub fn persist<T>(
                     screen.message(&Notice::of(code_of(&error), &error));
                     told = Some(Instant::now());
                 }
-                backoff.wait();
+                backoff.wait_for(error.retry_after());
             }
             Err(error) => return Err(error),
         }

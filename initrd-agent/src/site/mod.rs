@@ -254,6 +254,11 @@ impl Site {
         if status.is_success() {
             return Ok(response);
         }
+        let retry_after = response
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .map(Duration::from_secs);
         let body = self
             .body(doing, response, MAX_JSON_BYTES)
             .unwrap_or_default();
@@ -268,6 +273,7 @@ impl Site {
             status,
             code,
             detail,
+            retry_after,
         })
     }
 

@@ -16,6 +16,12 @@ pub enum Unit {
     Bytes,
     /// Millions of bytes.
     Mb,
+    /// Microseconds of processors for a gigabyte.
+    CpuPerGb,
+    /// How many.
+    Count,
+    /// Hundredths.
+    Percent,
 }
 
 impl Unit {
@@ -26,6 +32,9 @@ impl Unit {
             Self::Ms => "ms",
             Self::Bytes => "bytes",
             Self::Mb => "MB",
+            Self::CpuPerGb => "us/GB",
+            Self::Count => "count",
+            Self::Percent => "percent",
         }
     }
 
@@ -36,6 +45,9 @@ impl Unit {
             Self::Ms => format!("{value} ms"),
             Self::Bytes => mib(value),
             Self::Mb => format!("{value} MB"),
+            Self::CpuPerGb => format!("{:.3} s/GB", Duration::from_micros(value).as_secs_f64()),
+            Self::Count => value.to_string(),
+            Self::Percent => format!("{value} %"),
         }
     }
 }

@@ -6,8 +6,10 @@
 pub mod boot;
 pub mod dracut;
 pub mod figures;
+pub mod relay;
 pub mod restore;
 pub mod session;
+pub mod site;
 pub mod snapshot;
 pub mod update;
 
@@ -41,9 +43,12 @@ pub struct Arguments {
     /// Write the JSON lines there too.
     #[arg(long)]
     pub json: Option<PathBuf>,
-    /// Of the room `snapshot` only.
+    /// Of the room `snapshot`; `relay` draws a chart too.
     #[command(flatten)]
     pub snapshot: snapshot::Options,
+    /// Of the room `site` only.
+    #[command(flatten)]
+    pub site: site::Options,
 }
 
 /// What can be measured.
@@ -57,6 +62,10 @@ pub enum Room {
     Session,
     /// Capture and apply of a user's tree beside backup programs, on this machine; as root.
     Snapshot,
+    /// What moving snapshots between sites costs, beside full mirroring and the patent's scheme; simulated.
+    Relay,
+    /// What a gigabyte costs a site, beside nginx and restic's rest-server; and a boot storm.
+    Site,
 }
 
 /// What every room gets.
@@ -83,6 +92,8 @@ pub struct Bench {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let figures = match arguments.room {
         Room::Snapshot => snapshot::measure(arguments)?,
+        Room::Site => site::measure(arguments)?,
+        Room::Relay => relay::measure(arguments)?,
         room => in_machines(room, arguments)?,
     };
     let lines = figures.json_lines();
@@ -116,7 +127,7 @@ fn in_machines(room: Room, arguments: &Arguments) -> Result<Figures> {
             restore::measure(&bench, &mut figures)?;
         }
         Room::Session => session::measure(&bench, &mut figures)?,
-        Room::Snapshot => anyhow::bail!("snapshots are measured without a machine"),
+        Room::Snapshot | Room::Site | Room::Relay => anyhow::bail!("this room has no machine"),
     }
     Ok(figures)
 }

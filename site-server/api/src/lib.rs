@@ -438,6 +438,10 @@ pub enum ProblemCode {
     TooManyTries,
     /// 429: too many wipe records from one address; `Retry-After` says when.
     TooManyRecords,
+    /// 429: this user or PC asks for more at once than one may; `Retry-After` says when to go on.
+    TooManyRequests,
+    /// 503: the site is busy with others; `Retry-After` says when to come again.
+    Busy,
     /// 403: a delivery may only bring what its record lists, and that record.
     NotGranted,
     /// 403: the PC starts a baseline older than this site allows.

@@ -121,6 +121,7 @@ async fn answer(
             kind: "text/plain; charset=utf-8",
             cache,
             counter: Counter::ReleaseBytesSent,
+            line: None,
         };
         return send(what, method, headers, site.store.sent()).await;
     }

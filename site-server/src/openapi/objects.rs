@@ -30,6 +30,8 @@ pub(super) fn rows(rows: &mut Rows) {
             ProblemCode::NotGranted,
             ProblemCode::WrongHash,
             ProblemCode::SiteFull,
+            ProblemCode::TooManyRequests,
+            ProblemCode::Busy,
         ]),
     );
     rows.add(
@@ -38,7 +40,8 @@ pub(super) fn rows(rows: &mut Rows) {
             Who::Pc,
             "One sealed object of the user",
         )
-        .file("The object."),
+        .file("The object.")
+        .fails(&[ProblemCode::TooManyRequests, ProblemCode::Busy]),
     );
     rows.add(
         get(path::HEAD, Who::Pc, "The newest snapshot of the user")

@@ -40,6 +40,9 @@ pub(crate) struct Session {
     pub(crate) token: zeroize::Zeroizing<String>,
 }
 
+/// A PC that a user signed in at, as the database said within the last second: enough to read objects.
+pub(crate) struct Reader(pub(crate) UserId);
+
 /// Who may push: a signed-in PC, or a delivery within its record.
 pub(crate) struct MayPush(pub(crate) Pusher);
 
@@ -91,6 +94,16 @@ impl FromRequestParts<Arc<Site>> for Session {
         let SignedIn(user) = SignedIn::from_request_parts(parts, site).await?;
         let token = zeroize::Zeroizing::new(bearer(parts).ok_or_else(not_signed_in)?.to_owned());
         Ok(Self { user, token })
+    }
+}
+
+impl FromRequestParts<Arc<Site>> for Reader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
+        let token = bearer(parts).ok_or_else(not_signed_in)?;
+        let user = site.store.reader(token).await?;
+        user.map(Self).ok_or_else(not_signed_in)
     }
 }
 

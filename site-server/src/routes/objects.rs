@@ -9,17 +9,17 @@ use axum::{
     response::Response,
 };
 use site_api::{MAX_OBJECT_BYTES, Missing, MissingRequest, ProblemCode};
-use snapshot::id::ObjectId;
+use snapshot::id::{ObjectId, UserId};
 
 use super::{
     deliveries,
-    extract::{Ids, Json, MayPush, SignedIn},
+    extract::{Ids, Json, MayPush, Reader},
 };
 use crate::{
     app::Site,
     error::{ApiError, ApiResult},
     send::{Content, Immutable, send},
-    store::{Counter, Origin, Pusher, Put, StoredObject},
+    store::{Counter, Origin, Pusher, Put},
 };
 
 /// Most names in one question.
@@ -72,6 +72,7 @@ pub(crate) async fn put(
             (user, Some(listed))
         }
     };
+    let _turn = site.admission.uploads.enter(*user.as_bytes()).await?;
     let put = site
         .store
         .put_object((user, object), want, Origin::Pc, body.into_data_stream())
@@ -84,29 +85,52 @@ pub(crate) async fn put(
 
 pub(crate) async fn get(
     State(site): State<Arc<Site>>,
-    SignedIn(user): SignedIn,
+    Reader(user): Reader,
     Ids(object): Ids<ObjectId>,
     method: Method,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let Some(stored) = site.store.object(user, object).await? else {
-        return Err(ApiError::not_found("This user has no such object here."));
-    };
-    let tag = object.to_string();
-    let what = sealed(stored, &tag, Counter::ObjectBytesSent);
-    send(what, &method, &headers, site.store.sent()).await
+    let asked = (&method, &headers);
+    sealed(
+        &site,
+        (user, object),
+        (Counter::ObjectBytesSent, *user.as_bytes()),
+        asked,
+    )
+    .await?
+    .ok_or_else(|| ApiError::not_found("This user has no such object here."))
 }
 
-/// An object as it is sent, to its user or to another site.
-pub(crate) fn sealed(object: StoredObject, tag: &str, counter: Counter) -> Immutable<'_> {
-    let cache = "private, max-age=31536000, immutable";
-    Immutable {
-        bytes: object.bytes(),
-        content: Content::Object(object),
-        tag,
-        kind: "application/octet-stream",
-        cache,
-        counter,
+/// Sends an object to its user or to another site; `None`: it is not here.
+pub(crate) async fn sealed(
+    site: &Site,
+    (user, object): (UserId, ObjectId),
+    (counter, who): (Counter, [u8; 16]),
+    (method, headers): (&Method, &HeaderMap),
+) -> ApiResult<Option<Response>> {
+    let tag = object.to_string();
+    let mut again = false;
+    loop {
+        let Some(stored) = site.store.object(user, object).await? else {
+            return Ok(None);
+        };
+        let what = Immutable {
+            bytes: stored.bytes(),
+            content: Content::Object(stored),
+            tag: &tag,
+            kind: "application/octet-stream",
+            cache: "private, max-age=31536000, immutable",
+            counter,
+            line: Some((&site.admission.downloads, who)),
+        };
+        match send(what, method, headers, site.store.sent()).await {
+            // Deleted since its row was read, or lost by the disk: the database knows.
+            Err(error) if !again && error.is_lost() => {
+                site.store.look_again(user, object);
+                again = true;
+            }
+            sent => return sent.map(Some),
+        }
     }
 }
 

@@ -22,7 +22,6 @@ use crate::{
     app::Site,
     error::{ApiError, ApiResult},
     replication,
-    send::send,
     store::{Counter, Wish},
 };
 
@@ -136,19 +135,14 @@ pub(crate) async fn record(
 
 pub(crate) async fn object(
     State(site): State<Arc<Site>>,
-    _: KnownSite,
+    KnownSite(peer): KnownSite,
     Ids((user, object)): Ids<(UserId, ObjectId)>,
     method: Method,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let Some(stored) = site.store.object(user, object).await? else {
-        return Err(ApiError::not_found("This site does not have that object."));
-    };
-    send(
-        sealed(stored, &object.to_string(), Counter::RelayBytesSent),
-        &method,
-        &headers,
-        site.store.sent(),
-    )
-    .await
+    let asked = (&method, &headers);
+    let sender = (Counter::RelayBytesSent, *peer.site.as_bytes());
+    sealed(&site, (user, object), sender, asked)
+        .await?
+        .ok_or_else(|| ApiError::not_found("This site does not have that object."))
 }

@@ -102,10 +102,11 @@ pub(crate) async fn send_file(
         .ok_or_else(none)?;
     let what = Immutable {
         bytes: found.bytes(),
-        content: Content::Object(found),
+        content: Content::Object(Arc::new(found)),
         tag: &format!("{release}-{}", file.name()),
         kind,
         cache,
+        line: None,
         counter: Counter::ReleaseBytesSent,
     };
     send(what, method, headers, site.store.sent()).await

@@ -1,25 +1,72 @@
 //! A file that is either whole and durable or not there.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::{self, IoSlice, Seek as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use snapshot::id::ObjectId;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWrite, AsyncWriteExt as _, BufWriter};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    task::JoinHandle,
+};
 
 use super::{StoreError, shelf::bucket_io};
 
-/// Writes are collected to this many bytes: one trip to the blocking pool each.
+/// Bytes are collected to this many, then hashed and written in one trip to the blocking pool while more come in.
+const BATCH_BYTES: usize = 1 << 20;
+/// One read of [`Staged::copy_to`].
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// A file in the staging folder, hashed while it is written. Dropped before
 /// [`Staged::commit`], it is removed.
 #[derive(Debug)]
 pub struct Staged {
-    file: BufWriter<tokio::fs::File>,
     path: Unfinished,
-    hash: blake3::Hasher,
+    /// Came, and not on its way to the file yet.
+    batch: Vec<Bytes>,
+    batch_bytes: usize,
+    desk: Desk,
     bytes: u64,
     limit: u64,
+}
+
+/// Who has the file.
+#[derive(Debug)]
+enum Desk {
+    Free(Box<Writer>),
+    Writing(JoinHandle<io::Result<Box<Writer>>>),
+    /// A write failed.
+    Lost,
+}
+
+#[derive(Debug)]
+struct Writer {
+    file: File,
+    hash: blake3::Hasher,
+}
+
+impl Writer {
+    fn write(&mut self, batch: &[Bytes]) -> io::Result<()> {
+        for piece in batch {
+            self.hash.update(piece);
+        }
+        let mut slices: Vec<_> = batch.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut left = slices.as_mut_slice();
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            match self.file.write_vectored(left) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => IoSlice::advance_slices(&mut left, n),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -60,38 +107,49 @@ impl Staged {
     /// [`StoreError::Io`].
     pub async fn create(folder: &Path, limit: u64) -> Result<Self, StoreError> {
         let path = folder.join(hex::encode(random::<16>()));
-        let file = tokio::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .await
+        let named = path.clone();
+        let created = tokio::task::spawn_blocking(move || {
+            File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&named)
+        });
+        let created = created.await.map_err(io::Error::other);
+        let file = created
+            .and_then(|file| file)
             .map_err(StoreError::io("create", &path))?;
+        let hash = blake3::Hasher::new();
         Ok(Self {
-            file: BufWriter::with_capacity(BUFFER_BYTES, file),
             path: Unfinished(Some(path)),
-            hash: blake3::Hasher::new(),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            desk: Desk::Free(Box::new(Writer { file, hash })),
             bytes: 0,
             limit,
         })
     }
 
-    /// A file in the staging folder that other code has written.
+    /// A file in the staging folder that other code has written. Nothing is known of its hash.
     pub(super) async fn adopt(path: &Path) -> Result<Self, StoreError> {
         let unfinished = Unfinished(Some(path.to_owned()));
-        let file = tokio::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
-            .await
+        let named = path.to_owned();
+        let opened = tokio::task::spawn_blocking(move || {
+            let file = File::options().read(true).write(true).open(named)?;
+            let bytes = file.metadata()?.len();
+            Ok((file, bytes))
+        });
+        let opened = opened.await.map_err(io::Error::other);
+        let (file, bytes) = opened
+            .and_then(|opened| opened)
             .map_err(StoreError::io("open", path))?;
-        let about = file.metadata().await;
-        let bytes = about.map_err(StoreError::io("look at", path))?.len();
+        let hash = blake3::Hasher::new();
         Ok(Self {
-            file: BufWriter::with_capacity(BUFFER_BYTES, file),
             path: unfinished,
-            hash: blake3::Hasher::new(),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            desk: Desk::Free(Box::new(Writer { file, hash })),
             bytes,
             limit: bytes,
         })
@@ -99,11 +157,7 @@ impl Staged {
 
     /// Leaves the file where it is, for as long as the value lives.
     pub(super) async fn stay(mut self) -> Result<OnDisk, StoreError> {
-        let path = self.path();
-        self.file
-            .flush()
-            .await
-            .map_err(StoreError::io("write", &path))?;
+        self.settle().await?;
         Ok(OnDisk::Copy(self.path))
     }
 
@@ -111,21 +165,55 @@ impl Staged {
         self.path.0.clone().unwrap_or_default()
     }
 
-    /// Appends.
+    /// Appends. It may reach the file later: [`Staged::settle`] waits for that.
     ///
     /// # Errors
-    /// [`StoreError::TooLarge`], [`StoreError::Io`].
-    pub async fn write(&mut self, piece: &[u8]) -> Result<(), StoreError> {
+    /// [`StoreError::TooLarge`], [`StoreError::Io`], also of earlier pieces.
+    pub async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
         self.bytes = self.bytes.saturating_add(piece.len() as u64);
         if self.bytes > self.limit {
             return Err(StoreError::TooLarge { limit: self.limit });
         }
-        self.hash.update(piece);
-        let path = self.path();
-        self.file
-            .write_all(piece)
-            .await
-            .map_err(StoreError::io("write", &path))
+        self.batch_bytes += piece.len();
+        self.batch.push(piece);
+        if self.batch_bytes >= BATCH_BYTES {
+            self.hand_over().await?;
+        }
+        Ok(())
+    }
+
+    /// Starts writing what was collected, after what is being written.
+    async fn hand_over(&mut self) -> Result<(), StoreError> {
+        let mut writer = self.writer().await?;
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        self.desk = Desk::Writing(tokio::task::spawn_blocking(move || {
+            writer.write(&batch)?;
+            Ok(writer)
+        }));
+        Ok(())
+    }
+
+    /// Who writes, when what was handed over is in the file.
+    async fn writer(&mut self) -> Result<Box<Writer>, StoreError> {
+        let done = match std::mem::replace(&mut self.desk, Desk::Lost) {
+            Desk::Free(writer) => Ok(writer),
+            Desk::Writing(job) => job.await.map_err(io::Error::other).and_then(|done| done),
+            Desk::Lost => Err(io::Error::other("an earlier write failed")),
+        };
+        done.map_err(StoreError::io("write", &self.path()))
+    }
+
+    /// Waits until everything is in the file and in [`Staged::hash`].
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub async fn settle(&mut self) -> Result<(), StoreError> {
+        if !self.batch.is_empty() {
+            self.hand_over().await?;
+        }
+        self.desk = Desk::Free(self.writer().await?);
+        Ok(())
     }
 
     /// Bytes so far.
@@ -134,10 +222,15 @@ impl Staged {
         self.bytes
     }
 
-    /// BLAKE3 of the bytes so far.
+    /// BLAKE3 of what is settled; no name of any bytes before.
     #[must_use]
     pub fn hash(&self) -> ObjectId {
-        ObjectId::new(*self.hash.finalize().as_bytes())
+        match &self.desk {
+            Desk::Free(writer) if self.batch.is_empty() => {
+                ObjectId::new(*writer.hash.finalize().as_bytes())
+            }
+            _ => ObjectId::new([0; 32]),
+        }
     }
 
     /// Copies all of it to an upload.
@@ -149,12 +242,10 @@ impl Staged {
         upload: &mut (impl AsyncWrite + Unpin),
     ) -> Result<(), StoreError> {
         let path = self.path();
-        self.file
-            .flush()
-            .await
-            .map_err(StoreError::io("write", &path))?;
-        let file = self.file.get_mut();
-        file.rewind().await.map_err(StoreError::io("read", &path))?;
+        self.settle().await?;
+        let mut file = self.writer().await?.file;
+        file.rewind().map_err(StoreError::io("read", &path))?;
+        let mut file = tokio::fs::File::from_std(file);
         let mut piece = BytesMut::with_capacity(BUFFER_BYTES);
         loop {
             piece.clear();
@@ -172,22 +263,13 @@ impl Staged {
     /// [`StoreError::Io`]; nothing is under the final name then, or the whole file is.
     pub async fn commit(mut self, target: &Path) -> Result<(), StoreError> {
         let path = self.path();
-        self.file
-            .flush()
-            .await
-            .map_err(StoreError::io("write", &path))?;
-        let file = self
-            .file
-            .get_ref()
-            .try_clone()
-            .await
-            .map_err(StoreError::io("write", &path))?
-            .into_std()
-            .await;
+        self.settle().await?;
+        let file = self.writer().await?.file;
         let target = target.to_owned();
         let named = target.clone();
         let moved = tokio::task::spawn_blocking(move || {
-            file.sync_all().map_err(StoreError::io("sync", &path))?;
+            // Its length too (fdatasync(2)); its times need not last.
+            file.sync_data().map_err(StoreError::io("sync", &path))?;
             let folder = target.parent().unwrap_or(Path::new("."));
             make_folder(folder)?;
             std::fs::rename(&path, &target).map_err(StoreError::io("rename to", &target))?;
@@ -195,7 +277,7 @@ impl Staged {
         });
         moved
             .await
-            .map_err(|error| StoreError::io("finish", &named)(std::io::Error::other(error)))??;
+            .map_err(|error| StoreError::io("finish", &named)(io::Error::other(error)))??;
         self.path.0 = None;
         Ok(())
     }

@@ -46,6 +46,9 @@ impl Store {
         }
         counters::add(&mut tx, Counter::RecordsReceived, merged.all() as u64).await?;
         tx.commit().await.map_err(StoreError::db("merge records"))?;
+        if merged.users + merged.shared > 0 {
+            self.hot.forget_tokens();
+        }
         Ok(merged)
     }
 

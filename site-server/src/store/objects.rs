@@ -1,6 +1,6 @@
 //! Sealed objects: immutable, named by the BLAKE3 of their bytes.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -63,7 +63,12 @@ impl Store {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let limit = want_bytes.unwrap_or(MAX_OBJECT_BYTES).min(MAX_OBJECT_BYTES);
-        let mut staged = Staged::create(&self.layout.staging(), limit).await?;
+        let staging = self.layout.staging();
+        let _room = self
+            .space
+            .reserve(&staging, limit)
+            .map_err(StoreError::io("find room on the disk of", &staging))?;
+        let mut staged = Staged::create(&staging, limit).await?;
         receive(&mut staged, pieces).await?;
         if let Some(want) = want_bytes
             && want != staged.bytes()
@@ -141,7 +146,8 @@ impl Store {
             .transpose()
     }
 
-    /// A stored object, to be opened; `None` when it is not here.
+    /// A stored object, to be opened; `None` when it is not here. What was asked in the last minute may be gone when it
+    /// is opened: [`Store::look_again`], then ask once more.
     ///
     /// # Errors
     /// [`StoreError::Db`].
@@ -149,7 +155,10 @@ impl Store {
         &self,
         user: UserId,
         object: ObjectId,
-    ) -> Result<Option<StoredObject>, StoreError> {
+    ) -> Result<Option<Arc<StoredObject>>, StoreError> {
+        if let Some(row) = self.hot.row(user, object) {
+            return Ok(Some(row));
+        }
         let row: Option<(i64, Option<Vec<u8>>)> =
             sqlx::query_as("SELECT bytes, place FROM objects WHERE user_id = $1 AND object = $2")
                 .bind(user.as_bytes().as_slice())
@@ -162,7 +171,14 @@ impl Store {
         };
         let place = place((user, object), upload)?;
         let bytes = count(bytes, "an object size")?;
-        Ok(Some(self.shelf.get(place.key(), bytes)))
+        let row = Arc::new(self.shelf.get(place.key(), bytes));
+        self.hot.note_row(user, object, row.clone());
+        Ok(Some(row))
+    }
+
+    /// Forgets what is remembered of an object: the database is asked next time.
+    pub fn look_again(&self, user: UserId, object: ObjectId) {
+        self.hot.forget_row(user, object);
     }
 
     /// Tries with a few bytes whether the folder or bucket does what a site needs of it, and what it does beyond that.
@@ -279,14 +295,14 @@ where
         let after = staged.bytes();
         match tokio::time::timeout(PIECE_DEADLINE, pieces.next()).await {
             Err(_) => return Err(StoreError::StoodStill { after }),
-            Ok(None) => return Ok(()),
+            Ok(None) => return staged.settle().await,
             Ok(Some(Err(source))) => {
                 return Err(StoreError::BrokenOff {
                     after,
                     source: source.into(),
                 });
             }
-            Ok(Some(Ok(piece))) => staged.write(&piece).await?,
+            Ok(Some(Ok(piece))) => staged.write(piece).await?,
         }
     }
 }

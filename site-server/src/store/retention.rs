@@ -104,6 +104,7 @@ impl Store {
             .await
             .map_err(StoreError::db("forget old snapshots"))?;
         for (place, _) in &gone {
+            self.look_again(user, place.object);
             self.shelf.delete(&place.key()).await;
         }
         forgotten.records += outdated.len() as u64;

@@ -305,7 +305,7 @@ impl Shelf {
                 .await
                 .map_err(wrong("read stored bytes"))?
             {
-                copy.write(&piece).await?;
+                copy.write(piece).await?;
             }
         }
         copy.stay().await

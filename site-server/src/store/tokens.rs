@@ -100,6 +100,33 @@ impl Store {
             .transpose()
     }
 
+    /// [`Store::token_user`] of a PC, as the database said within the last second.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn reader(&self, token: &str) -> Result<Option<UserId>, StoreError> {
+        let hash = hash_token(token);
+        if let Some(user) = self.hot.user_of(&hash, now_ms()) {
+            return Ok(Some(user));
+        }
+        let row: Option<(Vec<u8>, i64)> = sqlx::query_as(
+            "SELECT tokens.user_id, expires_ms FROM tokens JOIN users ON users.id = tokens.user_id \
+             WHERE hash = $1 AND kind = $2 AND expires_ms > $3 AND users.deleted = 0",
+        )
+        .bind(hash.as_slice())
+        .bind(TokenKind::Pc.column())
+        .bind(now_ms())
+        .fetch_optional(&self.db.pool)
+        .await
+        .map_err(StoreError::db("look for a token"))?;
+        let Some((user, expires_ms)) = row else {
+            return Ok(None);
+        };
+        let user = UserId::new(id(&user, "a user id")?);
+        self.hot.note_token(hash, user, expires_ms);
+        Ok(Some(user))
+    }
+
     /// Who may push with this token, if it is alive and the user was not deleted.
     ///
     /// # Errors
@@ -194,6 +221,7 @@ impl Store {
             .execute(&self.db.pool)
             .await
             .map_err(StoreError::db("remove a token"))?;
+        self.hot.forget_token(&hash_token(token));
         Ok(())
     }
 

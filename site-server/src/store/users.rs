@@ -263,6 +263,7 @@ impl Store {
             .await
             .map_err(StoreError::db("add a user"))
             .map_err(store)?;
+        self.hot.forget_tokens();
         Ok(version)
     }
 
@@ -306,6 +307,7 @@ impl Store {
             Deed::new(actor, "user.remove", user).with(format_args!("version {}", record.version));
         audit::write(&mut tx, &deed).await?;
         tx.commit().await.map_err(StoreError::db("delete a user"))?;
+        self.hot.forget_tokens();
         Ok(Some(record.version))
     }
 

@@ -9,6 +9,7 @@
 mod audit;
 mod boot_files;
 mod bucket;
+mod busy;
 mod ceph;
 mod chunks;
 mod copies;

@@ -45,31 +45,65 @@ const PANELS: [(&str, Step, What, u32, &str); 4] = [
     ),
 ];
 
-/// The picture.
+/// Bars of one kind.
+#[derive(Debug)]
+pub struct Panel<'a> {
+    /// What they show.
+    pub title: &'a str,
+    /// Whose they are, and how long.
+    pub bars: Vec<(&'a str, u64)>,
+    /// How many make one in the picture.
+    pub divisor: u64,
+    /// One of what.
+    pub unit: &'a str,
+}
+
+/// The picture of `bench snapshot`.
 #[must_use]
 pub fn draw(samples: &Samples) -> String {
+    let panels: Vec<Panel<'_>> = PANELS
+        .into_iter()
+        .map(|(title, step, what, divisor, unit)| Panel {
+            title,
+            bars: samples
+                .tools(step)
+                .into_iter()
+                .filter_map(|tool| Some((tool, samples.median(step, tool, what)?)))
+                .collect(),
+            divisor: u64::from(divisor),
+            unit,
+        })
+        .collect();
+    picture("Furoshiki beside backup programs", OURS, panels)
+}
+
+/// A picture of panels, the shortest bar of each first; `ours` stands out.
+#[must_use]
+pub fn picture(label: &str, ours: &str, panels: Vec<Panel<'_>>) -> String {
     let mut body = String::new();
     let mut y = 0;
-    for (title, step, what, divisor, unit) in PANELS {
-        let mut bars: Vec<(&str, u64)> = samples
-            .tools(step)
-            .into_iter()
-            .filter_map(|tool| Some((tool, samples.median(step, tool, what)?)))
-            .collect();
+    for Panel {
+        title,
+        mut bars,
+        divisor,
+        unit,
+    } in panels
+    {
         bars.sort_by_key(|(_, value)| *value);
         y += TITLE;
         line(&mut body, "title", 0, y - 12, title);
         let longest = bars.last().map_or(1, |(_, value)| (*value).max(1));
-        for (tool, value) in bars {
-            let class = if tool == OURS { "ours" } else { "theirs" };
-            let width = u32::try_from(u64::from(BAR) * value / longest).unwrap_or(BAR);
-            line(&mut body, class, 0, y + 13, tool);
+        for (name, value) in bars {
+            let class = if name == ours { "ours" } else { "theirs" };
+            let width = u64::from(BAR).saturating_mul(value) / longest;
+            let width = u32::try_from(width).unwrap_or(BAR);
+            line(&mut body, class, 0, y + 13, name);
             let place = format!("x=\"{NAMES}\" y=\"{}\" height=\"14\"", y + 2);
             body.push_str(&format!(
                 "<rect class=\"{class}\" {place} width=\"{}\"/>\n",
                 width.max(1)
             ));
-            let shown = format!("{} {unit}", decimals(value, u64::from(divisor)));
+            let shown = format!("{} {unit}", decimals(value, divisor));
             line(&mut body, class, NAMES + width + 8, y + 13, &shown);
             y += LINE;
         }
@@ -77,7 +111,7 @@ pub fn draw(samples: &Samples) -> String {
     let height = y + 10;
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
-         height=\"{height}\" role=\"img\" aria-label=\"Furoshiki beside backup programs\">\n\
+         height=\"{height}\" role=\"img\" aria-label=\"{label}\">\n\
          <style>\n\
          text {{ font: 13px sans-serif; fill: #24292f; }}\n\
          text.title {{ font-weight: bold; }}\n\

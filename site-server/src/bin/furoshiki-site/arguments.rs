@@ -74,6 +74,9 @@ pub(super) enum Command {
         /// Also serve boot files over plain HTTP here, for PCs that boot from the network; port 80 by custom.
         #[arg(long, value_name = "ADDRESS")]
         boot_listen: Option<SocketAddr>,
+        /// Also serve the site over plain HTTP here, a loopback address, for a balancer on this machine that ends TLS.
+        #[arg(long, value_name = "ADDRESS")]
+        plain_listen: Option<SocketAddr>,
         /// Tell PCs of the local network where this site is (DNS-SD over multicast DNS).
         #[arg(long)]
         announce: bool,

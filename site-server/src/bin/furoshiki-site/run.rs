@@ -66,17 +66,22 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
                 data,
                 listen,
                 boot_listen,
+                plain_listen,
                 announce,
             } => {
                 let listen = serve::Listen {
                     site: listen,
                     boot: boot_listen,
+                    plain: plain_listen,
                     announce,
                 };
-                serve::serve(&data, listen, |address, boot| {
-                    let mut said = format!("listening https://{address}\n");
-                    if let Some(boot) = boot {
+                serve::serve(&data, listen, |running| {
+                    let mut said = format!("listening https://{}\n", running.address);
+                    if let Some(boot) = running.boot {
                         said.push_str(&format!("boot files http://{boot}/boot/\n"));
+                    }
+                    if let Some(plain) = running.plain {
+                        said.push_str(&format!("for a balancer http://{plain}\n"));
                     }
                     // Whoever started this may have stopped listening; the site goes on.
                     let _ = io::stdout().write_all(said.as_bytes());

@@ -1,0 +1,79 @@
+//! What was read from the database a moment ago and is asked again: who holds a token, where an object lies.
+//!
+//! Only the reading of objects uses it: thousands of small requests a second, each of which would ask both. A sign-in
+//! ended by this process is forgotten at once; one ended by another process, a command beside the server or another
+//! replica, within [`TOKEN`]. Rows of objects never change; what was deleted is found gone when it is opened.
+
+use std::{sync::Arc, time::Duration};
+
+use moka::sync::Cache;
+use snapshot::id::{ObjectId, UserId};
+
+use super::StoredObject;
+
+/// How long a token opens objects after the database was last asked.
+const TOKEN: Duration = Duration::from_secs(1);
+/// Tokens remembered; some 100 bytes each.
+const TOKENS: u64 = 4096;
+/// How long the row of an object is remembered.
+const ROW: Duration = Duration::from_secs(60);
+/// Rows remembered; some 400 bytes each.
+const ROWS: u64 = 16_384;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(super) struct Hot {
+    tokens: Cache<[u8; 32], (UserId, i64)>,
+    rows: Cache<(UserId, ObjectId), Arc<StoredObject>>,
+}
+
+impl Default for Hot {
+    fn default() -> Self {
+        Self {
+            tokens: Cache::builder()
+                .max_capacity(TOKENS)
+                .time_to_live(TOKEN)
+                .build(),
+            rows: Cache::builder()
+                .max_capacity(ROWS)
+                .time_to_live(ROW)
+                .build(),
+        }
+    }
+}
+
+impl Hot {
+    /// Whose token has this hash, if that was asked lately and it is alive.
+    pub(super) fn user_of(&self, hash: &[u8; 32], now_ms: i64) -> Option<UserId> {
+        let (user, expires_ms) = self.tokens.get(hash)?;
+        (expires_ms > now_ms).then_some(user)
+    }
+
+    pub(super) fn note_token(&self, hash: [u8; 32], user: UserId, expires_ms: i64) {
+        self.tokens.insert(hash, (user, expires_ms));
+    }
+
+    /// A sign-in ended.
+    pub(super) fn forget_token(&self, hash: &[u8; 32]) {
+        self.tokens.invalidate(hash);
+    }
+
+    /// Some sign-ins ended.
+    pub(super) fn forget_tokens(&self) {
+        self.tokens.invalidate_all();
+    }
+
+    /// A row asked for lately.
+    pub(super) fn row(&self, user: UserId, object: ObjectId) -> Option<Arc<StoredObject>> {
+        self.rows.get(&(user, object))
+    }
+
+    pub(super) fn note_row(&self, user: UserId, object: ObjectId, row: Arc<StoredObject>) {
+        self.rows.insert((user, object), row);
+    }
+
+    /// The object is gone, or lies elsewhere.
+    pub(super) fn forget_row(&self, user: UserId, object: ObjectId) {
+        self.rows.invalidate(&(user, object));
+    }
+}
