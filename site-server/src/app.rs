@@ -1,10 +1,13 @@
 //! The whole site as one router; tests call it without a socket.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, MatchedPath, Request},
+    extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::{HeaderValue, header},
     middleware::{self, Next},
     response::Response,
@@ -13,18 +16,22 @@ use axum::{
 use snapshot::record;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Notify;
+use tracing::Instrument as _;
 
 use crate::{
     auth::{Challenges, PasswordError, Passwords},
     config::{ConfigError, Layout, SiteConfig},
-    error::ApiError,
+    error::{ApiError, chain},
     linger::linger,
+    meters::{Failed, Meters},
     peers::Peers,
     portal, routes,
-    store::{Store, StoreError, hash_token},
-    tls::{Identity, TlsError},
+    store::{Store, StoreError, hash_token, random},
+    tls::{Live, TlsError},
 };
 
+/// Which request an answer and its lines of the log belong to.
+const REQUEST_ID: &str = "x-request-id";
 /// Largest JSON body but for those named here, in bytes.
 const JSON_BYTES: usize = 1 << 20;
 /// Largest body with a record or a digest of all users, in bytes.
@@ -59,13 +66,15 @@ pub struct Site {
     /// Rows and files.
     pub store: Store,
     /// Certificate, key, CA.
-    pub identity: Arc<Identity>,
+    pub tls: Live,
+    pub(crate) meters: Arc<Meters>,
     pub(crate) passwords: Passwords,
     pub(crate) challenges: Challenges,
     pub(crate) peers: Peers,
     /// Rung when the outbox or a list of relays has something new.
     pub(crate) bell: Bell,
     operator: [u8; 32],
+    stopping: AtomicBool,
 }
 
 /// Wakes the tasks of the site before their next look at the database.
@@ -87,20 +96,47 @@ impl Site {
         let path = layout.operator_token();
         let operator = std::fs::read_to_string(&path)
             .map_err(ConfigError::io("read the operator's token", &path))?;
-        let identity = Arc::new(Identity::load(&layout)?);
+        let tls = Live::load(&layout, config.site)?;
         let store = Store::open(layout.clone(), &config.database, &config.objects).await?;
         store.claim(config.site).await?;
         Ok(Arc::new(Self {
             challenges: Challenges::new(&store),
             store,
-            peers: Peers::new(identity.clone()),
-            identity,
+            peers: Peers::new(tls.identity()),
+            tls,
+            meters: Arc::new(Meters::new()),
             passwords: Passwords::new(config.passwords)?,
             bell: Bell::default(),
             operator: hash_token(operator.trim()),
+            stopping: AtomicBool::new(false),
             config,
             layout,
         }))
+    }
+
+    /// Takes the certificate, key and CA that are in the `tls` folder now. One that does not do is logged, and the old
+    /// one stays.
+    pub fn reload_tls(&self) {
+        let done = self.tls.reload();
+        self.meters.reloaded(done.is_ok());
+        match done {
+            Ok(()) => {
+                self.peers.renew(self.tls.identity());
+                tracing::info!("a new certificate is in use");
+            }
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "the new certificate cannot be used; the old one stays in use");
+            }
+        }
+    }
+
+    /// Nothing new is to be begun here.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// Whether this is the operator's token, in constant time.
@@ -120,6 +156,7 @@ pub fn router(site: Arc<Site>) -> Router {
     let pcs = Router::new()
         .route(path::SITE, get(about::info))
         .route(path::HEALTH, get(about::health))
+        .route("/ready", get(about::ready))
         .route(path::METRICS, get(about::metrics))
         .route(path::OPENAPI, get(crate::openapi::serve))
         .route(path::RELEASES, get(releases::list))
@@ -182,14 +219,14 @@ pub fn router(site: Arc<Site>) -> Router {
             ApiError::bad("This address does not take this method.")
                 .with_status(axum::http::StatusCode::METHOD_NOT_ALLOWED)
         })
-        .layer(middleware::from_fn(around))
+        .layer(middleware::from_fn_with_state(site.clone(), around))
         .layer(middleware::from_fn(linger))
         .with_state(site)
 }
 
 /// Around every request: headers that keep browsers careful, and one line of log with the route
 /// and nothing of its headers or query.
-async fn around(request: Request, next: Next) -> Response {
+async fn around(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = request
         .extensions()
@@ -197,7 +234,9 @@ async fn around(request: Request, next: Next) -> Response {
         .map_or("-", MatchedPath::as_str)
         .to_owned();
     let begun = std::time::Instant::now();
-    let mut response = next.run(request).await;
+    let id = hex::encode(random::<8>());
+    let span = tracing::info_span!("request", id);
+    let mut response = next.run(request).instrument(span.clone()).await;
     let headers = response.headers_mut();
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
@@ -221,7 +260,17 @@ async fn around(request: Request, next: Next) -> Response {
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-    let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    let took = begun.elapsed();
+    let answer = (
+        response.status(),
+        response.extensions().get::<Failed>().copied(),
+    );
+    site.meters.answered(&method, &route, answer, took);
+    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let _entered = span.entered();
     tracing::info!(%method, route, status = response.status().as_u16(), ms, "request");
     response
 }

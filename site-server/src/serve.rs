@@ -3,6 +3,9 @@
 //! The loop is ours because the knobs must be: axum's own has no TLS, and hyper's header timeout
 //! does nothing without a timer.
 
+mod manager;
+mod sockets;
+
 use std::{
     net::SocketAddr,
     path::Path,
@@ -28,7 +31,6 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
 
 use crate::{
     announce::{AnnounceError, Announced, announce},
@@ -37,11 +39,15 @@ use crate::{
     clock::now_ms,
     config::{ConfigError, Layout, SiteConfig},
     error::chain,
+    meters::Counted,
     relay, replication,
     routes::{PeerIdentity, RemoteAddress},
     store::{Forgotten, StoreError, Swept},
-    tls::{self, Trust, peer_of},
+    tls::{self, peer_of},
 };
+
+use sockets::take;
+pub use sockets::{NoSocket, Sockets};
 
 /// Connections at a time; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
@@ -53,6 +59,8 @@ const HEADERS: Duration = Duration::from_secs(15);
 const PING: Duration = Duration::from_secs(20);
 /// HTTP/2 requests of one connection at a time.
 const MAX_STREAMS: u32 = 64;
+/// Between two looks at the files of the certificate.
+const LOOK: Duration = Duration::from_secs(5);
 /// For requests under way when the server stops.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -113,18 +121,30 @@ impl From<SocketAddr> for Listen {
 pub async fn serve(
     data: &Path,
     listen: Listen,
+    sockets: Sockets,
     ready: impl FnOnce(SocketAddr, Option<SocketAddr>),
 ) -> Result<(), ServeError> {
     use tokio::signal::unix::{SignalKind, signal};
-    let running = Running::start(Layout::new(data), listen).await?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(ServeError::Signal)?;
+    let running = Running::start_on(Layout::new(data), listen, sockets).await?;
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signal)?;
     ready(running.address, running.boot);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    manager::ready();
+    let _alive = manager::keep_alive();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                manager::reloading();
+                running.site.reload_tls();
+                manager::ready();
+            }
+        }
     }
     tracing::info!("stopping");
+    manager::stopping();
     running.stop().await;
     Ok(())
 }
@@ -149,7 +169,18 @@ impl Running {
     /// # Errors
     /// [`ServeError`].
     pub async fn start(layout: Layout, listen: impl Into<Listen>) -> Result<Self, ServeError> {
-        let listen = listen.into();
+        Self::start_on(layout, listen.into(), Sockets::default()).await
+    }
+
+    /// The same on sockets that somebody opened.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn start_on(
+        layout: Layout,
+        listen: Listen,
+        sockets: Sockets,
+    ) -> Result<Self, ServeError> {
         let config = SiteConfig::load(&layout).map_err(StartError::from)?;
         let lock = lock(&layout, config.is_shared())?;
         let site = Site::open(layout).await?;
@@ -167,16 +198,19 @@ impl Running {
             .await
             .map_err(StartError::from)?;
         tls::trust::renew(&site).await.map_err(StartError::from)?;
-        let tls = site.identity.server().map_err(StartError::from)?;
-        let (listener, address) = bind(listen.site).await?;
-        let (boot_listener, boot_address) = match listen.boot {
-            Some(address) => {
-                let (listener, address) = bind(address).await?;
-                tracing::info!(%address, "the boot service listens");
-                (Some(listener), Some(address))
-            }
-            None => (None, None),
+        let (listener, address) = match sockets.site {
+            Some(socket) => take(socket)?,
+            None => bind(listen.site).await?,
         };
+        let boot = match (sockets.boot, listen.boot) {
+            (Some(socket), _) => Some(take(socket)?),
+            (None, Some(address)) => Some(bind(address).await?),
+            (None, None) => None,
+        };
+        let (boot_listener, boot_address) = boot.unzip();
+        if let Some(address) = boot_address {
+            tracing::info!(%address, "the boot service listens");
+        }
         let announced = listen
             .announce
             .then(|| announce(&site.config))
@@ -186,8 +220,7 @@ impl Running {
         let (stop, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let app = router(site.clone());
-        let tls = TlsAcceptor::from(Arc::new(tls));
-        let trust = site.identity.trust().clone();
+        let at = site.clone();
         tasks.spawn(accept(
             listener,
             MAX_CONNECTIONS,
@@ -197,7 +230,7 @@ impl Running {
                 tokio::spawn(connection(
                     socket,
                     from,
-                    (tls.clone(), trust.clone()),
+                    at.clone(),
                     app.clone(),
                     watcher,
                     turn,
@@ -210,6 +243,7 @@ impl Running {
         tasks.spawn(replication::run(site.clone(), stopping.clone()));
         tasks.spawn(relay::run(site.clone(), stopping.clone()));
         tasks.spawn(tls::trust::run(site.clone(), stopping.clone()));
+        tasks.spawn(certificates(site.clone(), stopping.clone()));
         tasks.spawn(upkeep(site.clone(), stopping));
         Ok(Self {
             address,
@@ -226,6 +260,7 @@ impl Running {
     /// database.
     pub async fn stop(mut self) {
         drop(self.announced.take());
+        self.site.stop();
         // Nobody listens only when every task has ended already.
         let _ = self.stop.send(true);
         while self.tasks.join_next().await.is_some() {}
@@ -320,14 +355,14 @@ pub(crate) async fn accept(
 async fn connection(
     socket: TcpStream,
     from: RemoteAddress,
-    (tls, trust): (TlsAcceptor, Arc<Trust>),
+    site: Arc<Site>,
     app: Router,
     watcher: Watcher,
     _turn: OwnedSemaphorePermit,
 ) {
     // Without it a small answer may wait 40 ms for an acknowledgement; failing is only slower.
     let _ = socket.set_nodelay(true);
-    let stream = match timeout(HANDSHAKE, tls.accept(socket)).await {
+    let stream = match timeout(HANDSHAKE, site.tls.acceptor().accept(socket)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%error, "no TLS handshake");
@@ -360,10 +395,14 @@ async fn connection(
     ));
     let builder = builder(http2);
     let serving = builder
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
+        .serve_connection(
+            TokioIo::new(Counted::new(stream, site.meters.clone())),
+            TowerToHyperService::new(app),
+        )
         .into_owned();
     let mut serving = std::pin::pin!(watcher.watch(serving));
     // Also of a session that was taken up again, which shows no certificate to the verifier.
+    let trust = site.tls.identity().trust().clone();
     let forbidden = trust.until_forbidden(certificate);
     let mut forbidden = std::pin::pin!(forbidden);
     let ended = tokio::select! {
@@ -410,6 +449,21 @@ fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
         builder.http2_only()
     } else {
         builder.http1_only()
+    }
+}
+
+/// Takes a new certificate when its files change.
+async fn certificates(site: Arc<Site>, mut stop: watch::Receiver<bool>) {
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            _ = look.tick() => {
+                if site.tls.changed() {
+                    site.reload_tls();
+                }
+            }
+            _ = stop.changed() => return,
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Commands → calls of the library, and what is printed of their outcome.
 
-use std::io::{self, BufRead as _, Write as _};
+use std::{
+    io::{self, BufRead as _, Write as _},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use site_server::{
@@ -16,7 +19,7 @@ use crate::{
     ca,
 };
 
-pub(super) fn run(command: Command) -> anyhow::Result<()> {
+pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -68,12 +71,10 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
                 boot_listen,
                 announce,
             } => {
-                let listen = serve::Listen {
-                    site: listen,
-                    boot: boot_listen,
-                    announce,
-                };
-                serve::serve(&data, listen, |address, boot| {
+                let unknown = site_server::config::unknown();
+                anyhow::ensure!(unknown.is_empty(), "{}", unknown.join("; "));
+                let (sockets, listen) = serve::Sockets::handed_over(listen, boot_listen, announce)?;
+                serve::serve(&data, listen, sockets, |address, boot| {
                     let mut said = format!("listening https://{address}\n");
                     if let Some(boot) = boot {
                         said.push_str(&format!("boot files http://{boot}/boot/\n"));
@@ -201,12 +202,13 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
                     cost.passes
                 );
             }
+            Command::Operate(operate) => return operate.run().await,
             Command::ReleaseKey { file, data } => {
                 admin::set_release_key(&data, &file)?;
                 println!("releases must be signed with the key in {}", file.display());
             }
         }
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     })
 }
 
