@@ -1,6 +1,9 @@
 //! The whole site as one router; tests call it without a socket.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use axum::{
     Router,
@@ -13,22 +16,26 @@ use axum::{
 use snapshot::record;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Notify;
+use tracing::Instrument as _;
 
 use crate::{
     admission::Admission,
     auth::{Challenges, PasswordError, Passwords},
     config::{ConfigError, Layout, SiteConfig},
-    error::ApiError,
+    error::{ApiError, chain},
     linger::linger,
+    meters::{Failed, Meters},
     peers::Peers,
     portal, routes,
-    store::{Store, StoreError, hash_token},
-    tls::{Identity, TlsError},
+    store::{Store, StoreError, hash_token, random},
+    tls::{Live, TlsError},
 };
 
 /// Where sealed objects are read and written.
 const OBJECT: &str = "/v1/objects/{object}";
 
+/// Which request an answer and its lines of the log belong to.
+const REQUEST_ID: &str = "x-request-id";
 /// Largest JSON body but for those named here, in bytes.
 const JSON_BYTES: usize = 1 << 20;
 /// Largest body with a record or a digest of all users, in bytes.
@@ -63,7 +70,8 @@ pub struct Site {
     /// Rows and files.
     pub store: Store,
     /// Certificate, key, CA.
-    pub identity: Arc<Identity>,
+    pub tls: Live,
+    pub(crate) meters: Arc<Meters>,
     pub(crate) passwords: Passwords,
     pub(crate) challenges: Challenges,
     pub(crate) peers: Peers,
@@ -71,6 +79,7 @@ pub struct Site {
     /// Rung when the outbox or a list of relays has something new.
     pub(crate) bell: Bell,
     operator: [u8; 32],
+    stopping: AtomicBool,
 }
 
 /// Wakes the tasks of the site before their next look at the database.
@@ -92,21 +101,48 @@ impl Site {
         let path = layout.operator_token();
         let operator = std::fs::read_to_string(&path)
             .map_err(ConfigError::io("read the operator's token", &path))?;
-        let identity = Arc::new(Identity::load(&layout)?);
+        let tls = Live::load(&layout, config.site)?;
         let store = Store::open(layout.clone(), &config.database, &config.objects).await?;
         store.claim(config.site).await?;
         Ok(Arc::new(Self {
             challenges: Challenges::new(&store),
             store,
-            peers: Peers::new(identity.clone()),
-            identity,
+            peers: Peers::new(tls.identity()),
+            tls,
+            meters: Arc::new(Meters::new()),
             passwords: Passwords::new(config.passwords)?,
             bell: Bell::default(),
             admission: Admission::new(&config.limits),
             operator: hash_token(operator.trim()),
+            stopping: AtomicBool::new(false),
             config,
             layout,
         }))
+    }
+
+    /// Takes the certificate, key and CA that are in the `tls` folder now. One that does not do is logged, and the old
+    /// one stays.
+    pub fn reload_tls(&self) {
+        let done = self.tls.reload();
+        self.meters.reloaded(done.is_ok());
+        match done {
+            Ok(()) => {
+                self.peers.renew(self.tls.identity());
+                tracing::info!("a new certificate is in use");
+            }
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "the new certificate cannot be used; the old one stays in use");
+            }
+        }
+    }
+
+    /// Nothing new is to be begun here.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// Whether this is the operator's token, in constant time.
@@ -126,6 +162,7 @@ pub fn router(site: Arc<Site>) -> Router {
     let pcs = Router::new()
         .route(path::SITE, get(about::info))
         .route(path::HEALTH, get(about::health))
+        .route("/ready", get(about::ready))
         .route(path::METRICS, get(about::metrics))
         .route(path::OPENAPI, get(crate::openapi::serve))
         .route(path::RELEASES, get(releases::list))
@@ -207,7 +244,9 @@ async fn around(State(site): State<Arc<Site>>, request: Request, next: Next) -> 
         .map_or("-", MatchedPath::as_str)
         .to_owned();
     let begun = std::time::Instant::now();
-    let mut response = next.run(request).await;
+    let id = hex::encode(random::<8>());
+    let span = tracing::info_span!("request", id);
+    let mut response = next.run(request).instrument(span.clone()).await;
     let headers = response.headers_mut();
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
@@ -231,8 +270,18 @@ async fn around(State(site): State<Arc<Site>>, request: Request, next: Next) -> 
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-    let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    let took = begun.elapsed();
+    let answer = (
+        response.status(),
+        response.extensions().get::<Failed>().copied(),
+    );
+    site.meters.answered(&method, &route, answer, took);
+    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let status = response.status().as_u16();
+    let _entered = span.entered();
     // Thousands of them a second, and nothing in them but that PCs read and write: counters tell that.
     if route == OBJECT && response.status().is_success() {
         tracing::debug!(%method, route, status, ms, "request");

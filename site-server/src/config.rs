@@ -1,10 +1,13 @@
 //! The data folder of a site and its `site.toml`.
 
+mod environment;
+
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
+pub use environment::{Setting, decides_the_store, effective, unknown};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use snapshot::id::SiteId;
@@ -44,6 +47,14 @@ pub enum ConfigError {
     /// A key that is not one.
     #[error("release key in {0} must be 64 hex digits (an Ed25519 public key, release.pub)")]
     ReleaseKey(String),
+    /// A variable of the environment.
+    #[error("variable {name}: {what}")]
+    Variable {
+        /// Which.
+        name: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// `init` on a folder that has a site.
     #[error("{path} already holds a site; choose another --data or remove it", path = .0.display())]
     AlreadyThere(PathBuf),
@@ -188,16 +199,28 @@ pub struct SiteConfig {
 }
 
 impl SiteConfig {
-    /// Reads `site.toml`.
+    /// Reads `site.toml`, and what the environment says over it.
     ///
     /// # Errors
-    /// [`ConfigError::Io`] when it cannot be read (has `init` run?), [`ConfigError::Toml`].
+    /// [`ConfigError::Io`] when it cannot be read (has `init` run?), [`ConfigError::Toml`], [`ConfigError::Variable`].
     pub fn load(layout: &Layout) -> Result<Self, ConfigError> {
+        let mut table = read_table(layout)?;
+        if !environment::overlay(&mut table, |name| std::env::var(name).ok())? {
+            return Self::load_file(layout);
+        }
         let path = layout.config();
-        let text = std::fs::read_to_string(&path).map_err(ConfigError::io(
-            "read the site's settings (has init run?)",
-            &path,
-        ))?;
+        table
+            .try_into()
+            .map_err(|source| ConfigError::Toml { path, source })
+    }
+
+    /// Reads `site.toml` alone: what may be changed and saved.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_file(layout: &Layout) -> Result<Self, ConfigError> {
+        let text = read_text(layout)?;
+        let path = layout.config();
         toml::from_str(&text).map_err(|source| ConfigError::Toml { path, source })
     }
 
@@ -226,6 +249,21 @@ impl SiteConfig {
             .map(|text| parse_release_key(text, "site.toml"))
             .transpose()
     }
+}
+
+fn read_text(layout: &Layout) -> Result<String, ConfigError> {
+    let path = layout.config();
+    let read = std::fs::read_to_string(&path);
+    read.map_err(ConfigError::io(
+        "read the site's settings (has init run?)",
+        &path,
+    ))
+}
+
+fn read_table(layout: &Layout) -> Result<toml::Table, ConfigError> {
+    let text = read_text(layout)?;
+    let path = layout.config();
+    toml::from_str(&text).map_err(|source| ConfigError::Toml { path, source })
 }
 
 /// Reads an Ed25519 public key in hex, as the builder writes `release.pub`.

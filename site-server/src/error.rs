@@ -6,7 +6,10 @@ use axum::{
 };
 use site_api::{HeadInfo, Problem, ProblemCode, ProblemWithHead};
 
-use crate::store::{StoreError, TryAgainAt};
+use crate::{
+    meters::Failed,
+    store::{StoreError, TryAgainAt},
+};
 
 /// A failed request.
 #[derive(Debug)]
@@ -270,6 +273,7 @@ impl From<StoreError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
+        let failed = Failed(what_failed(self.code, self.source.as_deref()));
         if let Some(source) = &self.source {
             tracing::error!(code = ?self.code, error = %chain(source.as_ref()), "request failed");
         }
@@ -292,6 +296,7 @@ impl IntoResponse for ApiError {
             body,
         )
             .into_response();
+        response.extensions_mut().insert(failed);
         if let Some(seconds) = self.retry_after_s {
             response
                 .headers_mut()
@@ -311,6 +316,22 @@ fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
     let io = error.downcast_ref::<std::io::Error>();
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
         || error.source().is_some_and(is_timeout)
+}
+
+/// For the counter of failures.
+fn what_failed(
+    code: ProblemCode,
+    source: Option<&(dyn std::error::Error + Send + Sync + 'static)>,
+) -> &'static str {
+    if code == ProblemCode::SiteFull {
+        return "full";
+    }
+    match source.and_then(|source| source.downcast_ref::<StoreError>()) {
+        Some(StoreError::Db { .. } | StoreError::Migrate(_) | StoreError::Corrupt(_)) => "database",
+        Some(StoreError::Objects { .. } | StoreError::Bucket(_)) => "objects",
+        Some(StoreError::Io { .. }) => "disk",
+        _ => "other",
+    }
 }
 
 /// An error and its causes on one line.

@@ -4,7 +4,7 @@
 //! the other end ([`tls`]), [`app`] finds the route, `routes` and `portal` parse and map, [`auth`]
 //! checks who asks, [`store`] keeps. Beside them [`replication`] brings user records and heads to
 //! every site ([`join`] makes a new one of them, [`authority`] has the certificates), [`relay`] brings snapshots to the one site a user chose or arrived at, [`retention`] says which are kept, and [`init`],
-//! [`admin`] and [`netboot`] are what the operator does. [`boot`] is a listener of its own, for firmware.
+//! [`admin`], [`operate`] and [`netboot`] are what the operator does. [`boot`] is a listener of its own, for firmware.
 //!
 //! A site cannot open what it stores: this crate never depends on `card`.
 #![forbid(unsafe_code)]
@@ -22,9 +22,11 @@ pub mod error;
 pub mod init;
 pub mod join;
 mod linger;
+mod meters;
 mod metrics;
 pub mod netboot;
 pub mod openapi;
+pub mod operate;
 pub mod parse;
 mod peers;
 mod portal;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -83,14 +83,14 @@ impl PeerError {
 
 /// Clients for other sites; connections are kept and used again.
 pub(crate) struct Peers {
-    identity: Arc<Identity>,
+    identity: RwLock<Arc<Identity>>,
     clients: Mutex<HashMap<SiteId, Client>>,
 }
 
 impl Peers {
     pub(crate) fn new(identity: Arc<Identity>) -> Self {
         Self {
-            identity,
+            identity: RwLock::new(identity),
             clients: Mutex::default(),
         }
     }
@@ -101,6 +101,16 @@ impl Peers {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
+    }
+
+    /// Shows another certificate from the next call on.
+    pub(crate) fn renew(&self, identity: Arc<Identity>) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        *self
+            .identity
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = identity;
+        clients.clear();
     }
 
     /// A line to one site.
@@ -124,6 +134,8 @@ impl Peers {
     fn client(&self, peer: &Peer) -> Result<Client, PeerError> {
         let tls = self
             .identity
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
             .client(peer.site)
             .map_err(|source| PeerError::Tls {
                 site: peer.site,

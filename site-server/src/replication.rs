@@ -49,7 +49,7 @@ pub(crate) async fn merge(
     }
     for record in &records.shared {
         let checked = check_shared(record).and_then(|kind| match kind {
-            SharedKind::Crl => verified_crl(record, site.identity.cas())
+            SharedKind::Crl => verified_crl(record, site.tls.identity().cas())
                 .map(drop)
                 .map_err(|_| "no CA of this site signed it"),
             _ => Ok(()),

@@ -4,6 +4,8 @@
 //! does nothing without a timer.
 
 mod balancer;
+mod manager;
+mod sockets;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -31,7 +33,6 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
 use tower::Service as _;
 
 use crate::{
@@ -42,11 +43,15 @@ use crate::{
     clock::now_ms,
     config::{ConfigError, Layout, SiteConfig},
     error::chain,
+    meters::Counted,
     relay, replication,
     routes::{PeerIdentity, RemoteAddress},
     store::{Forgotten, StoreError, Swept},
-    tls::{self, Trust, peer_of},
+    tls::{self, peer_of},
 };
+
+use sockets::take;
+pub use sockets::{NoSocket, Sockets};
 
 /// Connections at a time; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
@@ -60,6 +65,8 @@ const PING: Duration = Duration::from_secs(20);
 const MAX_STREAMS: u32 = 64;
 /// What HTTP/1.1 collects of a request or an answer before it goes on: one piece of a body waits, not two.
 const BUFFER_BYTES: usize = 256 << 10;
+/// Between two looks at the files of the certificate.
+const LOOK: Duration = Duration::from_secs(5);
 /// For requests under way when the server stops.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -128,18 +135,30 @@ impl From<SocketAddr> for Listen {
 pub async fn serve(
     data: &Path,
     listen: Listen,
+    sockets: Sockets,
     ready: impl FnOnce(&Running),
 ) -> Result<(), ServeError> {
     use tokio::signal::unix::{SignalKind, signal};
-    let running = Running::start(Layout::new(data), listen).await?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(ServeError::Signal)?;
+    let running = Running::start_on(Layout::new(data), listen, sockets).await?;
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signal)?;
     ready(&running);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    manager::ready();
+    let _alive = manager::keep_alive();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                manager::reloading();
+                running.site.reload_tls();
+                manager::ready();
+            }
+        }
     }
     tracing::info!("stopping");
+    manager::stopping();
     running.stop().await;
     Ok(())
 }
@@ -166,7 +185,18 @@ impl Running {
     /// # Errors
     /// [`ServeError`].
     pub async fn start(layout: Layout, listen: impl Into<Listen>) -> Result<Self, ServeError> {
-        let listen = listen.into();
+        Self::start_on(layout, listen.into(), Sockets::default()).await
+    }
+
+    /// The same on sockets that somebody opened.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn start_on(
+        layout: Layout,
+        listen: Listen,
+        sockets: Sockets,
+    ) -> Result<Self, ServeError> {
         let config = SiteConfig::load(&layout).map_err(StartError::from)?;
         let lock = lock(&layout, config.is_shared())?;
         let site = Site::open(layout).await?;
@@ -184,15 +214,9 @@ impl Running {
             .await
             .map_err(StartError::from)?;
         tls::trust::renew(&site).await.map_err(StartError::from)?;
-        let tls = site.identity.server().map_err(StartError::from)?;
-        let (listener, address) = bind(listen.site).await?;
-        let (boot_listener, boot_address) = match listen.boot {
-            Some(address) => {
-                let (listener, address) = bind(address).await?;
-                tracing::info!(%address, "the boot service listens");
-                (Some(listener), Some(address))
-            }
-            None => (None, None),
+        let (listener, address) = match sockets.site {
+            Some(socket) => take(socket)?,
+            None => bind(listen.site).await?,
         };
         let (plain_listener, plain_address) = match listen.plain {
             Some(address) if !address.ip().is_loopback() => return Err(ServeError::Plain(address)),
@@ -203,6 +227,15 @@ impl Running {
             }
             None => (None, None),
         };
+        let boot = match (sockets.boot, listen.boot) {
+            (Some(socket), _) => Some(take(socket)?),
+            (None, Some(address)) => Some(bind(address).await?),
+            (None, None) => None,
+        };
+        let (boot_listener, boot_address) = boot.unzip();
+        if let Some(address) = boot_address {
+            tracing::info!(%address, "the boot service listens");
+        }
         let announced = listen
             .announce
             .then(|| announce(&site.config))
@@ -212,10 +245,9 @@ impl Running {
         let (stop, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let app = router(site.clone());
-        let tls = TlsAcceptor::from(Arc::new(tls));
-        let trust = site.identity.trust().clone();
         let (pace, addresses) = (site.admission.pace, site.admission.addresses.clone());
         let behind = app.clone();
+        let (at, shared) = (site.clone(), site.clone());
         tasks.spawn(accept(
             listener,
             MAX_CONNECTIONS,
@@ -226,9 +258,9 @@ impl Running {
                     tracing::debug!(%from, "a connection of an address that has enough is closed");
                     return;
                 };
-                let (tls, app) = ((tls.clone(), trust.clone()), app.clone());
+                let (site, app) = (at.clone(), app.clone());
                 tokio::spawn(async move {
-                    connection(socket, from, tls, app, (watcher, pace)).await;
+                    connection(socket, from, site, app, (watcher, pace)).await;
                     drop((turn, counted));
                 });
             },
@@ -239,9 +271,9 @@ impl Running {
                 MAX_CONNECTIONS,
                 stopping.clone(),
                 move |socket, from, watcher, turn| {
-                    let app = behind.clone();
+                    let (site, app) = (shared.clone(), behind.clone());
                     tokio::spawn(async move {
-                        plain_connection(socket, from.ip(), app, (watcher, pace)).await;
+                        plain_connection(socket, from.ip(), site, app, (watcher, pace)).await;
                         drop(turn);
                     });
                 },
@@ -253,6 +285,7 @@ impl Running {
         tasks.spawn(replication::run(site.clone(), stopping.clone()));
         tasks.spawn(relay::run(site.clone(), stopping.clone()));
         tasks.spawn(tls::trust::run(site.clone(), stopping.clone()));
+        tasks.spawn(certificates(site.clone(), stopping.clone()));
         tasks.spawn(upkeep(site.clone(), stopping));
         Ok(Self {
             address,
@@ -270,6 +303,7 @@ impl Running {
     /// database.
     pub async fn stop(mut self) {
         drop(self.announced.take());
+        self.site.stop();
         // Nobody listens only when every task has ended already.
         let _ = self.stop.send(true);
         while self.tasks.join_next().await.is_some() {}
@@ -364,14 +398,14 @@ pub(crate) async fn accept(
 async fn connection(
     socket: TcpStream,
     from: IpAddr,
-    (tls, trust): (TlsAcceptor, Arc<Trust>),
+    site: Arc<Site>,
     app: Router,
     (watcher, pace): (Watcher, Pace),
 ) {
     // Without it a small answer may wait 40 ms for an acknowledgement; failing is only slower.
     let _ = socket.set_nodelay(true);
     let flow = Arc::new(Flow::default());
-    let stream = match timeout(HANDSHAKE, tls.accept(flow.of(socket))).await {
+    let stream = match timeout(HANDSHAKE, site.tls.acceptor().accept(flow.of(socket))).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%error, "no TLS handshake");
@@ -397,9 +431,10 @@ async fn connection(
         request.extensions_mut().insert(RemoteAddress(from));
     };
     // Also of a session that was taken up again, which shows no certificate to the verifier.
+    let trust = site.tls.identity().trust().clone();
     let forbidden = trust.until_forbidden(certificate);
     serve_stream(
-        (stream, http2),
+        (Counted::new(stream, site.meters.clone()), http2),
         (app, mark),
         watcher,
         (&flow, pace),
@@ -413,6 +448,7 @@ async fn connection(
 async fn plain_connection(
     socket: TcpStream,
     balancer: IpAddr,
+    site: Arc<Site>,
     app: Router,
     (watcher, pace): (Watcher, Pace),
 ) {
@@ -423,7 +459,7 @@ async fn plain_connection(
         let from = balancer::forwarded_for(request.headers()).unwrap_or(balancer);
         request.extensions_mut().insert(RemoteAddress(from));
     };
-    let stream = flow.of(socket);
+    let stream = Counted::new(flow.of(socket), site.meters.clone());
     let never = std::future::pending();
     serve_stream((stream, false), (app, mark), watcher, (&flow, pace), never).await;
 }
@@ -507,6 +543,21 @@ fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
         builder.http2_only()
     } else {
         builder.http1_only()
+    }
+}
+
+/// Takes a new certificate when its files change.
+async fn certificates(site: Arc<Site>, mut stop: watch::Receiver<bool>) {
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            _ = look.tick() => {
+                if site.tls.changed() {
+                    site.reload_tls();
+                }
+            }
+            _ = stop.changed() => return,
+        }
     }
 }
 

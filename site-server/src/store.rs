@@ -5,6 +5,7 @@
 
 mod audit;
 mod boot_chunks;
+mod carry;
 mod challenges;
 mod chunks;
 mod counters;
@@ -16,10 +17,12 @@ mod jobs;
 mod joins;
 mod leases;
 mod merge;
+mod moment;
 mod objects;
 mod outbox;
 mod releases;
 mod retention;
+mod rows;
 mod servers;
 mod shared;
 mod shelf;
@@ -42,6 +45,7 @@ use snapshot::id::{ObjectId, SiteId};
 pub use audit::{
     Actor, Anchor, AuditFilter, AuditRow, BrokenChain, Chain, Deed, NotAnAnchor, RowHash,
 };
+pub use carry::{KeptRecord, Listed, OtherFile, Wrong};
 pub use challenges::Asked;
 pub use chunks::{Run, read_runs};
 pub use counters::{Counter, Sent};
@@ -56,7 +60,8 @@ pub use merge::Merged;
 pub use objects::{Origin, Put};
 pub use outbox::{Waiting, WaitingKind};
 pub use releases::ListedRelease;
-pub use retention::{Forgotten, Swept};
+pub use retention::{Forgotten, Pass, Swept};
+pub use rows::{Rows, RowsError, TableTally, Tally, moving};
 pub(crate) use shared::check as check_shared;
 pub use shared::{SharedKind, rank};
 use shelf::Shelf;
@@ -247,15 +252,23 @@ impl Store {
         database: &DatabaseConfig,
         objects: &ObjectsConfig,
     ) -> Result<Self, StoreError> {
-        for folder in [
-            layout.objects(),
-            layout.releases(),
-            layout.chunks(),
-            layout.staging(),
-        ] {
-            std::fs::create_dir_all(&folder).map_err(StoreError::io("create", &folder))?;
-        }
+        Self::make_folders(&layout)?;
         let db = Db::open(&layout.database(), database).await?;
+        Self::with(db, layout, objects)
+    }
+
+    /// The same without a look at the schema.
+    async fn connect(
+        layout: Layout,
+        database: &DatabaseConfig,
+        objects: &ObjectsConfig,
+    ) -> Result<Self, StoreError> {
+        Self::make_folders(&layout)?;
+        let db = Db::connect(&layout.database(), database).await?;
+        Self::with(db, layout, objects)
+    }
+
+    fn with(db: Db, layout: Layout, objects: &ObjectsConfig) -> Result<Self, StoreError> {
         Ok(Self {
             db,
             shelf: Shelf::open(&layout, objects)?,
@@ -265,6 +278,18 @@ impl Store {
             hot: hot::Hot::default(),
             space: Space::default(),
         })
+    }
+
+    fn make_folders(layout: &Layout) -> Result<(), StoreError> {
+        for folder in [
+            layout.objects(),
+            layout.releases(),
+            layout.chunks(),
+            layout.staging(),
+        ] {
+            std::fs::create_dir_all(&folder).map_err(StoreError::io("create", &folder))?;
+        }
+        Ok(())
     }
 
     /// Whose database it is; `None`: nobody's yet.

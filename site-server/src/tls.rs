@@ -5,6 +5,7 @@
 
 mod crl;
 mod issue;
+mod live;
 mod peer;
 pub(crate) mod trust;
 
@@ -21,6 +22,7 @@ pub use crl::CrlError;
 pub(crate) use crl::{read as read_crl, verified as verified_crl};
 pub use issue::{Ca, IssueError, Issued, Revoke};
 pub(crate) use issue::{private_folder, request};
+pub use live::Live;
 pub use peer::peer_of;
 pub use trust::Trust;
 
@@ -43,6 +45,12 @@ pub enum TlsError {
     /// Certificate, key and CA do not fit.
     #[error("use the site's certificate and key")]
     Rustls(#[from] rustls::Error),
+    /// A certificate that says it is of somebody else.
+    #[error("the certificate is not of this site")]
+    OtherSite,
+    /// A certificate nobody takes.
+    #[error("the certificate has ended")]
+    Expired,
     /// The CA cannot verify anybody.
     #[error("use the CA's certificate to verify other sites")]
     Verifier(#[from] rustls::server::VerifierBuilderError),

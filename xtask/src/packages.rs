@@ -101,6 +101,10 @@ pub(crate) const RUN: &[Package] = &[
         "makes the databases of the generated user's tree",
     ),
     ("postgresql", "the database of a site that outgrew SQLite"),
+    (
+        "systemd",
+        "systemd-analyze and systemd-socket-activate, for the units of a site",
+    ),
     ("curl", "is the user's browser at the portal"),
     (
         "sbsigntool",
@@ -123,6 +127,10 @@ pub(crate) const RUN: &[Package] = &[
 /// To run sites alone.
 pub(crate) const SITES: &[Package] = &[
     ("postgresql", "the database of a site that outgrew SQLite"),
+    (
+        "systemd",
+        "systemd-analyze and systemd-socket-activate, for the units of a site",
+    ),
     (
         "util-linux",
         "setpriv ends servers with the test that started them",

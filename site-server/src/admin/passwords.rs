@@ -15,7 +15,7 @@ use crate::{
 /// [`AdminError::Config`], [`AdminError::Password`]; nothing changed then.
 pub fn calibrate(data: &Path) -> Result<Cost, AdminError> {
     let layout = Layout::new(data);
-    let mut config = SiteConfig::load(&layout)?;
+    let mut config = SiteConfig::load_file(&layout)?;
     config.passwords = Cost::calibrate()?;
     config.save(&layout)?;
     Ok(config.passwords)

@@ -18,7 +18,7 @@ use crate::{
 /// [`AdminError::Config`].
 pub fn set_release_key(data: &Path, file: &Path) -> Result<(), AdminError> {
     let layout = Layout::new(data);
-    let mut config = SiteConfig::load(&layout)?;
+    let mut config = SiteConfig::load_file(&layout)?;
     config.release_key = Some(hex::encode(read_release_key(file)?));
     Ok(config.save(&layout)?)
 }
@@ -29,7 +29,7 @@ pub fn set_release_key(data: &Path, file: &Path) -> Result<(), AdminError> {
 /// [`AdminError::NoRelease`] when the site lists nothing the choice names; nothing changed then.
 pub async fn set_boot(data: &Path, choice: BootChoice) -> Result<Option<ReleaseInfo>, AdminError> {
     let layout = Layout::new(data);
-    let mut config = SiteConfig::load(&layout)?;
+    let mut config = SiteConfig::load_file(&layout)?;
     let listed = listed(&layout, &config).await?;
     let booted = choose(&choice, &listed).cloned();
     if booted.is_none() && !choice.is_default() {

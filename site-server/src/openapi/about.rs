@@ -7,6 +7,9 @@ use super::row::{Rows, Who, get, post};
 pub(super) fn rows(rows: &mut Rows) {
     rows.add(get(path::SITE, Who::Anybody, "Who answers").json::<SiteInfo>(200, "This site."));
     rows.add(get(path::HEALTH, Who::Anybody, "Whether the site can serve").text(200, "It can."));
+    rows.add(
+        get("/ready", Who::Anybody, "Whether requests may be sent here").text(200, "They may."),
+    );
     rows.add(get(path::METRICS, Who::Anybody, "What moved, for Prometheus").text(200, "Counters."));
     rows.add(
         get(path::OPENAPI, Who::Anybody, "This document")

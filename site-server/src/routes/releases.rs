@@ -294,7 +294,8 @@ async fn kept(site: &Site, release: ReleaseId, file: ReleaseFile) -> ApiResult<O
         .map(|(_, _, digest)| digest))
 }
 
-fn described(manifest: &BaselineManifest) -> [(ReleaseFile, u64, ObjectId); 6] {
+/// Every file a manifest describes, with size and BLAKE3.
+pub(crate) fn described(manifest: &BaselineManifest) -> [(ReleaseFile, u64, ObjectId); 6] {
     let digest = |digest: &snapshot::id::Digest| ObjectId::new(*digest.as_bytes());
     let (image, boot) = (&manifest.image, &manifest.boot);
     [

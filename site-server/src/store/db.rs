@@ -11,7 +11,7 @@ use std::{
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use sqlx::{
-    Any, AnyPool, AssertSqlSafe, SqlSafeStr as _,
+    Any, AnyPool, AssertSqlSafe, Connection as _, SqlSafeStr as _,
     any::{AnyConnectOptions, AnyPoolOptions},
     migrate::{Migration, MigrationType, Migrator},
 };
@@ -79,6 +79,9 @@ macro_rules! schema {
 const SQLITE: &[(&str, &str)] = &schema!("sqlite");
 const POSTGRES: &[(&str, &str)] = &schema!("postgres");
 
+/// How many steps the schema has.
+pub(super) const SCHEMA: usize = SQLITE.len();
+
 /// The two databases there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -96,6 +99,14 @@ pub(super) struct Db {
 impl Db {
     /// Opens the database, brings its schema up to date and checks it. `file` is where SQLite's lies.
     pub(super) async fn open(file: &Path, config: &DatabaseConfig) -> Result<Self, StoreError> {
+        let db = Self::connect(file, config).await?;
+        db.bring_up_to(SCHEMA).await?;
+        db.check().await?;
+        Ok(db)
+    }
+
+    /// Opens the database as it is.
+    pub(super) async fn connect(file: &Path, config: &DatabaseConfig) -> Result<Self, StoreError> {
         static DRIVERS: Once = Once::new();
         DRIVERS.call_once(sqlx::any::install_default_drivers);
         let (kind, (at, options), servers) = match &config.postgres {
@@ -140,20 +151,77 @@ impl Db {
                     Ok(())
                 })
             })
+            .after_release(move |connection, _| {
+                Box::pin(async move {
+                    if kind == Kind::Postgres {
+                        return Ok(true);
+                    }
+                    // A full disk ends SQLite's transaction by itself, and the connection goes on counting it: it would
+                    // refuse to begin another one for ever. The ping waits for a rollback under way.
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
             .connect_with(options)
             .await
             .map_err(StoreError::db("open it"))?;
         if let Some(servers) = several {
             tokio::spawn(servers.follow(pool.clone(), at));
         }
-        let db = Self { pool, kind };
-        let migrations = db.migrator();
+        Ok(Self { pool, kind })
+    }
+
+    /// Takes the first so many steps of the schema, those that were taken already among them.
+    pub(super) async fn bring_up_to(&self, steps: usize) -> Result<(), StoreError> {
+        let migrations = self.migrator(steps);
         migrations
-            .run(&db.pool)
+            .run(&self.pool)
             .await
-            .map_err(StoreError::Migrate)?;
-        db.check().await?;
-        Ok(db)
+            .map_err(StoreError::Migrate)
+    }
+
+    /// A transaction that sees everything as it was at one moment, while others write.
+    pub(super) async fn look(&self) -> Result<Tx, StoreError> {
+        let begin = match self.kind {
+            // In WAL a reader stays where its first statement was.
+            Kind::Sqlite => "BEGIN",
+            Kind::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        };
+        let begun = self.pool.begin_with(begin).await;
+        begun.map_err(StoreError::db("look at all of it"))
+    }
+
+    /// Every table with its columns and their types, in the database's own words.
+    pub(super) async fn columns(
+        &self,
+        tx: &mut Tx,
+    ) -> Result<Vec<(String, String, String)>, StoreError> {
+        let question = match self.kind {
+            Kind::Sqlite => {
+                "SELECT m.name, p.name, p.type FROM sqlite_master m, pragma_table_info(m.name) p \
+                 WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%'"
+            }
+            Kind::Postgres => {
+                "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT), CAST(data_type AS TEXT) \
+                 FROM information_schema.columns WHERE table_schema = current_schema()"
+            }
+        };
+        let columns = sqlx::query_as(question).fetch_all(&mut **tx).await;
+        columns.map_err(StoreError::db("list the tables"))
+    }
+
+    /// What the database itself finds wrong with its pages and indexes; nothing when all is well.
+    pub(super) async fn faults(&self) -> Result<Vec<String>, StoreError> {
+        if self.kind == Kind::Postgres {
+            // Its own server checks its pages.
+            return Ok(Vec::new());
+        }
+        let lines: Vec<(String,)> = sqlx::query_as("PRAGMA integrity_check")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(StoreError::db("check all of it"))?;
+        let lines = lines.into_iter().map(|(line,)| line);
+        Ok(lines.filter(|line| line != "ok").collect())
     }
 
     /// A transaction that holds the write lock from its first statement, so that what it reads
@@ -202,17 +270,19 @@ impl Db {
         }
     }
 
-    fn migrator(&self) -> Migrator {
+    fn migrator(&self, upto: usize) -> Migrator {
         let steps = match self.kind {
             Kind::Sqlite => SQLITE,
             Kind::Postgres => POSTGRES,
         };
-        let migrations = (1..)
-            .zip(steps.iter().copied())
-            .map(|(version, (name, sql))| {
-                let (kind, sql) = (MigrationType::Simple, sql.into_sql_str());
-                Migration::new(version, name.into(), kind, sql, false)
-            });
+        let migrations =
+            (1..)
+                .zip(steps.iter().copied())
+                .take(upto)
+                .map(|(version, (name, sql))| {
+                    let (kind, sql) = (MigrationType::Simple, sql.into_sql_str());
+                    Migration::new(version, name.into(), kind, sql, false)
+                });
         Migrator::with_migrations(migrations.collect())
     }
 }

@@ -21,6 +21,29 @@ use crate::retention::{Kept, Retention};
 /// How long an object stays that no record lists.
 const GRACE_MS: i64 = 24 * 60 * 60 * 1000;
 
+/// One look at what may go.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass {
+    /// The site's clock.
+    pub now_ms: i64,
+    /// How long something stays that nobody needs.
+    pub grace_ms: i64,
+    /// Only count.
+    pub dry_run: bool,
+}
+
+impl Pass {
+    /// With the usual grace, a day.
+    #[must_use]
+    pub const fn at(now_ms: i64) -> Self {
+        Self {
+            now_ms,
+            grace_ms: GRACE_MS,
+            dry_run: false,
+        }
+    }
+}
+
 /// What was forgotten.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Forgotten {
@@ -51,6 +74,18 @@ impl Store {
         retention: &Retention,
         now_ms: i64,
     ) -> Result<Forgotten, StoreError> {
+        self.retain_in(retention, &Pass::at(now_ms)).await
+    }
+
+    /// The same with another grace, or without doing it.
+    ///
+    /// # Errors
+    /// As [`Self::retain`].
+    pub async fn retain_in(
+        &self,
+        retention: &Retention,
+        pass: &Pass,
+    ) -> Result<Forgotten, StoreError> {
         let users: Vec<(Vec<u8>,)> = sqlx::query_as("SELECT DISTINCT user_id FROM objects")
             .fetch_all(&self.db.pool)
             .await
@@ -58,7 +93,7 @@ impl Store {
         let mut forgotten = Forgotten::default();
         for (user,) in users {
             let user = UserId::new(id(&user, "a user id")?);
-            self.retain_of(user, retention, now_ms, &mut forgotten)
+            self.retain_of(user, retention, pass, &mut forgotten)
                 .await?;
         }
         Ok(forgotten)
@@ -68,13 +103,13 @@ impl Store {
         &self,
         user: UserId,
         retention: &Retention,
-        now_ms: i64,
+        pass: &Pass,
         forgotten: &mut Forgotten,
     ) -> Result<(), StoreError> {
         let mut tx = self.write("forget old snapshots").await?;
         let (records, needed) = kept_of(&mut tx, user).await?;
         let head = super::heads::head_in(&mut tx, user).await?;
-        let outdated = retention.outdated(&records, head.map(|head| head.record), now_ms);
+        let outdated = retention.outdated(&records, head.map(|head| head.record), pass.now_ms);
         for record in &outdated {
             sqlx::query("DELETE FROM records WHERE user_id = $1 AND record = $2")
                 .bind(user.as_bytes().as_slice())
@@ -90,7 +125,7 @@ impl Store {
                 listed.extend(objects);
             }
         }
-        let gone = mark(&mut tx, user, &listed, now_ms).await?;
+        let gone = mark(&mut tx, user, &listed, pass).await?;
         for (Place { object, .. }, bytes) in &gone {
             sqlx::query("DELETE FROM objects WHERE user_id = $1 AND object = $2")
                 .bind(user.as_bytes().as_slice())
@@ -100,12 +135,16 @@ impl Store {
                 .map_err(StoreError::db("forget an object"))?;
             counters::subtract(&mut tx, Counter::StoredObjectBytes, *bytes).await?;
         }
-        tx.commit()
-            .await
-            .map_err(StoreError::db("forget old snapshots"))?;
-        for (place, _) in &gone {
-            self.look_again(user, place.object);
-            self.shelf.delete(&place.key()).await;
+        if pass.dry_run {
+            drop(tx);
+        } else {
+            tx.commit()
+                .await
+                .map_err(StoreError::db("forget old snapshots"))?;
+            for (place, _) in &gone {
+                self.look_again(user, place.object);
+                self.shelf.delete(&place.key()).await;
+            }
         }
         forgotten.records += outdated.len() as u64;
         forgotten.objects += gone.len() as u64;
@@ -119,17 +158,27 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn sweep(&self, now_ms: i64) -> Result<Swept, StoreError> {
+        self.sweep_in(&Pass::at(now_ms)).await
+    }
+
+    /// The same with another grace, or without doing it.
+    ///
+    /// # Errors
+    /// As [`Self::sweep`].
+    pub async fn sweep_in(&self, pass: &Pass) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
         let mut all = self.shelf.list(OBJECTS);
         while let Some(lying) = all.try_next().await? {
             let Some(place) = Place::of(&lying.key) else {
                 continue;
             };
-            let young = now_ms.saturating_sub(lying.since_ms) < GRACE_MS;
+            let young = pass.now_ms.saturating_sub(lying.since_ms) < pass.grace_ms;
             if young || self.names(&place).await? {
                 continue;
             }
-            self.shelf.delete(&lying.key).await;
+            if !pass.dry_run {
+                self.shelf.delete(&lying.key).await;
+            }
             swept.uploads += 1;
             swept.bytes += lying.bytes;
         }
@@ -137,7 +186,7 @@ impl Store {
     }
 
     /// Whether a row names this place.
-    async fn names(&self, asked: &Place) -> Result<bool, StoreError> {
+    pub(super) async fn names(&self, asked: &Place) -> Result<bool, StoreError> {
         let row: Option<(Option<Vec<u8>>,)> =
             sqlx::query_as("SELECT place FROM objects WHERE user_id = $1 AND object = $2")
                 .bind(asked.user.as_bytes().as_slice())
@@ -193,7 +242,7 @@ async fn mark(
     tx: &mut Tx,
     user: UserId,
     listed: &HashSet<ObjectId>,
-    now_ms: i64,
+    pass: &Pass,
 ) -> Result<Vec<(Place, u64)>, StoreError> {
     type Row = (Vec<u8>, i64, Option<i64>, Option<Vec<u8>>);
     let rows: Vec<Row> =
@@ -208,8 +257,8 @@ async fn mark(
         match (listed.contains(&object), unneeded_ms) {
             (true, None) => {}
             (true, Some(_)) => note(tx, user, object, None).await?,
-            (false, None) => note(tx, user, object, Some(now_ms)).await?,
-            (false, Some(since)) if now_ms.saturating_sub(since) >= GRACE_MS => {
+            (false, None) => note(tx, user, object, Some(pass.now_ms)).await?,
+            (false, Some(since)) if pass.now_ms.saturating_sub(since) >= pass.grace_ms => {
                 let bytes = count(bytes, "an object size")?;
                 gone.push((place((user, object), upload)?, bytes));
             }

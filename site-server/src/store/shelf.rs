@@ -133,6 +133,12 @@ impl StoredObject {
         self.bytes
     }
 
+    /// Its name below the data folder or in the bucket.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.key.as_ref()
+    }
+
     /// Its file, where it lies in a folder.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {

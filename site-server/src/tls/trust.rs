@@ -164,7 +164,7 @@ pub(crate) async fn renew(site: &Site) -> Result<(), StoreError> {
         serials: HashSet::new(),
     };
     for record in site.store.all_shared(SharedKind::Crl).await? {
-        match crl::verified(&record, site.identity.cas()) {
+        match crl::verified(&record, site.tls.identity().cas()) {
             Ok(list) => revoked.serials.extend(list.serials),
             Err(error) => {
                 tracing::debug!(key = %record.key, %error, "a list of revoked certificates counts nothing");
@@ -172,7 +172,7 @@ pub(crate) async fn renew(site: &Site) -> Result<(), StoreError> {
         }
     }
     let (sites, certificates) = (revoked.sites.len(), revoked.serials.len());
-    if site.identity.trust().set(revoked) {
+    if site.tls.identity().trust().set(revoked) {
         site.peers.forget();
         tracing::info!(sites, certificates, "who may not come is another");
     }

@@ -17,14 +17,14 @@ use snapshot::id::ObjectId;
 
 use crate::support::{Person, answer, csrf, random_bytes};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-fn site() -> Command {
+pub(crate) fn site() -> Command {
     Command::new(env!("CARGO_BIN_EXE_furoshiki-site"))
 }
 
 /// Runs to the end; standard output when it succeeds, standard error when it does not.
-fn run(command: &mut Command, input: &str) -> Result<String, String> {
+pub(crate) fn run(command: &mut Command, input: &str) -> Result<String, String> {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -46,7 +46,7 @@ fn run(command: &mut Command, input: &str) -> Result<String, String> {
     }
 }
 
-fn init(dir: &Path) {
+pub(crate) fn init(dir: &Path) {
     let mut command = site();
     command.args(["init", "--name", "Site A", "--url", "https://127.0.0.1:1"]);
     run(
@@ -60,7 +60,7 @@ fn init(dir: &Path) {
     .unwrap();
 }
 
-fn add_user(dir: &Path, person: &Person) -> Result<String, String> {
+pub(crate) fn add_user(dir: &Path, person: &Person) -> Result<String, String> {
     let file = dir.join(format!("{}.json", person.name));
     std::fs::write(&file, serde_json::to_vec(&person.registration()).unwrap()).unwrap();
     let mut command = site();
@@ -73,10 +73,10 @@ fn add_user(dir: &Path, person: &Person) -> Result<String, String> {
 }
 
 /// A server that is killed when it goes.
-struct Server {
-    child: Child,
+pub(crate) struct Server {
+    pub(crate) child: Child,
     port: u16,
-    log: std::path::PathBuf,
+    pub(crate) log: std::path::PathBuf,
 }
 
 impl Drop for Server {
@@ -87,7 +87,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn start(dir: &Path, mut command: Command) -> Self {
+    pub(crate) fn start(dir: &Path, mut command: Command) -> Self {
         let log = dir.join(format!("log-{}", std::fs::read_dir(dir).unwrap().count()));
         command
             .stdout(Stdio::piped())
@@ -103,7 +103,7 @@ impl Server {
         Self { child, port, log }
     }
 
-    fn serve(dir: &Path) -> Self {
+    pub(crate) fn serve(dir: &Path) -> Self {
         let mut command = site();
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
@@ -111,7 +111,7 @@ impl Server {
         Self::start(dir, command)
     }
 
-    fn connect(&self, dir: &Path) -> Https {
+    pub(crate) fn connect(&self, dir: &Path) -> Https {
         let mut roots = rustls::RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_file(dir.join("ca/ca.pem")).unwrap())
@@ -130,7 +130,7 @@ impl Server {
     }
 
     /// One request on a connection of its own; the whole answer as text.
-    fn ask(
+    pub(crate) fn ask(
         &self,
         dir: &Path,
         method: &str,
@@ -160,7 +160,7 @@ impl Server {
         )
     }
 
-    fn json<T: DeserializeOwned>(
+    pub(crate) fn json<T: DeserializeOwned>(
         &self,
         dir: &Path,
         method: &str,
@@ -185,7 +185,7 @@ impl Server {
         serde_json::from_slice(&body).unwrap()
     }
 
-    fn sign_in(&self, dir: &Path, person: &Person) -> SignIn {
+    pub(crate) fn sign_in(&self, dir: &Path, person: &Person) -> SignIn {
         let ask = SignInChallengeRequest {
             card: person.card.id,
             baseline: snapshot::id::BaselineId::new([7; 32]),
@@ -195,7 +195,7 @@ impl Server {
         self.json(dir, "POST", path::SIGN_IN, "", &answered)
     }
 
-    fn put(&self, dir: &Path, token: &str, bytes: &[u8]) -> (u16, String) {
+    pub(crate) fn put(&self, dir: &Path, token: &str, bytes: &[u8]) -> (u16, String) {
         let headers = format!("Authorization: Bearer {token}\r\n");
         let (status, body, _) = self.ask(
             dir,
@@ -210,7 +210,7 @@ impl Server {
 
 type Https = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
 
-fn until(what: &str, check: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, check: impl Fn() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !check() {
         assert!(Instant::now() < end, "not within {DEADLINE:?}: {what}");
@@ -472,7 +472,7 @@ fn the_operator_is_told_what_is_wrong() {
 }
 
 /// Everything below a folder, names and contents.
-fn all_bytes(folder: &Path, into: &mut Vec<u8>) {
+pub(crate) fn all_bytes(folder: &Path, into: &mut Vec<u8>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         into.extend_from_slice(path.as_os_str().as_encoded_bytes());
@@ -484,10 +484,8 @@ fn all_bytes(folder: &Path, into: &mut Vec<u8>) {
     }
 }
 
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack
-        .windows(needle.len())
-        .any(|window| window == needle)
+pub(crate) fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    memchr::memmem::find(haystack, needle).is_some()
 }
 
 #[test]

@@ -5,18 +5,33 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use site_server::{netboot, store::Anchor};
 use snapshot::id::{ReleaseId, SiteId};
 
-use crate::ca::{Ca, Invite, Join};
+use crate::{
+    ca::{Ca, Invite, Join},
+    operate::Operate,
+};
 
 /// Stores sealed snapshots of users and hands them to shared PCs and other sites.
 #[derive(Parser)]
 #[command(version)]
 pub(super) struct Arguments {
+    /// How lines of the log on standard error look.
+    #[arg(long, global = true, value_enum, default_value_t = Log::Json, env = "FUROSHIKI_SITE_LOG")]
+    pub(super) log: Log,
     #[command(subcommand)]
     pub(super) command: Command,
+}
+
+/// Forms of a line of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Log {
+    /// For programs.
+    Json,
+    /// For people.
+    Text,
 }
 
 #[derive(Subcommand)]
@@ -66,19 +81,19 @@ pub(super) enum Command {
     /// Serves a site until SIGTERM.
     Serve {
         /// The data folder.
-        #[arg(long)]
+        #[arg(long, env = "FUROSHIKI_SITE_DATA")]
         data: PathBuf,
-        /// Address and port to listen on.
-        #[arg(long)]
-        listen: SocketAddr,
+        /// Address and port to listen on; not needed when systemd hands over a socket.
+        #[arg(long, env = "FUROSHIKI_SITE_LISTEN")]
+        listen: Option<SocketAddr>,
         /// Also serve boot files over plain HTTP here, for PCs that boot from the network; port 80 by custom.
-        #[arg(long, value_name = "ADDRESS")]
+        #[arg(long, value_name = "ADDRESS", env = "FUROSHIKI_SITE_BOOT_LISTEN")]
         boot_listen: Option<SocketAddr>,
         /// Also serve the site over plain HTTP here, a loopback address, for a balancer on this machine that ends TLS.
         #[arg(long, value_name = "ADDRESS")]
         plain_listen: Option<SocketAddr>,
         /// Tell PCs of the local network where this site is (DNS-SD over multicast DNS).
-        #[arg(long)]
+        #[arg(long, env = "FUROSHIKI_SITE_ANNOUNCE")]
         announce: bool,
     },
     /// Makes a site that `site invite` of another one invited.
@@ -111,6 +126,8 @@ pub(super) enum Command {
         #[arg(long)]
         data: PathBuf,
     },
+    #[command(flatten)]
+    Operate(Operate),
     /// Sets the public key that releases must be signed with.
     ReleaseKey {
         /// release.pub: 64 hex digits.

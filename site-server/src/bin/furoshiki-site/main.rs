@@ -2,26 +2,28 @@
 
 mod arguments;
 mod ca;
+mod operate;
 mod run;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use self::arguments::Arguments;
+use self::arguments::{Arguments, Log};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
-        .json()
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FUROSHIKI_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("FUROSHIKI_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
-        )
-        .init();
+        .with_env_filter(filter);
+    match arguments.log {
+        Log::Json => lines.json().init(),
+        Log::Text => lines.init(),
+    }
     match run::run(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("furoshiki-site: {error:#}");
             ExitCode::FAILURE

@@ -1,6 +1,9 @@
 //! Commands → calls of the library, and what is printed of their outcome.
 
-use std::io::{self, BufRead as _, Write as _};
+use std::{
+    io::{self, BufRead as _, Write as _},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use site_server::{
@@ -16,7 +19,7 @@ use crate::{
     ca,
 };
 
-pub(super) fn run(command: Command) -> anyhow::Result<()> {
+pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -69,13 +72,12 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
                 plain_listen,
                 announce,
             } => {
-                let listen = serve::Listen {
-                    site: listen,
-                    boot: boot_listen,
-                    plain: plain_listen,
-                    announce,
-                };
-                serve::serve(&data, listen, |running| {
+                let unknown = site_server::config::unknown();
+                anyhow::ensure!(unknown.is_empty(), "{}", unknown.join("; "));
+                let (sockets, mut listen) =
+                    serve::Sockets::handed_over(listen, boot_listen, announce)?;
+                listen.plain = plain_listen;
+                serve::serve(&data, listen, sockets, |running| {
                     let mut said = format!("listening https://{}\n", running.address);
                     if let Some(boot) = running.boot {
                         said.push_str(&format!("boot files http://{boot}/boot/\n"));
@@ -206,12 +208,13 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
                     cost.passes
                 );
             }
+            Command::Operate(operate) => return operate.run().await,
             Command::ReleaseKey { file, data } => {
                 admin::set_release_key(&data, &file)?;
                 println!("releases must be signed with the key in {}", file.display());
             }
         }
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     })
 }
 
