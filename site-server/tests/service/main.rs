@@ -8,6 +8,7 @@
 
 mod audit;
 mod boot_files;
+mod browser;
 mod bucket;
 mod ceph;
 mod chunks;
@@ -20,6 +21,9 @@ mod objects;
 mod openapi;
 mod peers;
 mod portal;
+mod portal_account;
+mod portal_places;
+mod portal_settings;
 mod postgres;
 mod program;
 mod relay;
