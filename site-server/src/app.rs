@@ -154,8 +154,8 @@ impl Site {
 /// Every route of the site.
 pub fn router(site: Arc<Site>) -> Router {
     use routes::{
-        chunks, deliveries, heads, join, leases, objects, peers, releases, sign_in, site as about,
-        wipes,
+        chunks, deliveries, heads, join, leases, objects, peers, releases, settings, sign_in,
+        site as about, wipes,
     };
     use site_api::{path, peer::path as peer_path};
 
@@ -190,6 +190,7 @@ pub fn router(site: Arc<Site>) -> Router {
         )
         .route(path::OBJECTS_MISSING, post(objects::missing))
         .route(OBJECT, get(objects::get).put(objects::put))
+        .route(path::SETTINGS, get(settings::get))
         .route(path::HEAD_FETCH, get(heads::fetching).post(heads::fetch))
         .layer(DefaultBodyLimit::max(JSON_BYTES));
     let large = Router::new()
@@ -212,6 +213,10 @@ pub fn router(site: Arc<Site>) -> Router {
         )
         .route("/s/v1/users/{user}/records/{record}", get(peers::record))
         .route("/s/v1/users/{user}/objects/{object}", get(peers::object))
+        .route(
+            "/s/v1/users/{user}/copies",
+            get(peers::copies).delete(peers::leave),
+        )
         .layer(DefaultBodyLimit::max(JSON_BYTES));
     Router::new()
         .merge(pcs)

@@ -16,5 +16,7 @@ pub use password::{Checked, PasswordError, Passwords, new_phc, new_phc_at};
 pub const PC_TOKEN_MS: i64 = 24 * 3600 * 1000;
 /// Leave to deliver one snapshot lives this long; asking again continues.
 pub const DELIVERY_TOKEN_MS: i64 = 15 * 60 * 1000;
-/// A browser's sign-in lives this long.
-pub const PORTAL_TOKEN_MS: i64 = 30 * 60 * 1000;
+/// A browser's sign-in lives this long after its last page.
+pub const PORTAL_IDLE_MS: i64 = 20 * 60 * 1000;
+/// And never longer than this after it began.
+pub const PORTAL_WHOLE_MS: i64 = 8 * 3600 * 1000;

@@ -140,6 +140,12 @@ impl Layout {
         self.root.join("operator.token")
     }
 
+    /// Key that second factors of users are sealed with in the database; all servers of a site have the same.
+    #[must_use]
+    pub fn second_factor_key(&self) -> PathBuf {
+        self.root.join("second-factor.key")
+    }
+
     /// Certificate of the site.
     #[must_use]
     pub fn certificate(&self) -> PathBuf {

@@ -206,7 +206,9 @@ pub const fn status(code: ProblemCode) -> StatusCode {
         | ProblemCode::OutdatedBaseline
         | ProblemCode::NotGranted => StatusCode::FORBIDDEN,
         ProblemCode::UnknownCard | ProblemCode::NotFound => StatusCode::NOT_FOUND,
-        ProblemCode::ObjectsMissing | ProblemCode::Fenced => StatusCode::CONFLICT,
+        ProblemCode::ObjectsMissing | ProblemCode::Fenced | ProblemCode::OnlyCopy => {
+            StatusCode::CONFLICT
+        }
         ProblemCode::HeadMoved => StatusCode::PRECONDITION_FAILED,
         ProblemCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ProblemCode::WrongHash | ProblemCode::WrongSignature => StatusCode::UNPROCESSABLE_ENTITY,

@@ -2,7 +2,7 @@
 //!
 //! Rooms, in the order a request walks through them: [`serve`] takes the connection and says who is at
 //! the other end ([`tls`]), [`app`] finds the route, `routes` and `portal` parse and map, [`auth`]
-//! checks who asks, [`store`] keeps. Beside them [`replication`] brings user records and heads to
+//! checks who asks, [`imports`] reads the files users bring, [`store`] keeps. Beside them [`replication`] brings user records and heads to
 //! every site ([`join`] makes a new one of them, [`authority`] has the certificates), [`relay`] brings snapshots to the one site a user chose or arrived at, [`retention`] says which are kept, and [`init`],
 //! [`admin`], [`operate`] and [`netboot`] are what the operator does. [`boot`] is a listener of its own, for firmware.
 //!
@@ -18,7 +18,9 @@ pub mod authority;
 pub mod boot;
 mod clock;
 pub mod config;
+mod copies;
 pub mod error;
+pub mod imports;
 pub mod init;
 pub mod join;
 mod linger;

@@ -10,7 +10,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use site_api::{
     Problem, Transfer,
-    peer::{Digest, DigestAnswer, Records, TransferRequest, path},
+    peer::{Copies, Digest, DigestAnswer, Records, TransferRequest, path},
 };
 use snapshot::{
     id::{ObjectId, RecordId, SiteId, UserId},
@@ -74,6 +74,12 @@ pub(crate) enum PeerError {
 }
 
 impl PeerError {
+    /// True when the site refuses what would lose something.
+    #[must_use]
+    pub(crate) const fn is_conflict(&self) -> bool {
+        matches!(self, Self::Refused { status: 409, .. })
+    }
+
     /// True when the site has no such thing: asking again changes nothing.
     #[must_use]
     pub(crate) const fn is_not_found(&self) -> bool {
@@ -190,6 +196,19 @@ impl Line {
     pub(crate) async fn transfer(&self, user: UserId) -> Result<Transfer, PeerError> {
         self.json(self.client.get(self.at(&path::transfer(user))))
             .await
+    }
+
+    /// Which snapshots of a user that site has.
+    pub(crate) async fn copies(&self, user: UserId) -> Result<Copies, PeerError> {
+        self.json(self.client.get(self.at(&path::copies(user))))
+            .await
+    }
+
+    /// The user wants no copies there.
+    pub(crate) async fn leave(&self, user: UserId) -> Result<(), PeerError> {
+        self.call(self.client.delete(self.at(&path::copies(user))))
+            .await
+            .map(drop)
     }
 
     /// The user does not come to that site after all.

@@ -3,12 +3,23 @@
 //! Every form carries a token that only the page of the same browser has, and a request that says it
 //! comes from another origin is refused before anything else (as in Go 1.25's `CrossOriginProtection`).
 
+mod account;
 mod cookie;
 mod csrf;
 mod device;
 mod environment;
+mod form;
+mod language;
+mod leave;
+mod next_site;
+mod parts;
+mod register;
+mod second_factor;
+mod session;
+mod settings;
 mod sign_in;
 mod text;
+mod upload;
 mod when;
 
 use std::sync::Arc;
@@ -16,6 +27,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{
     Router,
+    extract::DefaultBodyLimit,
     http::{HeaderMap, StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
     routing::{get, post},
@@ -23,21 +35,46 @@ use axum::{
 
 use crate::{app::Site, error::ApiError};
 
+use session::Session;
 use text::{Text, text_for};
 
-/// Largest form, in bytes.
+/// Largest form without files, in bytes.
 const FORM_BYTES: usize = 16 << 10;
 
 /// The pages and where their forms go.
 pub(crate) fn router() -> Router<Arc<Site>> {
+    let uploads = Router::new()
+        .route("/register", get(register::page).post(register::register))
+        .route(
+            "/settings/{part}",
+            get(settings::part_page).post(settings::part_post),
+        )
+        .layer(DefaultBodyLimit::max(upload::UPLOAD_BYTES));
     Router::new()
         .route("/", get(sign_in::page))
         .route("/sign-in", post(sign_in::sign_in))
+        .route(
+            "/sign-in/code",
+            get(second_factor::ask).post(second_factor::answer),
+        )
         .route("/sign-out", post(sign_in::sign_out))
         .route("/environment", get(environment::page))
-        .route("/next-site", post(environment::next_site))
+        .route("/next-site", get(next_site::page).post(next_site::choose))
+        .route("/next-site/cancel", post(next_site::cancel))
+        .route("/leave", get(leave::page).post(leave::leave))
+        .route("/settings", get(settings::page))
+        .route("/account", get(account::page))
+        .route("/account/password", post(account::password))
+        .route("/account/everywhere", post(account::everywhere))
+        .route(
+            "/account/second-factor",
+            get(second_factor::set_up).post(second_factor::turn_on),
+        )
+        .route("/account/second-factor/off", post(second_factor::turn_off))
+        .route("/language", get(language::choose))
         .route("/portal.css", get(style))
-        .layer(axum::extract::DefaultBodyLimit::max(FORM_BYTES))
+        .layer(DefaultBodyLimit::max(FORM_BYTES))
+        .merge(uploads)
 }
 
 async fn style() -> impl IntoResponse {
@@ -48,15 +85,90 @@ async fn style() -> impl IntoResponse {
     (headers, include_str!("../templates/portal.css"))
 }
 
+/// What stands around every page.
+pub(crate) struct Frame<'a> {
+    t: &'static Text,
+    site: &'a str,
+    title: &'a str,
+    /// The page, for the list of pages and the choice of language.
+    at: &'a str,
+    who: Option<Who>,
+    /// Seconds after which the browser loads the page again.
+    refresh: Option<u16>,
+    narrow: bool,
+}
+
+/// Who is signed in, and the token for forms.
+struct Who {
+    name: String,
+    csrf: String,
+}
+
+impl<'a> Frame<'a> {
+    fn of(
+        site: &'a Site,
+        t: &'static Text,
+        title: &'a str,
+        at: &'a str,
+        session: Option<&Session>,
+    ) -> Self {
+        Self {
+            t,
+            site: &site.config.name,
+            title,
+            at,
+            who: session.map(|session| Who {
+                name: session.name.clone(),
+                csrf: csrf::token(&session.cookie),
+            }),
+            refresh: None,
+            narrow: false,
+        }
+    }
+
+    /// For a page with one short form.
+    fn narrow(self) -> Self {
+        Self {
+            narrow: true,
+            ..self
+        }
+    }
+
+    fn csrf(&self) -> &str {
+        self.who.as_ref().map_or("", |who| &who.csrf)
+    }
+
+    fn name(&self) -> &str {
+        self.who.as_ref().map_or("", |who| &who.name)
+    }
+
+    fn is_at(&self, page: &str) -> bool {
+        self.at == page
+    }
+
+    fn speaks(&self, language: &str) -> bool {
+        self.t.lang == language
+    }
+
+    const fn tabs(&self) -> [(&'static str, &'static str); 4] {
+        [
+            ("/environment", self.t.my_environment),
+            ("/next-site", self.t.next_site),
+            ("/settings", self.t.settings),
+            ("/account", self.t.my_account),
+        ]
+    }
+}
+
 #[derive(Template)]
 #[template(path = "failed.html")]
 struct Failed<'a> {
-    t: &'static Text,
+    frame: Frame<'a>,
     detail: &'a str,
 }
 
 /// A page, or the page that says why there is none.
-fn show(headers: &HeaderMap, result: Result<Response, ApiError>) -> Response {
+fn show(site: &Site, headers: &HeaderMap, result: Result<Response, ApiError>) -> Response {
     let error = match result {
         Ok(response) => return response,
         Err(error) => error,
@@ -64,7 +176,7 @@ fn show(headers: &HeaderMap, result: Result<Response, ApiError>) -> Response {
     let t = text_for(headers);
     let status = error.status();
     let failed = Failed {
-        t,
+        frame: Frame::of(site, t, t.not_possible, "/", None).narrow(),
         detail: error.detail(),
     };
     let page = match failed.render() {

@@ -1,4 +1,4 @@
-//! User records and heads at every site, snapshots at none but the chosen one.
+//! User records, settings and heads at every site, snapshots at none but the chosen one.
 //!
 //! A change is written together with one outbox row for each other site; a task for each site sends
 //! what waits, again and again until the site took it. Once a minute, and first of all with a site
@@ -8,8 +8,14 @@
 mod compare;
 mod run;
 
-use site_api::peer::{Digest, DigestAnswer, DigestRow, HeadRecord, MAX_BATCH, Records, UserRecord};
-use snapshot::id::UserId;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use site_api::peer::{
+    Digest, DigestAnswer, DigestRow, HeadRecord, MAX_BATCH, Records, SettingsRecord, UserRecord,
+};
+use snapshot::{
+    id::UserId,
+    settings::{Context, SealedSettings},
+};
 
 use crate::{
     app::Site,
@@ -20,6 +26,9 @@ use crate::{
 
 pub use compare::{Difference, SharedDifference, differences, shared_differences};
 pub use run::run;
+
+/// So many bytes of settings go into one request or answer, and those of one user more: half of what is taken.
+pub(crate) const SETTINGS_BYTES: usize = 12 << 20;
 
 /// Takes what is newer than ours; how many that were. A record that is not one is left out and logged:
 /// a broken one must not hold back the others.
@@ -61,6 +70,14 @@ pub(crate) async fn merge(
             }
         }
     }
+    for settings in &records.settings {
+        match check_settings(settings) {
+            Ok(()) => good.settings.push(settings.clone()),
+            Err(why) => {
+                tracing::warn!(peer = %peer.site, user = %settings.user, why, "settings of another site left out");
+            }
+        }
+    }
     let merged = site.store.merge(&good).await?;
     if merged.heads > 0 {
         site.bell.relay.notify_one();
@@ -81,6 +98,32 @@ fn check(user: &UserRecord) -> Result<(), &'static str> {
     if !user.password_phc.starts_with("$argon2id$") || user.password_phc.len() > 512 {
         return Err("its password is not an Argon2id hash");
     }
+    if user.sign_in_epoch > i64::MAX.unsigned_abs() {
+        return Err("its epoch of sign-ins is out of range");
+    }
+    if let Some(factor) = &user.second_factor
+        && (factor.secret_b32.len() > 128 || factor.recovery.len() > 64)
+    {
+        return Err("its second factor is too long");
+    }
+    Ok(())
+}
+
+/// What is kept must be what it is kept as: the PC refuses it otherwise, long after.
+fn check_settings(record: &SettingsRecord) -> Result<(), &'static str> {
+    let sealed = STANDARD
+        .decode(&record.sealed_b64)
+        .map_err(|_| "they are not base64")?;
+    let sealed = SealedSettings::parse(&sealed).map_err(|_| "they are not sealed settings")?;
+    let context = Context {
+        user: record.user,
+        part: record.part,
+        version: record.version,
+        origin: record.origin,
+    };
+    if sealed.context != context || record.version == 0 {
+        return Err("they are sealed as other settings");
+    }
     Ok(())
 }
 
@@ -95,6 +138,7 @@ pub(crate) async fn digest(store: &Store) -> Result<Digest, StoreError> {
         version: None,
         deleted: false,
         head: None,
+        settings: [None; 3],
     };
     for (user, rank) in store.user_versions().await? {
         let row = rows.entry(user).or_insert_with(|| empty(user));
@@ -104,6 +148,9 @@ pub(crate) async fn digest(store: &Store) -> Result<Digest, StoreError> {
     for HeadRecord { user, info } in store.heads().await? {
         rows.entry(user).or_insert_with(|| empty(user)).head =
             Some((info.seq, info.site, info.record));
+    }
+    for (user, versions) in store.settings_versions().await? {
+        rows.entry(user).or_insert_with(|| empty(user)).settings = versions;
     }
     Ok(Digest {
         rows: rows.into_values().collect(),
@@ -124,9 +171,10 @@ pub(crate) async fn answer(store: &Store, theirs: &Digest) -> Result<DigestAnswe
         usage: ours.usage,
         ..DigestAnswer::default()
     };
+    let mut room = SETTINGS_BYTES;
     for difference in differences(&ours, theirs) {
         if difference.newer_here() && len(&answer.newer) < MAX_BATCH {
-            add(store, &mut answer.newer, &difference).await?;
+            add(store, &mut answer.newer, &difference, &mut room).await?;
         }
         if difference.newer_there() && answer.wanted.len() < MAX_BATCH {
             answer.wanted.push(difference.user);
@@ -149,14 +197,20 @@ pub(crate) async fn answer(store: &Store, theirs: &Digest) -> Result<DigestAnswe
 
 /// How many records a message has.
 pub(crate) const fn len(records: &Records) -> usize {
-    records.users.len() + records.heads.len() + records.shared.len()
+    records.users.len() + records.heads.len() + records.shared.len() + records.settings.len()
 }
 
 async fn add(
     store: &Store,
     records: &mut Records,
     difference: &Difference,
+    room: &mut usize,
 ) -> Result<(), StoreError> {
+    if difference.settings_here && *room > 0 {
+        let settings = store.settings(difference.user).await?;
+        *room = room.saturating_sub(bytes_of(&settings));
+        records.settings.extend(settings);
+    }
     if difference.user_record.is_gt() {
         records
             .users
@@ -168,6 +222,11 @@ async fn add(
             .extend(head_record(store, difference.user).await?);
     }
     Ok(())
+}
+
+/// Bytes of settings as they travel.
+pub(crate) fn bytes_of(settings: &[SettingsRecord]) -> usize {
+    settings.iter().map(|record| record.sealed_b64.len()).sum()
 }
 
 /// A head as it travels.

@@ -9,6 +9,7 @@ pub(crate) mod leases;
 pub(crate) mod objects;
 pub(crate) mod peers;
 pub(crate) mod releases;
+pub(crate) mod settings;
 pub(crate) mod sign_in;
 pub(crate) mod site;
 pub(crate) mod wipes;

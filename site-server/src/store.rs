@@ -13,9 +13,11 @@ mod db;
 mod file;
 mod heads;
 mod hot;
+mod invitations;
 mod jobs;
 mod joins;
 mod leases;
+mod leave;
 mod merge;
 mod moment;
 mod objects;
@@ -23,7 +25,9 @@ mod outbox;
 mod releases;
 mod retention;
 mod rows;
+mod second_factor;
 mod servers;
+mod settings;
 mod shared;
 mod shelf;
 mod sites;
@@ -54,21 +58,24 @@ use db::{Db, Tx};
 pub use file::Staged;
 pub(crate) use file::random;
 pub use heads::{NewHead, PutHeadOutcome};
+pub use invitations::{INVITATION_MS, UserInvitation};
 pub use joins::{Invitation, Invited};
 pub use leases::{Fenced, Renewed, delivery_waits, is_fenced, lease_rank, next_fence};
+pub use leave::Left;
 pub use merge::Merged;
 pub use objects::{Origin, Put};
 pub use outbox::{Waiting, WaitingKind};
 pub use releases::ListedRelease;
 pub use retention::{Forgotten, Pass, Swept};
 pub use rows::{Rows, RowsError, TableTally, Tally, moving};
+pub use settings::PartVersions;
 pub(crate) use shared::check as check_shared;
 pub use shared::{SharedKind, rank};
 use shelf::Shelf;
 pub use shelf::{Capabilities, ObjectsConfig, StoredObject};
 pub(crate) use sites::Heard;
 pub use sites::{Peer, PeerStatus, SiteBody};
-pub use tokens::{MAX_DELIVERIES, Pusher, TokenKind, hash_token, new_token};
+pub use tokens::{MAX_DELIVERIES, Pusher, SignIn, TokenKind, hash_token, new_token};
 pub use transfers::{Incoming, NextSite, Wish};
 pub use tries::{Counted, TryAgainAt, delay};
 pub use usage::Meter;
@@ -234,6 +241,7 @@ pub struct Store {
     db: Db,
     shelf: Shelf,
     layout: Layout,
+    factor_key: second_factor::FactorKey,
     sent: std::sync::Arc<Sent>,
     /// Who this server is in the table of jobs.
     holder: [u8; 16],
@@ -272,6 +280,7 @@ impl Store {
         Ok(Self {
             db,
             shelf: Shelf::open(&layout, objects)?,
+            factor_key: second_factor::FactorKey::load_or_make(&layout.second_factor_key())?,
             layout,
             sent: std::sync::Arc::default(),
             holder: random(),

@@ -243,9 +243,15 @@ pub fn proof_matches(
     proof(nonce, site, challenge, card).ct_eq(answer).into()
 }
 
-type Sealed = ([u8; POINT_BYTES], [u8; CIPHERTEXT_BYTES]);
+pub(crate) type Sealed = ([u8; POINT_BYTES], [u8; CIPHERTEXT_BYTES]);
 
-fn seal(public_key: &[u8], info: &[u8], aad: &[u8], plain: &[u8; 32]) -> Result<Sealed, SlotError> {
+/// Seals 32 bytes to a card's key.
+pub(crate) fn seal(
+    public_key: &[u8],
+    info: &[u8],
+    aad: &[u8],
+    plain: &[u8; 32],
+) -> Result<Sealed, SlotError> {
     let key = <DhP256HkdfSha256 as hpke::Kem>::PublicKey::from_bytes(public_key)
         .map_err(|_| SlotError::NotAPoint)?;
     let (enc, ciphertext) = hpke::single_shot_seal::<AesGcm256, HkdfSha256, DhP256HkdfSha256>(

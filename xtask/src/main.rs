@@ -2,6 +2,7 @@
 
 mod bench;
 mod bless;
+mod browser;
 mod build;
 mod check;
 mod child;

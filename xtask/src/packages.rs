@@ -122,6 +122,13 @@ pub(crate) const RUN: &[Package] = &[
         "util-linux",
         "unshare gives card tests a network of their own",
     ),
+    ("chromium", "the browser the portal is tested in"),
+    ("fonts-noto-cjk", "Japanese letters in its screenshots"),
+    ("nodejs", "drives it"),
+    (
+        "npm",
+        "brings what drives it, and axe-core, which looks for barriers",
+    ),
 ];
 
 /// To run sites alone.
@@ -134,6 +141,13 @@ pub(crate) const SITES: &[Package] = &[
     (
         "util-linux",
         "setpriv ends servers with the test that started them",
+    ),
+    ("chromium", "the browser the portal is tested in"),
+    ("fonts-noto-cjk", "Japanese letters in its screenshots"),
+    ("nodejs", "drives it"),
+    (
+        "npm",
+        "brings what drives it, and axe-core, which looks for barriers",
     ),
 ];
 

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use crate::setup::{self, For};
 use crate::tally::Tally;
-use crate::{build, check, child, image, paths, reproducible, stall, wheel};
+use crate::{browser, build, check, child, image, paths, reproducible, stall, wheel};
 
 /// The recipe tests and demo boot.
 const RECIPE: &str = "minimal";
@@ -73,6 +73,7 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
             run.part(build::virtual_card());
             run.part(wheel::seaweedfs());
             run.part(wheel::schemathesis());
+            run.part(browser::modules());
             run.cargo(
                 "unit, vector, property, service and card tests",
                 &["--workspace", "--exclude", "qemu-tests"],
@@ -111,6 +112,7 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
             run.ceph = thorough;
             run.part(wheel::seaweedfs());
             run.part(wheel::schemathesis());
+            run.part(browser::modules());
             run.cargo("site", &["-p", "site-api", "-p", "site-server"]);
         }
         Some(Room::Story) => run.prepared(&["story"])?,

@@ -40,6 +40,8 @@ pub mod path {
     /// `POST`: ask this site to fetch the head it does not have yet; answer [`super::Transfer`].
     /// `GET`: the same answer while it goes on. Bearer token.
     pub const HEAD_FETCH: &str = "/v1/head/fetch";
+    /// `GET` (`ETag`, `If-None-Match`): [`super::SettingsAnswer`] of the signed-in user. Bearer token.
+    pub const SETTINGS: &str = "/v1/settings";
     /// `POST`: body [`super::DeliveryRequest`], answer [`super::Delivery`]. No sign-in: the record's
     /// signature is what allows it.
     pub const DELIVERIES: &str = "/v1/deliveries";
@@ -189,6 +191,14 @@ pub struct ReleaseInfo {
     pub minimum_build_timestamp: i64,
     /// When this site took it.
     pub published_ms: i64,
+}
+
+/// What a user registered, sealed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SettingsAnswer {
+    /// At most one of each part.
+    pub settings: Vec<peer::SettingsRecord>,
 }
 
 /// First half of a sign-in: which card.
@@ -454,6 +464,8 @@ pub enum ProblemCode {
     Fenced,
     /// 409: the record lists objects this site lacks.
     ObjectsMissing,
+    /// 409: a site keeps what may be the only copy of a user's newest snapshot.
+    OnlyCopy,
     /// 422: the bytes do not have the name.
     WrongHash,
     /// 422: a record or release that does not verify.

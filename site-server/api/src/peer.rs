@@ -4,7 +4,10 @@
 //! arrives: the target asks for the record and for the objects it lacks.
 
 use serde::{Deserialize, Serialize};
-use snapshot::id::{RecordId, SiteId, UserId};
+use snapshot::{
+    id::{RecordId, SiteId, UserId},
+    settings::{Part, Summary},
+};
 
 pub use join::{JoinAnswer, JoinRequest};
 pub use shared::{SharedKey, SharedRank, SharedRecord, SharedRow};
@@ -39,6 +42,13 @@ pub mod path {
         format!("/s/v1/users/{user}/records/{record}")
     }
 
+    /// `GET`: [`super::Copies`] of one user at the asked site. `DELETE`: the user wants none there; 204, or 409
+    /// `only-copy` when no other site answers that it has the newest snapshot.
+    #[must_use]
+    pub fn copies(user: super::UserId) -> String {
+        format!("/s/v1/users/{user}/copies")
+    }
+
     /// `GET` (ranges): one sealed object.
     #[must_use]
     pub fn object(user: super::UserId, object: snapshot::id::ObjectId) -> String {
@@ -63,6 +73,50 @@ pub struct UserRecord {
     pub version: u64,
     /// The site that made this version.
     pub origin: SiteId,
+    /// Sign-ins that were made under a lower one are dead at every site.
+    #[serde(default)]
+    pub sign_in_epoch: u64,
+    /// What the portal asks for beside the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_factor: Option<SecondFactor>,
+}
+
+/// A second factor. No `Debug`: who has the secret makes the codes.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SecondFactor {
+    /// Secret of time-based codes (RFC 6238: SHA-1, 6 digits, 30 s), base 32 without padding.
+    pub secret_b32: String,
+    /// BLAKE3 of each recovery code that was not used, 64 hex digits.
+    pub recovery: Vec<String>,
+}
+
+impl Drop for SecondFactor {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.secret_b32);
+    }
+}
+
+/// Settings of one part as every site keeps them, sealed to the user's cards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SettingsRecord {
+    /// Whose.
+    pub user: UserId,
+    /// Which part.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub part: Part,
+    /// Grows by one with every change; the higher one wins, then the higher `origin`.
+    pub version: u64,
+    /// The site that sealed this version.
+    pub origin: SiteId,
+    /// When.
+    pub saved_ms: i64,
+    /// What may be told of it: numbers.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub summary: Summary,
+    /// Encoded [`snapshot::settings::SealedSettings`], see docs/formats/settings.md.
+    pub sealed_b64: String,
 }
 
 /// A head as every site knows it.
@@ -86,6 +140,9 @@ pub struct Records {
     /// Records of the kinds that came later; a site leaves out kinds it does not know.
     #[serde(default)]
     pub shared: Vec<SharedRecord>,
+    /// Settings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<SettingsRecord>,
 }
 
 /// What a site knows, small: one row for each user.
@@ -115,6 +172,9 @@ pub struct DigestRow {
     pub deleted: bool,
     /// Sequence number, site and record of the head, if there is one.
     pub head: Option<(u64, SiteId, RecordId)>,
+    /// Version and origin of the settings of each part, in the order of [`Part::ALL`].
+    #[serde(default)]
+    pub settings: [Option<(u64, SiteId)>; 3],
 }
 
 /// What the asked site has newer, and what it would like.
@@ -173,4 +233,31 @@ pub struct TransferRequest {
     /// When the user will be there, milliseconds since 1970; `None`: he did not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrives_ms: Option<i64>,
+}
+
+/// Snapshots of a user that a site has whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Copies {
+    /// The newest first.
+    pub copies: Vec<CopyInfo>,
+    /// True while the site is about to delete them: they count no more.
+    #[serde(default)]
+    pub leaving: bool,
+}
+
+/// A snapshot that a site has whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CopyInfo {
+    /// Its record.
+    pub record: RecordId,
+    /// Its number among the user's.
+    pub seq: u64,
+    /// When the PC made it, by its clock.
+    pub created_ms: i64,
+    /// The PC.
+    pub pc: String,
+    /// Bytes of its objects.
+    pub bytes: u64,
 }

@@ -72,6 +72,22 @@ impl Passwords {
         })
     }
 
+    /// The PHC string of a new password, hashed in line with those that are compared.
+    ///
+    /// # Errors
+    /// [`PasswordError`].
+    pub async fn new_phc(&self, password: Zeroizing<String>) -> Result<String, PasswordError> {
+        let cost = self.cost;
+        let _turn = self
+            .gate
+            .acquire()
+            .await
+            .map_err(|_| PasswordError::Stopping)?;
+        tokio::task::spawn_blocking(move || new_phc_at(&password, cost))
+            .await
+            .map_err(|_| PasswordError::Stopping)?
+    }
+
     /// [`Passwords::check`], for who keeps no hash.
     ///
     /// # Errors

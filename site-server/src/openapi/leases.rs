@@ -1,7 +1,7 @@
-//! Rows of `routes::leases`.
+//! Rows of `routes::leases` and `routes::settings`.
 
 use site_api::{
-    ProblemCode,
+    ProblemCode, SettingsAnswer,
     lease::{LeaseRequest, LeaseState},
     path,
 };
@@ -27,6 +27,15 @@ pub(super) fn rows(rows: &mut Rows) {
         .takes::<LeaseRequest>()
         .json::<LeaseState>(200, "The session.")
         .fails(&[ProblemCode::NotFound]),
+    );
+    rows.add(
+        get(
+            path::SETTINGS,
+            Who::Pc,
+            "What the user registered, sealed to the cards",
+        )
+        .json::<SettingsAnswer>(200, "At most one of each part.")
+        .answers(304, "The same as the ETag sent."),
     );
     rows.add(delete(path::LEASE, Who::Pc, "Ends the session's lease").answers(204, "It is over."));
 }

@@ -2,7 +2,7 @@
 
 use site_api::{
     ProblemCode, Transfer,
-    peer::{Digest, DigestAnswer, JoinAnswer, JoinRequest, Records, TransferRequest, path},
+    peer::{Copies, Digest, DigestAnswer, JoinAnswer, JoinRequest, Records, TransferRequest, path},
 };
 
 use super::row::{Rows, Who, delete, get, post};
@@ -54,6 +54,23 @@ pub(super) fn rows(rows: &mut Rows) {
             "One sealed object",
         )
         .file("The object."),
+    );
+    rows.add(
+        get(
+            "/s/v1/users/{user}/copies",
+            Who::Site,
+            "The snapshots of a user that this site has whole",
+        )
+        .json::<Copies>(200, "The newest first."),
+    );
+    rows.add(
+        delete(
+            "/s/v1/users/{user}/copies",
+            Who::Site,
+            "The user wants no copies at this site",
+        )
+        .answers(204, "They are deleted.")
+        .fails(&[ProblemCode::OnlyCopy]),
     );
     rows.add(
         delete(

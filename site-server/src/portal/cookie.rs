@@ -2,14 +2,8 @@
 //! user after it, and never the same before and after.
 
 use axum::http::{HeaderMap, HeaderValue, header};
-use snapshot::id::UserId;
 
-use crate::{
-    app::Site,
-    error::ApiError,
-    parse,
-    store::{TokenKind, new_token},
-};
+use crate::{error::ApiError, parse, store::new_token};
 
 /// `__Host-`: browsers take it only over HTTPS, for this host alone and the whole of it (RFC 6265bis §4.1.3.2).
 const NAME: &str = "__Host-furoshiki";
@@ -41,11 +35,6 @@ impl Cookie {
 
     pub(super) fn token(&self) -> &str {
         &self.0
-    }
-
-    /// Whose it is.
-    pub(super) async fn user(&self, site: &Site) -> Result<Option<UserId>, ApiError> {
-        Ok(site.store.token_user(&self.0, TokenKind::Portal).await?)
     }
 
     /// Makes the browser keep it until it is closed.

@@ -19,17 +19,28 @@ pub(super) fn token(cookie: &Cookie) -> String {
 /// # Errors
 /// 403.
 pub(super) fn check(uri: &Uri, headers: &HeaderMap, sent: &str) -> Result<Cookie, ApiError> {
-    let refused = || {
-        let detail =
-            "This form did not come from this page, or is too old. Open the page again and repeat.";
-        ApiError::bad(detail).with_status(StatusCode::FORBIDDEN)
-    };
-    if !same_origin(uri, headers) {
-        return Err(refused());
-    }
+    check_origin(uri, headers)?;
     let cookie = Cookie::of(headers).ok_or_else(refused)?;
     let same: bool = token(&cookie).as_bytes().ct_eq(sent.as_bytes()).into();
     if same { Ok(cookie) } else { Err(refused()) }
+}
+
+/// The part of [`check`] that needs no body.
+///
+/// # Errors
+/// 403.
+pub(super) fn check_origin(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
+    if same_origin(uri, headers) {
+        Ok(())
+    } else {
+        Err(refused())
+    }
+}
+
+fn refused() -> ApiError {
+    let detail =
+        "This form did not come from this page, or is too old. Open the page again and repeat.";
+    ApiError::bad(detail).with_status(StatusCode::FORBIDDEN)
 }
 
 /// What the browser says about where the request comes from. Old browsers say nothing: then the

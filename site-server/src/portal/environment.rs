@@ -1,46 +1,49 @@
-//! What is saved, where copies are, and where the user will be next.
+//! What is saved, where copies are, who is signed in, and what was saved before.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use askama::Template;
 use axum::{
-    Form,
-    extract::{State, rejection::FormRejection},
-    http::{HeaderMap, StatusCode, Uri},
+    extract::{Query, State},
+    http::{HeaderMap, StatusCode},
     response::Response,
 };
 use serde::Deserialize;
-use site_api::{HeadInfo, TransferState};
-use snapshot::id::{SiteId, UserId};
+use site_api::{
+    HeadInfo, TransferState,
+    peer::{Copies, CopyInfo},
+};
+use snapshot::id::{RecordId, SiteId, UserId};
 
 use super::{
-    cookie::Cookie,
-    csrf, render, see_other, show,
-    sign_in::not_a_form,
+    Frame, render, see_other,
+    session::Session,
+    show,
     text::{Text, text_for},
     when::{size, when},
 };
 use crate::{
     app::Site,
-    error::{ApiError, chain},
-    store::{Actor, Deed, Peer},
+    clock::now_ms,
+    copies::everywhere,
+    error::ApiError,
+    store::{NextSite, Peer},
 };
 
-/// The value of the field `site` when the user goes nowhere in particular.
-const NOWHERE: &str = "none";
+/// Snapshots of the history.
+const HISTORY: usize = 50;
+/// Seconds after which a page with something under way is loaded again.
+pub(super) const REFRESH_S: u16 = 3;
 
 #[derive(Template)]
 #[template(path = "environment.html")]
 struct EnvironmentPage<'a> {
-    t: &'static Text,
-    site: &'a str,
-    user: &'a str,
-    csrf: &'a str,
+    frame: Frame<'a>,
+    left: bool,
     saved: Option<Saved>,
     places: Vec<Place>,
-    nowhere: &'static str,
-    chosen: bool,
-    refresh: bool,
+    pcs: Vec<Used>,
+    history: Vec<Past>,
 }
 
 struct Saved {
@@ -51,176 +54,171 @@ struct Saved {
     size: Option<String>,
 }
 
-struct Place {
-    id: String,
-    name: String,
-    here: bool,
-    chosen: bool,
-    state: &'static str,
-    words: &'static str,
-    done: u64,
-    total: u64,
-    progress: Option<String>,
-    error: Option<String>,
-}
-
-#[derive(Deserialize)]
-pub(crate) struct NextSiteForm {
+/// A PC in use.
+struct Used {
+    pc: String,
     site: String,
+    since: String,
+}
+
+/// A snapshot some site still has.
+struct Past {
+    seq: u64,
+    when: String,
+    pc: String,
+    sites: String,
+    size: String,
+}
+
+/// One site, as far as it has to do with the user.
+pub(super) struct Place {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) here: bool,
+    pub(super) state: &'static str,
+    pub(super) words: String,
+    pub(super) done: u64,
+    pub(super) total: u64,
+    pub(super) progress: Option<String>,
+    pub(super) error: Option<String>,
+    pub(super) has_copies: bool,
+}
+
+#[derive(Deserialize, Default)]
+pub(crate) struct Told {
     #[serde(default)]
-    csrf: String,
+    left: Option<String>,
 }
 
-/// The page.
-pub(crate) async fn page(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
-    show(&headers, environment(&site, &headers).await)
+/// `GET /environment`.
+pub(crate) async fn page(
+    State(site): State<Arc<Site>>,
+    Query(told): Query<Told>,
+    headers: HeaderMap,
+) -> Response {
+    let result = environment(&site, &headers, told.left.is_some()).await;
+    show(&site, &headers, result)
 }
 
-async fn environment(site: &Site, headers: &HeaderMap) -> Result<Response, ApiError> {
-    let Some((cookie, user)) = signed_in(site, headers).await? else {
+async fn environment(site: &Site, headers: &HeaderMap, left: bool) -> Result<Response, ApiError> {
+    let Some(session) = Session::of(site, headers).await? else {
         return Ok(see_other("/"));
     };
-    let name = site
-        .store
-        .user(user)
-        .await?
-        .map(|user| user.name)
-        .unwrap_or_default();
-    let t = text_for(headers);
+    let (t, user) = (text_for(headers), session.user);
+    let offset = site.config.utc_offset_minutes;
     let head = site.store.head(user).await?;
-    let here = this_site(site);
-    let mut sites = vec![here.clone()];
-    sites.extend(site.store.sites().await?);
-    let mut places = Vec::with_capacity(sites.len());
-    for other in &sites {
-        places.push(place(site, t, user, head.as_ref(), other).await?);
-    }
-    let saved = match &head {
-        None => None,
-        Some(head) => Some(Saved {
-            when: when(head.saved_ms, site.config.utc_offset_minutes),
-            pc: head.pc.clone(),
-            site: sites
-                .iter()
-                .find(|one| one.site == head.site)
-                .map_or_else(|| head.site.to_string(), |one| one.name.clone()),
-            seq: head.seq,
-            size: site
-                .store
-                .record(user, head.record)
-                .await?
-                .map(|(_, bytes)| size(bytes)),
-        }),
-    };
-    let page = EnvironmentPage {
-        t,
-        site: &site.config.name,
-        user: &name,
-        csrf: &csrf::token(&cookie),
-        saved,
-        nowhere: NOWHERE,
-        chosen: places.iter().any(|place| place.chosen),
-        refresh: places
+    let sites = all_sites(site).await?;
+    let copies = copies_at(site, user, &sites).await?;
+    let places = places(site, t, user, head.as_ref(), &sites, &copies).await?;
+    let history = history(&sites, &copies);
+    let saved = head.as_ref().map(|head| Saved {
+        when: when(head.saved_ms, offset),
+        pc: head.pc.clone(),
+        site: name_of(&sites, head.site),
+        seq: head.seq,
+        size: history
             .iter()
-            .any(|place| matches!(place.state, "waiting" | "running")),
+            .find(|past| past.0.record == head.record)
+            .map(|past| size(past.0.bytes)),
+    });
+    let pcs = site.store.leases(user).await?;
+    let pcs = pcs
+        .into_iter()
+        .filter(|lease| lease.expires_ms > now_ms())
+        .map(|lease| Used {
+            pc: lease.pc,
+            site: name_of(&sites, lease.site),
+            since: when(lease.since_ms, offset),
+        })
+        .collect();
+    let moving = places
+        .iter()
+        .any(|place| matches!(place.state, "waiting" | "running"));
+    let mut frame = Frame::of(site, t, t.my_environment, "/environment", Some(&session));
+    frame.refresh = moving.then_some(REFRESH_S);
+    let page = EnvironmentPage {
+        frame,
+        left,
+        saved,
         places,
+        pcs,
+        history: history
+            .into_iter()
+            .take(HISTORY)
+            .map(|(copy, names)| Past {
+                seq: copy.seq,
+                when: when(copy.created_ms, offset),
+                pc: copy.pc,
+                sites: names.join(", "),
+                size: size(copy.bytes),
+            })
+            .collect(),
     };
     render(StatusCode::OK, &page)
 }
 
-/// Takes the form.
-pub(crate) async fn next_site(
-    State(site): State<Arc<Site>>,
-    uri: Uri,
-    headers: HeaderMap,
-    form: Result<Form<NextSiteForm>, FormRejection>,
-) -> Response {
-    show(&headers, choose(&site, &uri, &headers, form).await)
-}
-
-async fn choose(
-    site: &Site,
-    uri: &Uri,
-    headers: &HeaderMap,
-    form: Result<Form<NextSiteForm>, FormRejection>,
-) -> Result<Response, ApiError> {
-    let Form(form) = form.map_err(not_a_form)?;
-    let cookie = csrf::check(uri, headers, &form.csrf)?;
-    let Some(user) = cookie.user(site).await? else {
-        return Ok(see_other("/"));
-    };
-    let deed = Deed::new(Actor::User(user), "next-site.choose", user);
-    if form.site == NOWHERE {
-        site.store.audit(&deed.with(NOWHERE)).await?;
-        for left in site.store.forget_next_sites(user).await? {
-            call_off(site, user, left).await?;
-        }
-        return Ok(see_other("/environment"));
-    }
-    let chosen: SiteId = form
-        .site
-        .parse()
-        .map_err(|_| ApiError::bad("That is no site. Choose one of the list."))?;
-    let head = site.store.head(user).await?;
-    if chosen == site.config.site {
-        // Next is here: nothing goes away, and what lacks comes.
-        for left in site.store.forget_next_sites(user).await? {
-            call_off(site, user, left).await?;
-        }
-        if let Some(head) = head
-            && head.site != chosen
-            && site.store.record(user, head.record).await?.is_none()
-        {
-            site.store
-                .ask_transfer(user, head.record, head.site)
-                .await?;
-        }
-    } else if site.store.site(chosen).await?.is_some() {
-        site.store
-            .choose_next_site(user, chosen, head.map(|head| head.record), None)
-            .await?;
-    } else {
-        return Err(ApiError::not_found(
-            "This site does not know that one. Choose one of the list.",
-        ));
-    }
-    site.store.audit(&deed.with(chosen)).await?;
-    tracing::info!(%user, to = %chosen, "next site chosen");
-    site.bell.relay.notify_one();
-    Ok(see_other("/environment"))
-}
-
-/// Tells a site that the user does not come after all. A site that does not hear it has a copy too many, which its
-/// retention ends.
-async fn call_off(site: &Site, user: UserId, to: SiteId) -> Result<(), ApiError> {
-    let Some(peer) = site.store.site(to).await? else {
-        return Ok(());
-    };
-    let line = site.peers.to(&peer).map_err(ApiError::internal)?;
-    tokio::spawn(async move {
-        if let Err(error) = line.cancel_transfer(user).await {
-            tracing::warn!(%user, %to, error = %chain(&error), "site not told that the user does not come");
-        }
-    });
-    Ok(())
-}
-
-async fn signed_in(site: &Site, headers: &HeaderMap) -> Result<Option<(Cookie, UserId)>, ApiError> {
-    let Some(cookie) = Cookie::of(headers) else {
-        return Ok(None);
-    };
-    Ok(cookie.user(site).await?.map(|user| (cookie, user)))
-}
-
-fn this_site(site: &Site) -> Peer {
+/// This site first, then the others by name.
+pub(super) async fn all_sites(site: &Site) -> Result<Vec<Peer>, ApiError> {
     let config = &site.config;
-    Peer {
+    let mut sites = vec![Peer {
         site: config.site,
         name: config.name.clone(),
         url: config.url.clone(),
         synced_ms: 0,
-    }
+    }];
+    sites.extend(site.store.sites().await?);
+    Ok(sites)
 }
+
+pub(super) fn name_of(sites: &[Peer], wanted: SiteId) -> String {
+    let found = sites.iter().find(|one| one.site == wanted);
+    found.map_or_else(|| wanted.to_string(), |one| one.name.clone())
+}
+
+/// What each site has, in the order of `sites`, of which the first is this one.
+async fn copies_at(
+    site: &Site,
+    user: UserId,
+    sites: &[Peer],
+) -> Result<Vec<Option<Copies>>, ApiError> {
+    let mut all = vec![Some(site.store.copies(user).await?)];
+    all.extend(everywhere(site, user, sites.get(1..).unwrap_or_default()).await);
+    Ok(all)
+}
+
+/// Every snapshot with the names of the sites that have it, the newest first.
+fn history(sites: &[Peer], copies: &[Option<Copies>]) -> Vec<(CopyInfo, Vec<String>)> {
+    let mut all = BTreeMap::<(u64, RecordId), (CopyInfo, Vec<String>)>::new();
+    for (place, copies) in sites.iter().zip(copies) {
+        for copy in copies.iter().flat_map(|copies| &copies.copies) {
+            let entry = all
+                .entry((copy.seq, copy.record))
+                .or_insert_with(|| (copy.clone(), Vec::new()));
+            entry.1.push(place.name.clone());
+        }
+    }
+    all.into_values().rev().collect()
+}
+
+async fn places(
+    site: &Site,
+    t: &'static Text,
+    user: UserId,
+    head: Option<&HeadInfo>,
+    sites: &[Peer],
+    copies: &[Option<Copies>],
+) -> Result<Vec<Place>, ApiError> {
+    let next = site.store.next_sites(user).await?;
+    let mut places = Vec::with_capacity(sites.len());
+    for (other, copies) in sites.iter().zip(copies) {
+        let choice = next.iter().find(|choice| choice.site == other.site);
+        places.push(place(site, t, user, head, (other, copies.as_ref()), choice).await?);
+    }
+    Ok(places)
+}
+
+/// A relay as far as it is known here: state, bytes there, bytes together, what is wrong.
+type Moving = (TransferState, u64, u64, Option<String>);
 
 /// What is known here about one site's copy of the newest snapshot.
 async fn place(
@@ -228,62 +226,109 @@ async fn place(
     t: &'static Text,
     user: UserId,
     head: Option<&HeadInfo>,
-    other: &Peer,
+    (other, copies): (&Peer, Option<&Copies>),
+    choice: Option<&NextSite>,
 ) -> Result<Place, ApiError> {
     let here = other.site == site.config.site;
-    let choice = site
-        .store
-        .next_sites(user)
-        .await?
-        .into_iter()
-        .find(|choice| choice.site == other.site);
-    let chosen = choice.is_some();
-    let record = head.map(|head| head.record);
-    let mut moving = choice
-        .filter(|choice| choice.record.is_some())
-        .map(|c| (c.state, c.bytes_done, c.bytes_total, c.error));
-    let mut has = head.is_some_and(|head| head.site == other.site);
-    if here && let Some(record) = record {
-        has = site.store.record(user, record).await?.is_some();
-        let incoming = site
-            .store
-            .transfer(user)
-            .await?
-            .map(|incoming| incoming.transfer);
-        moving = incoming
-            .filter(|transfer| transfer.record == record)
-            .map(|transfer| {
-                (
-                    transfer.state,
-                    transfer.bytes_done,
-                    transfer.bytes_total,
-                    transfer.error,
-                )
-            });
-    }
+    let moving = match head {
+        None => None,
+        Some(head) if here => coming(site, user, head.record).await?,
+        Some(_) => choice
+            .filter(|choice| choice.record.is_some())
+            .map(|c| (c.state, c.bytes_done, c.bytes_total, c.error.clone())),
+    };
+    let newest = copies.and_then(|copies| copies.copies.first());
+    let has = match (head, copies) {
+        (Some(head), Some(copies)) => copies.copies.iter().any(|copy| copy.record == head.record),
+        // It does not answer; it saved it.
+        (Some(head), None) => head.site == other.site,
+        (None, _) => false,
+    };
     let (state, done, total, error) = moving
-        .map_or((None, 0, 0, None), |(s, done, total, error)| {
-            (Some(s), done, total, error)
+        .map_or((None, 0, 0, None), |(state, done, total, error)| {
+            (Some(state), done, total, error)
         });
-    let (state, words) = match state {
-        _ if has => ("done", t.has_it),
-        Some(TransferState::Done) => ("done", t.has_it),
-        Some(TransferState::Waiting) => ("waiting", t.waiting),
-        Some(TransferState::Running) => ("running", t.running),
-        Some(TransferState::Failed) => ("failed", t.failed),
-        None => ("none", t.no_copy),
+    let (state, words) = match (state, newest, head) {
+        _ if has => ("done", t.has_it.to_owned()),
+        (Some(TransferState::Done), ..) => ("done", t.has_it.to_owned()),
+        (Some(TransferState::Waiting), ..) => ("waiting", t.waiting.to_owned()),
+        (Some(TransferState::Running), ..) => ("running", t.running.to_owned()),
+        (Some(TransferState::Failed), ..) => ("failed", t.failed.to_owned()),
+        (None, Some(copy), Some(head)) => ("stale", t.stale(copy.seq, head.seq)),
+        (None, ..) if copies.is_none() => ("down", t.down.to_owned()),
+        (None, ..) => ("none", t.no_copy.to_owned()),
     };
     Ok(Place {
         id: other.site.to_string(),
         name: other.name.clone(),
         here,
-        chosen,
         state,
         words,
         done,
         total,
-        progress: (total > 0 && state != "done")
-            .then(|| format!("{} / {}", size(done), size(total))),
+        progress: (total > 0 && state != "done").then(|| {
+            let left = choice.and_then(|choice| seconds_left(choice, now_ms()));
+            let left = left.map_or(String::new(), |seconds| format!(" · {}", t.left(seconds)));
+            format!("{} / {}{left}", size(done), size(total))
+        }),
         error,
+        has_copies: newest.is_some(),
     })
+}
+
+/// The relay of the newest snapshot to this site.
+async fn coming(site: &Site, user: UserId, newest: RecordId) -> Result<Option<Moving>, ApiError> {
+    let incoming = site.store.transfer(user).await?;
+    Ok(incoming
+        .map(|incoming| incoming.transfer)
+        .filter(|transfer| transfer.record == newest)
+        .map(|t| (t.state, t.bytes_done, t.bytes_total, t.error)))
+}
+
+/// How long a relay goes on at the speed it had so far.
+pub(super) fn seconds_left(choice: &NextSite, now_ms: i64) -> Option<u64> {
+    let ran_ms = u64::try_from(now_ms.checked_sub(choice.began_ms)?).ok()?;
+    if choice.state != TransferState::Running || choice.began_ms == 0 || ran_ms < 1000 {
+        return None;
+    }
+    let left = choice.bytes_total.saturating_sub(choice.bytes_done);
+    let left_ms = u128::from(left)
+        .checked_mul(u128::from(ran_ms))?
+        .checked_div(u128::from(choice.bytes_done))?;
+    u64::try_from(left_ms.div_ceil(1000)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_follows_the_speed_so_far() {
+        let choice = |state, done, total, began_ms| NextSite {
+            user: UserId::new([1; 16]),
+            site: SiteId::new([2; 16]),
+            record: None,
+            state,
+            bytes_done: done,
+            bytes_total: total,
+            error: None,
+            arrives_ms: None,
+            began_ms,
+        };
+        let running = TransferState::Running;
+        assert_eq!(
+            seconds_left(&choice(running, 25, 100, 1000), 11_000),
+            Some(30)
+        );
+        assert_eq!(
+            seconds_left(&choice(running, 100, 100, 1000), 11_000),
+            Some(0)
+        );
+        assert_eq!(seconds_left(&choice(running, 0, 100, 1000), 11_000), None);
+        assert_eq!(seconds_left(&choice(running, 1, 100, 0), 11_000), None);
+        assert_eq!(
+            seconds_left(&choice(TransferState::Waiting, 1, 2, 1000), 11_000),
+            None
+        );
+    }
 }

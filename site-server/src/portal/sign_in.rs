@@ -13,26 +13,21 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::{
-    cookie::Cookie,
-    csrf,
-    device::Device,
-    render, see_other, show,
-    text::{Text, text_for},
+    Frame, cookie::Cookie, csrf, device::Device, render, second_factor, see_other,
+    session::Session, show, text::text_for,
 };
 use crate::{
     app::Site,
-    auth::{PORTAL_TOKEN_MS, throttle::Attempt},
-    clock::now_ms,
+    auth::throttle::Attempt,
     error::ApiError,
     routes::RemoteAddress,
-    store::{Actor, Deed, TokenKind},
+    store::{Actor, Deed, TokenKind, User},
 };
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 struct SignInPage<'a> {
-    t: &'static Text,
-    site: &'a str,
+    frame: Frame<'a>,
     user: &'a str,
     csrf: &'a str,
     wrong: bool,
@@ -52,25 +47,46 @@ pub(crate) struct SignOutForm {
     csrf: String,
 }
 
+impl SignOutForm {
+    pub(super) fn csrf(&self) -> &str {
+        &self.csrf
+    }
+}
+
 /// The form, or the way to the environment for who is signed in.
 pub(crate) async fn page(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
-    show(&headers, form(&site, &headers).await)
+    let result = form(&site, &headers).await;
+    show(&site, &headers, result)
 }
 
 async fn form(site: &Site, headers: &HeaderMap) -> Result<Response, ApiError> {
-    let cookie = Cookie::of(headers).unwrap_or_else(Cookie::fresh);
-    if cookie.user(site).await?.is_some() {
+    if Session::of(site, headers).await?.is_some() {
         return Ok(see_other("/environment"));
     }
-    let csrf = csrf::token(&cookie);
+    let cookie = Cookie::of(headers).unwrap_or_else(Cookie::fresh);
+    sign_in_page(site, headers, &cookie, "", false)
+}
+
+fn sign_in_page(
+    site: &Site,
+    headers: &HeaderMap,
+    cookie: &Cookie,
+    user: &str,
+    wrong: bool,
+) -> Result<Response, ApiError> {
+    let t = text_for(headers);
     let page = SignInPage {
-        t: text_for(headers),
-        site: &site.config.name,
-        user: "",
-        csrf: &csrf,
-        wrong: false,
+        frame: Frame::of(site, t, t.sign_in, "/", None).narrow(),
+        user,
+        csrf: &csrf::token(cookie),
+        wrong,
     };
-    let mut response = render(StatusCode::OK, &page)?;
+    let status = if wrong {
+        StatusCode::UNAUTHORIZED
+    } else {
+        StatusCode::OK
+    };
+    let mut response = render(status, &page)?;
     let (name, value) = cookie.set()?;
     response.headers_mut().insert(name, value);
     Ok(response)
@@ -84,7 +100,8 @@ pub(crate) async fn sign_in(
     headers: HeaderMap,
     form: Result<Form<SignInForm>, FormRejection>,
 ) -> Response {
-    show(&headers, take(&site, address, (&uri, &headers), form).await)
+    let result = take(&site, address, (&uri, &headers), form).await;
+    show(&site, &headers, result)
 }
 
 async fn take(
@@ -96,15 +113,36 @@ async fn take(
     let Form(form) = form.map_err(not_a_form)?;
     let password = Zeroizing::new(form.password);
     let cookie = csrf::check(uri, headers, &form.csrf)?;
+    let Some((user, device)) = proven(site, (address, headers), &form.user, password).await? else {
+        return sign_in_page(site, headers, &cookie, &form.user, true);
+    };
+    let (cookie, to) = if site.store.second_factor(user.id).await?.is_some() {
+        (second_factor::half(site, user.id).await?, "/sign-in/code")
+    } else {
+        (
+            Session::begin(site, headers, user.id).await?,
+            "/environment",
+        )
+    };
+    let mut response = see_other(to);
+    let (name, value) = cookie.set()?;
+    response.headers_mut().insert(name, value);
+    let (name, value) = device.set()?;
+    response.headers_mut().append(name, value);
+    Ok(response)
+}
+
+/// The user of this name, if the password is right, and the browser as it is known from now on. A wrong password and an
+/// unknown name look the same and cost the same.
+pub(super) async fn proven(
+    site: &Site,
+    (address, headers): (IpAddr, &HeaderMap),
+    name: &str,
+    password: Zeroizing<String>,
+) -> Result<Option<(User, Device)>, ApiError> {
     let device = Device::of(headers);
-    let attempt = Attempt::begin(
-        site,
-        &form.user,
-        address,
-        device.as_ref().map(Device::token),
-    );
-    let attempt = attempt.await?;
-    let user = site.store.user_by_name(&form.user).await?;
+    let attempt = Attempt::begin(site, name, address, device.as_ref().map(Device::token)).await?;
+    let user = site.store.user_by_name(name).await?;
     let phc = user.as_ref().map(|user| user.password_phc.as_str());
     let checked = site
         .passwords
@@ -122,36 +160,15 @@ async fn take(
     }
     let Some(user) = user.filter(|_| checked.right) else {
         tracing::warn!("wrong user name or password at the portal");
-        let csrf = csrf::token(&cookie);
-        let page = SignInPage {
-            t: text_for(headers),
-            site: &site.config.name,
-            user: &form.user,
-            csrf: &csrf,
-            wrong: true,
-        };
-        return render(StatusCode::UNAUTHORIZED, &page);
+        return Ok(None);
     };
-    let deed = Deed::new(Actor::User(user.id), "sign-in.ok", user.id);
-    site.store.audit(&deed.with("at the portal")).await?;
     let device = device.unwrap_or_else(Device::fresh);
     attempt.was_right(site, device.token()).await?;
     if let Some(renewed) = checked.renewed {
         let old = &user.password_phc;
         site.store.renew_phc(user.id, old, &renewed).await?;
     }
-    let signed_in = Cookie::fresh();
-    let expires_ms = now_ms().saturating_add(PORTAL_TOKEN_MS);
-    site.store
-        .add_token(signed_in.token(), user.id, TokenKind::Portal, expires_ms)
-        .await?;
-    tracing::info!(user = %user.id, "signed in at the portal");
-    let mut response = see_other("/environment");
-    let (name, value) = signed_in.set()?;
-    response.headers_mut().insert(name, value);
-    let (name, value) = device.set()?;
-    response.headers_mut().append(name, value);
-    Ok(response)
+    Ok(Some((user, device)))
 }
 
 /// Ends the sign-in.
@@ -165,16 +182,35 @@ pub(crate) async fn sign_out(
         let Form(form) = form.map_err(not_a_form)?;
         let cookie = csrf::check(&uri, &headers, &form.csrf)?;
         site.store.remove_token(cookie.token()).await?;
-        let (name, value) = Cookie::forget()?;
-        let mut response = see_other("/");
-        response.headers_mut().insert(name, value);
-        response.headers_mut().insert(
-            "clear-site-data",
-            header::HeaderValue::from_static("\"cache\""),
-        );
-        Ok(response)
+        signed_out()
     };
-    show(&headers, done.await)
+    let result = done.await;
+    show(&site, &headers, result)
+}
+
+/// The sign-in page, and a browser that forgets.
+pub(super) fn signed_out() -> Result<Response, ApiError> {
+    let (name, value) = Cookie::forget()?;
+    let mut response = see_other("/");
+    response.headers_mut().insert(name, value);
+    response.headers_mut().insert(
+        "clear-site-data",
+        header::HeaderValue::from_static("\"cache\""),
+    );
+    Ok(response)
+}
+
+/// The user of a token of this kind.
+pub(super) async fn holder(
+    site: &Site,
+    headers: &HeaderMap,
+    kind: TokenKind,
+) -> Result<Option<(Cookie, snapshot::id::UserId)>, ApiError> {
+    let Some(cookie) = Cookie::of(headers) else {
+        return Ok(None);
+    };
+    let user = site.store.token_user(cookie.token(), kind).await?;
+    Ok(user.map(|user| (cookie, user)))
 }
 
 /// What the browser sent is not the form of the page.

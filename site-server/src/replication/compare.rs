@@ -14,19 +14,23 @@ pub struct Difference {
     pub user_record: Ordering,
     /// Whether our head is newer (`Greater`) or theirs (`Less`).
     pub head: Ordering,
+    /// Whether settings of some part are newer here.
+    pub settings_here: bool,
+    /// Whether settings of some part are newer there.
+    pub settings_there: bool,
 }
 
 impl Difference {
     /// True when we have something to give.
     #[must_use]
     pub const fn newer_here(&self) -> bool {
-        self.user_record.is_gt() || self.head.is_gt()
+        self.user_record.is_gt() || self.head.is_gt() || self.settings_here
     }
 
     /// True when we want something.
     #[must_use]
     pub const fn newer_there(&self) -> bool {
-        self.user_record.is_lt() || self.head.is_lt()
+        self.user_record.is_lt() || self.head.is_lt() || self.settings_there
     }
 }
 
@@ -42,13 +46,21 @@ pub fn differences(ours: &Digest, theirs: &Digest) -> Vec<Difference> {
     }
     pairs
         .into_iter()
-        .map(|(user, (ours, theirs))| Difference {
-            user,
-            // None is less than any Some.
-            user_record: ours.and_then(user_rank).cmp(&theirs.and_then(user_rank)),
-            head: ours
-                .and_then(|row| row.head)
-                .cmp(&theirs.and_then(|row| row.head)),
+        .map(|(user, (ours, theirs))| {
+            let settings = |row: Option<&DigestRow>| row.map_or([None; 3], |row| row.settings);
+            let (mine, yours) = (settings(ours), settings(theirs));
+            let newer =
+                |a: [_; 3], b: [_; 3]| a.iter().zip(&b).any(|(a, b): (&Option<_>, _)| a > b);
+            Difference {
+                user,
+                settings_here: newer(mine, yours),
+                settings_there: newer(yours, mine),
+                // None is less than any Some.
+                user_record: ours.and_then(user_rank).cmp(&theirs.and_then(user_rank)),
+                head: ours
+                    .and_then(|row| row.head)
+                    .cmp(&theirs.and_then(|row| row.head)),
+            }
         })
         .filter(|difference| difference.newer_here() || difference.newer_there())
         .collect()
@@ -108,13 +120,15 @@ mod tests {
             site,
             (0..2_u8).prop_map(|n| RecordId::new([n; 32])),
         ));
-        ((0..4_u8), version, any::<bool>(), head).prop_map(|(user, version, deleted, head)| {
-            DigestRow {
-                user: UserId::new([user; 16]),
-                version,
-                deleted: deleted && version.is_some(),
-                head,
-            }
+        let part = proptest::option::of((1..3_u64, (0..2_u8).prop_map(|n| SiteId::new([n; 16]))));
+        let settings = [part.clone(), part.clone(), part];
+        let all = ((0..4_u8), version, any::<bool>(), head, settings);
+        all.prop_map(|(user, version, deleted, head, settings)| DigestRow {
+            user: UserId::new([user; 16]),
+            version,
+            deleted: deleted && version.is_some(),
+            head,
+            settings,
         })
     }
 
@@ -166,7 +180,11 @@ mod tests {
                 version: None,
                 deleted: false,
                 head: None,
+                settings: [None; 3],
             });
+            for (mine, theirs) in mine.settings.iter_mut().zip(row.settings) {
+                *mine = (*mine).max(theirs);
+            }
             if user_rank(row) > user_rank(mine) {
                 (mine.version, mine.deleted) = (row.version, row.deleted);
             }
@@ -209,6 +227,7 @@ mod tests {
                 prop_assert_eq!(ours.newer_here(), theirs.newer_there());
                 prop_assert_eq!(ours.user_record, theirs.user_record.reverse());
                 prop_assert_eq!(ours.head, theirs.head.reverse());
+                prop_assert_eq!(ours.settings_here, theirs.settings_there);
             }
             let (here, there) = (shared_differences(&a, &b), shared_differences(&b, &a));
             prop_assert_eq!(here.len(), there.len());

@@ -10,7 +10,7 @@ use site_api::peer::{MAX_BATCH, Records, SharedKey};
 use snapshot::id::SiteId;
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{digest, head_record, len, merge};
+use super::{SETTINGS_BYTES, bytes_of, digest, head_record, len, merge};
 use crate::{
     app::Site,
     clock::now_ms,
@@ -147,7 +147,12 @@ async fn tell(site: &Site, peer: &Peer) -> Result<bool, TalkError> {
             break;
         }
         let mut records = Records::default();
+        let (mut rows, mut room) = (0, SETTINGS_BYTES);
         for row in &waiting {
+            if room == 0 {
+                break;
+            }
+            rows += 1;
             match row.kind {
                 WaitingKind::User => records
                     .users
@@ -155,6 +160,11 @@ async fn tell(site: &Site, peer: &Peer) -> Result<bool, TalkError> {
                 WaitingKind::Head => records
                     .heads
                     .extend(head_record(&site.store, row.user()).await?),
+                WaitingKind::Settings => {
+                    let settings = site.store.settings(row.user()).await?;
+                    room = room.saturating_sub(bytes_of(&settings));
+                    records.settings.extend(settings);
+                }
                 WaitingKind::Shared(kind) => records
                     .shared
                     .extend(site.store.shared(kind, SharedKey::new(row.about)).await?),
@@ -162,8 +172,9 @@ async fn tell(site: &Site, peer: &Peer) -> Result<bool, TalkError> {
         }
         line.send_records(&records).await?;
         asked = true;
-        site.store.told(peer.site, &waiting).await?;
-        tracing::info!(peer = %peer.site, users = records.users.len(), heads = records.heads.len(), others = records.shared.len(), "site told");
+        let sent = waiting.get(..rows).unwrap_or(&waiting);
+        site.store.told(peer.site, sent).await?;
+        tracing::info!(peer = %peer.site, users = records.users.len(), heads = records.heads.len(), settings = records.settings.len(), others = records.shared.len(), "site told");
     }
     if peer.synced_ms.saturating_add(COMPARE_MS) <= now_ms() {
         let heard = compare(site, peer, &line).await?;
@@ -190,6 +201,9 @@ async fn compare(site: &Site, peer: &Peer, line: &Line) -> Result<Heard, TalkErr
         for user in &answer.wanted {
             records.users.extend(site.store.user_record(*user).await?);
             records.heads.extend(head_record(&site.store, *user).await?);
+            if bytes_of(&records.settings) < SETTINGS_BYTES {
+                records.settings.extend(site.store.settings(*user).await?);
+            }
         }
         for (kind, key) in &answer.wanted_shared {
             if let Some(kind) = SharedKind::from_name(kind) {

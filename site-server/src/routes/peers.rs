@@ -9,7 +9,7 @@ use axum::{
 };
 use site_api::{
     ProblemCode, Transfer,
-    peer::{Digest, DigestAnswer, HeadRecord, Records, TransferRequest},
+    peer::{Copies, Digest, DigestAnswer, HeadRecord, Records, TransferRequest},
 };
 use snapshot::id::{ObjectId, RecordId, UserId};
 
@@ -103,6 +103,25 @@ pub(crate) async fn transferring(
     transfer
         .map(axum::Json)
         .ok_or_else(|| ApiError::not_found("No snapshot of this user is coming here."))
+}
+
+pub(crate) async fn copies(
+    State(site): State<Arc<Site>>,
+    _: KnownSite,
+    Ids(user): Ids<UserId>,
+) -> ApiResult<axum::Json<Copies>> {
+    Ok(axum::Json(site.store.copies(user).await?))
+}
+
+/// "The user wants no copies here": refused when one of them may be the only one.
+pub(crate) async fn leave(
+    State(site): State<Arc<Site>>,
+    KnownSite(peer): KnownSite,
+    Ids(user): Ids<UserId>,
+) -> ApiResult<StatusCode> {
+    tracing::info!(%user, peer = %peer.site, "the user leaves this site");
+    crate::copies::leave(&site, user).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// "The user does not come after all": nothing more is fetched.

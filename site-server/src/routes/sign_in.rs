@@ -102,6 +102,8 @@ pub(crate) async fn sign_in(
     site.store
         .add_token(&token, holder.user.id, TokenKind::Pc, token_expires_ms)
         .await?;
+    let what: String = asked.pc.chars().take(64).collect();
+    site.store.describe_token(&token, &what).await?;
     let lease = site
         .store
         .take_lease((holder.user.id, site.config.site), &pc, &token, leases)

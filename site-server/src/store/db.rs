@@ -73,7 +73,8 @@ macro_rules! schema {
             "audit" in "0009_audit.sql"
             "between" in "0010_between.sql"
             "replicas" in "0011_replicas.sql"
-            "leases" in "0012_leases.sql")
+            "leases" in "0012_leases.sql"
+            "portal" in "0013_portal.sql")
     };
 }
 const SQLITE: &[(&str, &str)] = &schema!("sqlite");

@@ -2,7 +2,7 @@
 
 use site_api::peer::{HeadRecord, Records, UserRecord};
 
-use super::{Counter, Store, StoreError, counters, heads, shared, users};
+use super::{Counter, Store, StoreError, counters, heads, settings, shared, users};
 
 /// What of a message was newer than ours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Merged {
     pub users: usize,
     /// Heads.
     pub heads: usize,
+    /// Settings.
+    pub settings: usize,
     /// Records of other kinds.
     pub shared: usize,
 }
@@ -19,7 +21,7 @@ impl Merged {
     /// All of them.
     #[must_use]
     pub const fn all(&self) -> usize {
-        self.users + self.heads + self.shared
+        self.users + self.heads + self.settings + self.shared
     }
 }
 
@@ -36,7 +38,11 @@ impl Store {
             merged.shared += usize::from(shared::merge(&mut tx, record).await?);
         }
         for user in &records.users {
-            merged.users += usize::from(users::merge(&mut tx, user).await?);
+            merged.users += usize::from(users::merge(&mut tx, &self.factor_key, user).await?);
+        }
+        // After the users: those of one who is deleted are not taken.
+        for settings in &records.settings {
+            merged.settings += usize::from(settings::merge(&mut tx, settings).await?);
         }
         for head in &records.heads {
             merged.heads += usize::from(heads::merge(&mut tx, head).await?);

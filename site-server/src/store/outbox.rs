@@ -13,6 +13,8 @@ pub enum WaitingKind {
     Head,
     /// A record of one of the kinds that share a table.
     Shared(SharedKind),
+    /// All settings of a user.
+    Settings,
 }
 
 impl WaitingKind {
@@ -20,6 +22,7 @@ impl WaitingKind {
         match self {
             Self::User => "user",
             Self::Head => "head",
+            Self::Settings => "settings",
             Self::Shared(kind) => kind.name(),
         }
     }
@@ -28,6 +31,7 @@ impl WaitingKind {
         match name {
             "user" => Some(Self::User),
             "head" => Some(Self::Head),
+            "settings" => Some(Self::Settings),
             _ => SharedKind::from_name(name).map(Self::Shared),
         }
     }

@@ -15,6 +15,23 @@ pub enum TokenKind {
     Pc,
     /// The portal.
     Portal,
+    /// The portal's page that asks for the second factor: the password was right.
+    Code,
+}
+
+/// A sign-in that is alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignIn {
+    /// What the database keeps of its token.
+    pub hash: [u8; 32],
+    /// At a PC or at the portal.
+    pub kind: TokenKind,
+    /// When it began, milliseconds since 1970.
+    pub since_ms: i64,
+    /// When it ends.
+    pub expires_ms: i64,
+    /// The browser, the PC; empty when nobody said.
+    pub what: String,
 }
 
 /// Who may push.
@@ -38,7 +55,14 @@ impl TokenKind {
         match self {
             Self::Pc => "pc",
             Self::Portal => "portal",
+            Self::Code => "code",
         }
+    }
+
+    fn of(column: &str) -> Option<Self> {
+        [Self::Pc, Self::Portal, Self::Code]
+            .into_iter()
+            .find(|kind| kind.column() == column)
     }
 }
 
@@ -66,11 +90,14 @@ impl Store {
         kind: TokenKind,
         expires_ms: i64,
     ) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO tokens (hash, user_id, kind, expires_ms) VALUES ($1, $2, $3, $4)")
+        sqlx::query(
+            "INSERT INTO tokens (hash, user_id, kind, expires_ms, since_ms) VALUES ($1, $2, $3, $4, $5)",
+        )
             .bind(hash_token(token).as_slice())
             .bind(user.as_bytes().as_slice())
             .bind(kind.column())
             .bind(expires_ms)
+            .bind(now_ms())
             .execute(&self.db.pool)
             .await
             .map_err(StoreError::db("add a token"))?;
@@ -125,6 +152,76 @@ impl Store {
         let user = UserId::new(id(&user, "a user id")?);
         self.hot.note_token(hash, user, expires_ms);
         Ok(Some(user))
+    }
+
+    /// Says for people what a sign-in is: a browser, a PC.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn describe_token(&self, token: &str, what: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE tokens SET what = $1 WHERE hash = $2")
+            .bind(what)
+            .bind(hash_token(token).as_slice())
+            .execute(&self.db.pool)
+            .await
+            .map_err(StoreError::db("describe a sign-in"))?;
+        Ok(())
+    }
+
+    /// Whose browser this is. Its sign-in then lives `idle_ms` from now, but never longer than `whole_ms` from its begin.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn portal_user(
+        &self,
+        token: &str,
+        (idle_ms, whole_ms): (i64, i64),
+    ) -> Result<Option<UserId>, StoreError> {
+        let Some(user) = self.token_user(token, TokenKind::Portal).await? else {
+            return Ok(None);
+        };
+        let until = now_ms().saturating_add(idle_ms);
+        // A page more in the same minute writes nothing.
+        sqlx::query(
+            "UPDATE tokens SET expires_ms = CASE WHEN since_ms + $3 < $2 THEN since_ms + $3 ELSE $2 END \
+             WHERE hash = $1 AND expires_ms < $2 - 60000 AND expires_ms < since_ms + $3",
+        )
+        .bind(hash_token(token).as_slice())
+        .bind(until)
+        .bind(whole_ms)
+        .execute(&self.db.pool)
+        .await
+        .map_err(StoreError::db("renew a sign-in"))?;
+        Ok(Some(user))
+    }
+
+    /// The sign-ins of a user at this site that are alive, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn sign_ins(&self, user: UserId) -> Result<Vec<SignIn>, StoreError> {
+        let rows: Vec<(Vec<u8>, String, i64, i64, String)> = sqlx::query_as(
+            "SELECT hash, kind, since_ms, expires_ms, what FROM tokens \
+             WHERE user_id = $1 AND kind IN ($2, $3) AND expires_ms > $4 ORDER BY since_ms DESC, hash",
+        )
+        .bind(user.as_bytes().as_slice())
+        .bind(TokenKind::Pc.column())
+        .bind(TokenKind::Portal.column())
+        .bind(now_ms())
+        .fetch_all(&self.db.pool)
+        .await
+        .map_err(StoreError::db("list sign-ins"))?;
+        rows.into_iter()
+            .map(|(hash, kind, since_ms, expires_ms, what)| {
+                Ok(SignIn {
+                    hash: id(&hash, "a token")?,
+                    kind: TokenKind::of(&kind).ok_or(StoreError::Corrupt("a kind of token"))?,
+                    since_ms,
+                    expires_ms,
+                    what,
+                })
+            })
+            .collect()
     }
 
     /// Who may push with this token, if it is alive and the user was not deleted.

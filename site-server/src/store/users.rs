@@ -9,7 +9,7 @@ use snapshot::id::{CardId, SiteId, UserId};
 
 use super::{
     Actor, Deed, SharedKind, Store, StoreError, Tx, WaitingKind, audit, column, count, id, outbox,
-    shared,
+    second_factor::FactorKey, settings, shared,
 };
 
 /// A user who is not deleted. No `Debug`: it carries a password hash.
@@ -235,6 +235,9 @@ impl Store {
                 return Err(UserAddError::CardRevoked { card: card.card });
             }
         }
+        let before = record_in(&mut tx, &self.factor_key, registration.user)
+            .await
+            .map_err(store)?;
         let user = registration.user;
         let version = match rank_in(&mut tx, user).await.map_err(store)? {
             Some(rank) if rank.deleted => return Err(UserAddError::Deleted { name, user }),
@@ -249,8 +252,13 @@ impl Store {
             deleted: false,
             version,
             origin,
+            // A password the operator gives ends what was signed in with the old one.
+            sign_in_epoch: before.as_ref().map_or(0, |record| record.sign_in_epoch + 1),
+            second_factor: before.and_then(|record| record.second_factor),
         };
-        set_user(&mut tx, &record).await.map_err(store)?;
+        set_user(&mut tx, &self.factor_key, &record)
+            .await
+            .map_err(store)?;
         outbox::tell_all(&mut tx, *user.as_bytes(), WaitingKind::User)
             .await
             .map_err(store)?;
@@ -301,7 +309,7 @@ impl Store {
         record.version = rank.version + 1;
         record.origin = origin;
         record.deleted = true;
-        set_user(&mut tx, &record).await?;
+        set_user(&mut tx, &self.factor_key, &record).await?;
         outbox::tell_all(&mut tx, *user.as_bytes(), WaitingKind::User).await?;
         let deed =
             Deed::new(actor, "user.remove", user).with(format_args!("version {}", record.version));
@@ -332,24 +340,32 @@ impl Store {
     /// # Errors
     /// [`StoreError::Db`], [`StoreError::Corrupt`].
     pub async fn user_record(&self, user: UserId) -> Result<Option<UserRecord>, StoreError> {
-        let row: Option<(String, String, i64, i64, Vec<u8>)> = sqlx::query_as(
-            "SELECT registration, password_phc, deleted, version, origin FROM users WHERE id = $1",
-        )
-        .bind(user.as_bytes().as_slice())
-        .fetch_optional(&self.db.pool)
-        .await
-        .map_err(StoreError::db("read a user"))?;
-        row.map(|(registration, password_phc, deleted, version, origin)| {
-            Ok(UserRecord {
-                registration: serde_json::from_str(&registration)
-                    .map_err(|_| StoreError::Corrupt("a registration"))?,
-                password_phc,
-                deleted: deleted != 0,
-                version: count(version, "a version")?,
-                origin: SiteId::new(id(&origin, "a site id")?),
-            })
-        })
-        .transpose()
+        let row: Option<RecordRow> = sqlx::query_as(RECORD)
+            .bind(user.as_bytes().as_slice())
+            .fetch_optional(&self.db.pool)
+            .await
+            .map_err(StoreError::db("read a user"))?;
+        row.map(|row| record(&self.factor_key, user, row))
+            .transpose()
+    }
+
+    /// Changes a user who is not deleted: a new version, told to every other site. The version, or `None` when there is
+    /// no such user.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`]; nothing changed then.
+    pub async fn change_user(
+        &self,
+        user: UserId,
+        origin: SiteId,
+        how: impl FnOnce(&mut UserRecord),
+    ) -> Result<Option<u64>, StoreError> {
+        let mut tx = self.write("change a user").await?;
+        let version = change(&mut tx, &self.factor_key, user, origin, how).await?;
+        if version.is_some() {
+            tx.commit().await.map_err(StoreError::db("change a user"))?;
+        }
+        Ok(version)
     }
 
     /// Which version of every user record is here, for the exchange of digests.
@@ -446,11 +462,15 @@ pub(super) async fn revoke(tx: &mut Tx, card: SharedKey) -> Result<(), StoreErro
 }
 
 /// Takes a user from another site if the record stands above ours.
-pub(super) async fn merge(tx: &mut Tx, theirs: &UserRecord) -> Result<bool, StoreError> {
+pub(super) async fn merge(
+    tx: &mut Tx,
+    key: &FactorKey,
+    theirs: &UserRecord,
+) -> Result<bool, StoreError> {
     let ours = rank_in(tx, theirs.registration.user).await?;
     let newer = ours.is_none_or(|ours| UserRank::of(theirs) > ours);
     if newer {
-        set_user(tx, theirs).await?;
+        set_user(tx, key, theirs).await?;
     }
     Ok(newer)
 }
@@ -503,17 +523,84 @@ async fn rank_in(tx: &mut Tx, user: UserId) -> Result<Option<UserRank>, StoreErr
     row.map(user_rank).transpose()
 }
 
-async fn set_user(tx: &mut Tx, record: &UserRecord) -> Result<(), StoreError> {
+type RecordRow = (String, String, i64, i64, Vec<u8>, i64, Option<Vec<u8>>);
+
+const RECORD: &str = "SELECT registration, password_phc, deleted, version, origin, sign_in_epoch, second_factor \
+     FROM users WHERE id = $1";
+
+fn record(
+    key: &FactorKey,
+    user: UserId,
+    (registration, password_phc, deleted, version, origin, epoch, factor): RecordRow,
+) -> Result<UserRecord, StoreError> {
+    Ok(UserRecord {
+        registration: serde_json::from_str(&registration)
+            .map_err(|_| StoreError::Corrupt("a registration"))?,
+        password_phc,
+        deleted: deleted != 0,
+        version: count(version, "a version")?,
+        origin: SiteId::new(id(&origin, "a site id")?),
+        sign_in_epoch: count(epoch, "an epoch")?,
+        second_factor: factor.map(|sealed| key.open(user, &sealed)).transpose()?,
+    })
+}
+
+async fn record_in(
+    tx: &mut Tx,
+    key: &FactorKey,
+    user: UserId,
+) -> Result<Option<UserRecord>, StoreError> {
+    let row: Option<RecordRow> = sqlx::query_as(RECORD)
+        .bind(user.as_bytes().as_slice())
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(StoreError::db("read a user"))?;
+    row.map(|row| record(key, user, row)).transpose()
+}
+
+/// See [`Store::change_user`].
+pub(super) async fn change(
+    tx: &mut Tx,
+    key: &FactorKey,
+    user: UserId,
+    origin: SiteId,
+    how: impl FnOnce(&mut UserRecord),
+) -> Result<Option<u64>, StoreError> {
+    let known = record_in(tx, key, user).await?;
+    let Some(mut record) = known.filter(|record| !record.deleted) else {
+        return Ok(None);
+    };
+    how(&mut record);
+    record.version += 1;
+    record.origin = origin;
+    set_user(tx, key, &record).await?;
+    outbox::tell_all(tx, *user.as_bytes(), WaitingKind::User).await?;
+    Ok(Some(record.version))
+}
+
+async fn set_user(tx: &mut Tx, key: &FactorKey, record: &UserRecord) -> Result<(), StoreError> {
     let who = &record.registration;
     let mut record_key = [0; 32];
     hex::decode_to_slice(&who.record_public_key, &mut record_key)
         .map_err(|_| StoreError::Corrupt("a record key"))?;
     let json = serde_json::to_string(who).map_err(|_| StoreError::Corrupt("a registration"))?;
+    let factor = record
+        .second_factor
+        .as_ref()
+        .map(|factor| key.seal(who.user, factor))
+        .transpose()?;
+    let epoch: Option<(i64,)> = sqlx::query_as("SELECT sign_in_epoch FROM users WHERE id = $1")
+        .bind(who.user.as_bytes().as_slice())
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(StoreError::db("read a user"))?;
+    let ended = epoch.is_some_and(|(epoch,)| column(record.sign_in_epoch) > epoch);
     sqlx::query(
-        "INSERT INTO users (id, name, record_key, password_phc, registration, deleted, version, origin) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET name = excluded.name, \
+        "INSERT INTO users (id, name, record_key, password_phc, registration, deleted, version, origin, sign_in_epoch, \
+         second_factor) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET name = excluded.name, \
          record_key = excluded.record_key, password_phc = excluded.password_phc, registration = excluded.registration, \
-         deleted = excluded.deleted, version = excluded.version, origin = excluded.origin",
+         deleted = excluded.deleted, version = excluded.version, origin = excluded.origin, \
+         sign_in_epoch = excluded.sign_in_epoch, second_factor = excluded.second_factor",
     )
     .bind(who.user.as_bytes().as_slice())
     .bind(&who.name)
@@ -523,10 +610,21 @@ async fn set_user(tx: &mut Tx, record: &UserRecord) -> Result<(), StoreError> {
     .bind(i64::from(record.deleted))
     .bind(column(record.version))
     .bind(record.origin.as_bytes().as_slice())
+    .bind(column(record.sign_in_epoch))
+    .bind(factor)
     .execute(&mut **tx)
     .await
     .map_err(StoreError::db("write a user"))?;
+    if ended {
+        // A delivery brings what its user signed, whoever is signed in where.
+        sqlx::query("DELETE FROM tokens WHERE user_id = $1 AND record IS NULL")
+            .bind(who.user.as_bytes().as_slice())
+            .execute(&mut **tx)
+            .await
+            .map_err(StoreError::db("end the sign-ins of a user"))?;
+    }
     if record.deleted {
+        settings::forget(tx, who.user).await?;
         sqlx::query("DELETE FROM tokens WHERE user_id = $1")
             .bind(who.user.as_bytes().as_slice())
             .execute(&mut **tx)

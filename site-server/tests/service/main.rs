@@ -8,6 +8,7 @@
 
 mod audit;
 mod boot_files;
+mod browser;
 mod bucket;
 mod busy;
 mod canary;
@@ -29,6 +30,9 @@ mod operate;
 mod operation;
 mod peers;
 mod portal;
+mod portal_account;
+mod portal_places;
+mod portal_settings;
 mod postgres;
 mod program;
 mod relay;

@@ -38,6 +38,8 @@ fn user(person: &Person, version: u64, origin: SiteId, deleted: bool) -> UserRec
         deleted,
         version,
         origin,
+        sign_in_epoch: 0,
+        second_factor: None,
     }
 }
 
@@ -110,6 +112,8 @@ async fn a_revoked_card_stays_revoked_when_a_newer_registration_still_lists_it_o
         deleted: false,
         version: 3,
         origin: AWAY,
+        sign_in_epoch: 0,
+        second_factor: None,
     };
     assert!(
         store.merge_user(&newer).await.unwrap(),

@@ -37,6 +37,8 @@ fn user_record(person: &Person, version: u64) -> UserRecord {
         deleted: false,
         version,
         origin: FRIEND,
+        sign_in_epoch: 0,
+        second_factor: None,
     }
 }
 
@@ -163,12 +165,14 @@ async fn digests_say_what_each_side_lacks() {
         version: Some((7, FRIEND)),
         deleted: false,
         head: None,
+        settings: [None; 3],
     };
     let other = DigestRow {
         user: UserId::new([1; 16]),
         version: Some((1, FRIEND)),
         deleted: false,
         head: None,
+        settings: [None; 3],
     };
     let theirs = Digest {
         rows: vec![other, newer],

@@ -113,6 +113,7 @@ pub(crate) fn replica_of(layout: &Layout) -> Layout {
     for (from, to) in [
         (layout.config(), other.config()),
         (layout.operator_token(), other.operator_token()),
+        (layout.second_factor_key(), other.second_factor_key()),
         (layout.certificate(), other.certificate()),
         (layout.private_key(), other.private_key()),
         (layout.ca(), other.ca()),

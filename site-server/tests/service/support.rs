@@ -16,7 +16,7 @@ use p256::pkcs8::EncodePublicKey as _;
 use serde::{Serialize, de::DeserializeOwned};
 use site_api::{
     Problem, ProblemCode, RegisteredCard, Registration, SignIn, SignInChallenge,
-    SignInChallengeRequest, SignInRequest, path, registration,
+    SignInChallengeRequest, SignInRequest, path, peer::SettingsRecord, registration,
 };
 use site_server::{
     admin,
@@ -27,8 +27,9 @@ use site_server::{
 };
 use snapshot::{
     id::{BaselineId, CardId, ObjectId, RecordId, SiteId, UserId},
-    keys::{SnapshotKeys, UserKey},
+    keys::{Secret, SnapshotKeys, UserKey},
     record::{Record, SignedRecord},
+    settings::{self, SealedSettings, Settings},
     slot::{self, Challenge, Nonce, SlotContext},
 };
 use tempfile::TempDir;
@@ -92,6 +93,30 @@ impl Card {
             &asked.challenge,
             self.id,
         ))
+    }
+}
+
+impl Card {
+    /// Opens settings as the agent does.
+    pub(crate) fn settings(&self, record: &SettingsRecord) -> Settings {
+        let sealed = STANDARD.decode(&record.sealed_b64).unwrap();
+        let sealed = SealedSettings::parse(&sealed).unwrap();
+        assert_eq!(
+            (sealed.context.user, sealed.context.part),
+            (record.user, record.part)
+        );
+        let (key, aad) = sealed.for_card(self.id).unwrap();
+        let enc = <DhP256HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(&key.enc).unwrap();
+        let opened = hpke::single_shot_open::<AesGcm256, HkdfSha256, DhP256HkdfSha256>(
+            &OpModeR::Base,
+            &self.private,
+            &enc,
+            settings::INFO,
+            &key.ciphertext,
+            &aad,
+        );
+        let key = Secret::from_bytes(opened.unwrap().try_into().unwrap());
+        sealed.open(&key).unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
