@@ -13,6 +13,7 @@ mod bucket;
 mod ceph;
 mod chunks;
 mod deliveries;
+mod desk;
 mod heads;
 mod hostile;
 mod leases;
