@@ -4,10 +4,9 @@ use std::path::Path;
 
 use snapshot::id::{SiteId, UserId};
 
-use crate::clock::now_ms;
-
 use super::{AdminError, Done, Fields, View, ViewKind, Wish, WishKind, open};
 use crate::{
+    clock::now_ms,
     config::{Layout, SiteConfig},
     store::{Actor, Store, User},
 };
