@@ -1,11 +1,16 @@
 //! What the operator does beside the running server: users, other sites, releases, the audit log.
 
 mod audit;
+mod office;
 mod passwords;
 mod releases;
+mod roles;
 mod sites;
+mod staff;
 mod users;
+mod view;
 mod wipes;
+mod wish;
 
 use std::path::Path;
 
@@ -21,11 +26,19 @@ use crate::{
 };
 
 pub use audit::{audit_export, audit_verify, audit_verify_file};
+pub use office::{Office, look, wish};
 pub use passwords::calibrate;
 pub use releases::{releases, set_boot, set_release_key};
+pub use roles::{Action, Role, allow};
 pub use sites::{Info, site_add, site_expel, site_info};
+pub use staff::{staff_add, staff_password};
 pub use users::{UserAdded, user_add, user_remove};
+pub use view::{
+    AuditPage, NextLine, Overview, PolicyLine, RelayLine, Relays, ReleaseList, SiteList, StaffLine,
+    UserList, UserSheet, View, ViewKind, per_mille,
+};
 pub use wipes::{wipe_line, wipes};
+pub use wish::{Done, Fields, Wish, WishKind};
 
 /// Why the operator's wish was not done.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +63,20 @@ pub enum AdminError {
     /// What was asked for does not become JSON.
     #[error("write JSON")]
     Write(#[source] serde_json::Error),
+    /// A field lacks, or is no such thing.
+    #[error("the field {0} lacks or is not one")]
+    Field(&'static str),
+    /// Nothing has that id or name.
+    #[error("no such {0} is here")]
+    NoSuch(&'static str),
+    /// Staff cannot disable themselves.
+    #[error("nobody can disable himself; ask another operator")]
+    Yourself,
+    /// A name for staff.
+    #[error(
+        "a name of staff has 1 to 64 of a-z, 0-9, '.', '_', '-', a letter first; {0:?} has not"
+    )]
+    StaffName(String),
     /// Whoever reads what is printed went away.
     #[error("print it")]
     Print(#[source] std::io::Error),

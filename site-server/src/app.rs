@@ -22,6 +22,7 @@ use crate::{
     admission::Admission,
     auth::{Challenges, PasswordError, Passwords},
     config::{ConfigError, Layout, SiteConfig},
+    desk,
     error::{ApiError, chain},
     linger::linger,
     meters::{Failed, Meters},
@@ -154,7 +155,7 @@ impl Site {
 /// Every route of the site.
 pub fn router(site: Arc<Site>) -> Router {
     use routes::{
-        chunks, deliveries, heads, join, leases, objects, peers, releases, settings, sign_in,
+        chunks, deliveries, heads, join, leases, objects, pcs, peers, releases, settings, sign_in,
         site as about, wipes,
     };
     use site_api::{path, peer::path as peer_path};
@@ -191,6 +192,7 @@ pub fn router(site: Arc<Site>) -> Router {
         .route(path::OBJECTS_MISSING, post(objects::missing))
         .route(OBJECT, get(objects::get).put(objects::put))
         .route(path::SETTINGS, get(settings::get))
+        .route("/v1/pcs/{pc}/stage", post(pcs::stage))
         .route(path::HEAD_FETCH, get(heads::fetching).post(heads::fetch))
         .layer(DefaultBodyLimit::max(JSON_BYTES));
     let large = Router::new()
@@ -225,6 +227,7 @@ pub fn router(site: Arc<Site>) -> Router {
         .merge(wipes)
         .merge(sites)
         .merge(portal::router())
+        .merge(desk::router())
         .fallback(|| async { ApiError::not_found("There is nothing at this address.") })
         .method_not_allowed_fallback(|| async {
             ApiError::bad("This address does not take this method.")

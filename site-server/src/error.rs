@@ -128,6 +128,17 @@ impl ApiError {
         }
     }
 
+    /// The user keeps as much as the site allows. Released PCs know the code and keep what was not taken.
+    #[must_use]
+    pub fn over_quota(quota: u64) -> Self {
+        Self::new(
+            ProblemCode::SiteFull,
+            format!(
+                "Your quota at this site, {quota} bytes, is used up. Delete what you do not need, or ask the operator for more."
+            ),
+        )
+    }
+
     /// The head is another one.
     #[must_use]
     pub fn head_moved(head: Option<HeadInfo>) -> Self {
@@ -247,6 +258,7 @@ impl From<StoreError> for ApiError {
             StoreError::WrongHash { .. } | StoreError::Image(_) => {
                 Self::new(ProblemCode::WrongHash, error.to_string())
             }
+            StoreError::OverQuota { quota } => Self::over_quota(*quota),
             StoreError::WrongSize { .. } => Self::bad(error.to_string()),
             StoreError::BrokenOff { .. } if is_timeout(&error) => {
                 Self::bad(chain(&error)).with_status(StatusCode::REQUEST_TIMEOUT)

@@ -4,7 +4,7 @@
 //! the other end ([`tls`]), [`app`] finds the route, `routes` and `portal` parse and map, [`auth`]
 //! checks who asks, [`imports`] reads the files users bring, [`store`] keeps. Beside them [`replication`] brings user records and heads to
 //! every site ([`join`] makes a new one of them, [`authority`] has the certificates), [`relay`] brings snapshots to the one site a user chose or arrived at, [`retention`] says which are kept, and [`init`],
-//! [`admin`], [`operate`] and [`netboot`] are what the operator does. [`boot`] is a listener of its own, for firmware.
+//! [`admin`], [`desk`], [`operate`] and [`netboot`] are what the operator and the staff do. [`boot`] is a listener of its own, for firmware.
 //!
 //! A site cannot open what it stores: this crate never depends on `card`.
 #![forbid(unsafe_code)]
@@ -19,6 +19,7 @@ pub mod boot;
 mod clock;
 pub mod config;
 mod copies;
+pub mod desk;
 pub mod error;
 pub mod imports;
 pub mod init;

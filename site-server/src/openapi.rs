@@ -4,6 +4,7 @@
 //! row, or a row without a route, does not pass (docs/adr/0070). Pages for browsers have no rows.
 
 mod about;
+mod desk;
 mod leases;
 mod objects;
 mod releases;
@@ -36,6 +37,7 @@ pub fn document() -> OpenApi {
     objects::rows(&mut rows);
     leases::rows(&mut rows);
     sites::rows(&mut rows);
+    desk::rows(&mut rows);
     rows.schema::<Problem>();
     rows.schema::<ProblemWithHead>();
     let (paths, schemas) = rows.finish();

@@ -38,6 +38,14 @@ use crate::{app::Site, error::ApiError};
 use session::Session;
 use text::{Text, text_for};
 
+pub(crate) use csrf::same_origin;
+pub(crate) use when::{size, when};
+
+/// Whether the browser prefers Japanese.
+pub(crate) fn japanese(headers: &HeaderMap) -> bool {
+    text_for(headers).lang == "ja"
+}
+
 /// Largest form without files, in bytes.
 const FORM_BYTES: usize = 16 << 10;
 

@@ -22,6 +22,9 @@ mod merge;
 mod moment;
 mod objects;
 mod outbox;
+mod pcs;
+mod people;
+mod policies;
 mod releases;
 mod retention;
 mod rows;
@@ -31,6 +34,7 @@ mod settings;
 mod shared;
 mod shelf;
 mod sites;
+mod staff;
 mod stays;
 mod tokens;
 mod transfers;
@@ -65,6 +69,9 @@ pub use leave::Left;
 pub use merge::Merged;
 pub use objects::{Origin, Put};
 pub use outbox::{Waiting, WaitingKind};
+pub use pcs::{Pc, Seen};
+pub use people::{CardLine, SessionLine, UserLine};
+pub use policies::{Policies, Policy, Window};
 pub use releases::ListedRelease;
 pub use retention::{Forgotten, Pass, Swept};
 pub use rows::{Rows, RowsError, TableTally, Tally, moving};
@@ -75,6 +82,7 @@ use shelf::Shelf;
 pub use shelf::{Capabilities, ObjectsConfig, StoredObject};
 pub(crate) use sites::Heard;
 pub use sites::{Peer, PeerStatus, SiteBody};
+pub use staff::Staff;
 pub use tokens::{MAX_DELIVERIES, Pusher, SignIn, TokenKind, hash_token, new_token};
 pub use transfers::{Incoming, NextSite, Wish};
 pub use tries::{Counted, TryAgainAt, delay};
@@ -165,6 +173,12 @@ pub enum StoreError {
         want: ObjectId,
         /// The name of the bytes.
         have: ObjectId,
+    },
+    /// The user keeps as much as the site allows.
+    #[error("the user's quota at this site is {quota} bytes")]
+    OverQuota {
+        /// The quota.
+        quota: u64,
     },
     /// Another number of bytes than announced.
     #[error("{have} bytes came, {want} were announced")]

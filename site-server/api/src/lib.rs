@@ -12,6 +12,7 @@ pub mod discovery;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod lease;
+pub mod pc;
 pub mod peer;
 pub mod registration;
 pub mod wipe;
@@ -49,6 +50,12 @@ pub mod path {
     pub const WIPES: &str = "/v1/wipes";
     /// `POST`: body [`super::ChunksRequest`], answer one frame of [`snapshot::delta`]. No sign-in.
     pub const CHUNKS: &str = "/v1/chunks";
+    /// `POST`: body [`super::pc::StageReport`], answer 204. No sign-in: the signature of an enrolled PC is what counts.
+    #[must_use]
+    pub fn pc_stage(pc: &str) -> String {
+        format!("/v1/pcs/{pc}/stage")
+    }
+
     /// `GET`: 200 while the site can serve.
     pub const HEALTH: &str = "/health";
     /// `GET`: the OpenAPI document of all this.

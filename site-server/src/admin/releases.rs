@@ -5,7 +5,7 @@ use std::path::Path;
 use site_api::ReleaseInfo;
 use snapshot::id::ReleaseId;
 
-use super::AdminError;
+use super::{AdminError, Office};
 use crate::{
     boot::{BootChoice, choose},
     config::{Layout, SiteConfig, read_release_key},
@@ -58,4 +58,15 @@ async fn listed(layout: &Layout, config: &SiteConfig) -> Result<Vec<ReleaseInfo>
     let listed = store.releases().await;
     store.close().await;
     Ok(listed?)
+}
+
+/// Sets which release PCs start, for whoever sits at the desk.
+pub(super) async fn start(office: &Office<'_>, choice: BootChoice) -> Result<(), AdminError> {
+    let listed = office.store.releases().await?;
+    if choose(&choice, &listed).is_none() && !choice.is_default() {
+        return Err(AdminError::NoRelease);
+    }
+    let mut config = SiteConfig::load(office.layout)?;
+    config.boot = choice;
+    Ok(config.save(office.layout)?)
 }

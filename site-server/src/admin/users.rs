@@ -105,7 +105,7 @@ fn read_registration(path: &Path) -> Result<Registration, AdminError> {
 }
 
 /// A slot that names another card or user would make a sign-in that no card can finish.
-fn check_card(user: UserId, card: &RegisteredCard) -> Result<(), AdminError> {
+pub(super) fn check_card(user: UserId, card: &RegisteredCard) -> Result<(), AdminError> {
     let wrong = |what| AdminError::Card {
         card: card.card,
         what,

@@ -9,7 +9,7 @@ use utoipa::{
         ContentBuilder, HttpMethod, Paths, Ref, RefOr, Required, ResponseBuilder,
         path::{Operation, OperationBuilder, ParameterBuilder, ParameterIn},
         request_body::RequestBodyBuilder,
-        schema::{ArrayBuilder, ObjectBuilder, Schema, Type},
+        schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type},
         security::SecurityRequirement,
     },
 };
@@ -110,6 +110,22 @@ impl Row {
         self
     }
 
+    /// The body is a JSON object of these texts, and of nothing else.
+    pub(crate) fn takes_texts(mut self, names: &[&str]) -> Self {
+        let object = names.iter().fold(ObjectBuilder::new(), |object, name| {
+            object.property(*name, string())
+        });
+        self.takes = Some((JSON, object.schema_type(Type::Object).into()));
+        self
+    }
+
+    /// An answer of JSON whose members the protocol page names.
+    pub(crate) fn any_json(mut self, status: u16, says: &'static str) -> Self {
+        let any = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
+        self.answers.push((status, says, Some((JSON, any.into()))));
+        self
+    }
+
     /// The body is bytes.
     pub(crate) fn takes_bytes(mut self) -> Self {
         self.takes = Some((BYTES, binary()));
@@ -117,7 +133,6 @@ impl Row {
     }
 
     /// A member of the query, and what it means.
-    #[allow(dead_code, reason = "for lists in pages, which rooms yet to come have")]
     pub(crate) fn query(mut self, name: &'static str, says: &'static str) -> Self {
         self.queries.push((name, says));
         self

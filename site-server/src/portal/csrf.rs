@@ -45,7 +45,7 @@ fn refused() -> ApiError {
 
 /// What the browser says about where the request comes from. Old browsers say nothing: then the
 /// token alone decides.
-fn same_origin(uri: &Uri, headers: &HeaderMap) -> bool {
+pub(crate) fn same_origin(uri: &Uri, headers: &HeaderMap) -> bool {
     let text = |name: &str| {
         headers
             .get(name)

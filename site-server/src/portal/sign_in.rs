@@ -162,6 +162,12 @@ pub(super) async fn proven(
         tracing::warn!("wrong user name or password at the portal");
         return Ok(None);
     };
+    if site.store.is_disabled(user.id).await? {
+        let deed = Deed::new(Actor::User(user.id), "sign-in.disabled", user.id);
+        site.store.audit(&deed.with("at the portal")).await?;
+        let detail = "This user may not sign in for now. Ask the help desk.";
+        return Err(ApiError::bad(detail).with_status(StatusCode::FORBIDDEN));
+    }
     let device = device.unwrap_or_else(Device::fresh);
     attempt.was_right(site, device.token()).await?;
     if let Some(renewed) = checked.renewed {

@@ -3,7 +3,7 @@
 use time::{OffsetDateTime, UtcOffset};
 
 /// "2026-11-22 14:02 UTC+09:00".
-pub(super) fn when(ms: i64, offset_minutes: i16) -> String {
+pub(crate) fn when(ms: i64, offset_minutes: i16) -> String {
     let offset =
         UtcOffset::from_whole_seconds(i32::from(offset_minutes) * 60).unwrap_or(UtcOffset::UTC);
     let Ok(at) = OffsetDateTime::from_unix_timestamp(ms.div_euclid(1000)) else {
@@ -46,7 +46,7 @@ pub(super) fn parse_moment(text: &str, offset_minutes: i16) -> Option<i64> {
 }
 
 /// "12.3 MB": decimal, as on a disk's box.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
     if bytes < 1000 {
         return format!("{bytes} B");

@@ -8,7 +8,7 @@ use std::{
 
 use axum::{
     extract::{FromRequest, FromRequestParts, Path, Request, rejection::JsonRejection},
-    http::{StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
 use site_api::ProblemCode;
@@ -62,8 +62,9 @@ pub(crate) struct Ids<T>(pub(crate) T);
 /// A JSON body.
 pub(crate) struct Json<T>(pub(crate) T);
 
-fn bearer(parts: &Parts) -> Option<&str> {
-    let header = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+/// The bearer token of a request.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let header = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     parse::bearer(header)
 }
 
@@ -78,7 +79,7 @@ impl FromRequestParts<Arc<Site>> for SignedIn {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
-        let token = bearer(parts).ok_or_else(not_signed_in)?;
+        let token = bearer(&parts.headers).ok_or_else(not_signed_in)?;
         site.store
             .token_user(token, TokenKind::Pc)
             .await?
@@ -92,7 +93,8 @@ impl FromRequestParts<Arc<Site>> for Session {
 
     async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
         let SignedIn(user) = SignedIn::from_request_parts(parts, site).await?;
-        let token = zeroize::Zeroizing::new(bearer(parts).ok_or_else(not_signed_in)?.to_owned());
+        let token =
+            zeroize::Zeroizing::new(bearer(&parts.headers).ok_or_else(not_signed_in)?.to_owned());
         Ok(Self { user, token })
     }
 }
@@ -111,7 +113,7 @@ impl FromRequestParts<Arc<Site>> for MayPush {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
-        let token = bearer(parts).ok_or_else(not_signed_in)?;
+        let token = bearer(&parts.headers).ok_or_else(not_signed_in)?;
         let pusher = site.store.token_pusher(token).await?;
         let pusher = pusher.ok_or_else(not_signed_in)?;
         if matches!(pusher, Pusher::SignedIn(_)) {
@@ -127,7 +129,7 @@ impl FromRequestParts<Arc<Site>> for Operator {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
-        if bearer(parts).is_some_and(|token| site.is_operator(token)) {
+        if bearer(&parts.headers).is_some_and(|token| site.is_operator(token)) {
             Ok(Self)
         } else {
             let detail = "Only the operator publishes: send the token in operator.token of the site's data folder.";

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Extension, extract::State, http::StatusCode};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use site_api::{Head, HeadInfo, ProblemCode, PutHead, Transfer, TransferState};
+use site_api::{Head, HeadInfo, ProblemCode, PutHead, Transfer, TransferState, pc::Stage};
 use snapshot::{
     id::{ObjectId, RecordId, UserId},
     record::{self, Record},
@@ -15,7 +15,7 @@ use crate::{
     app::Site,
     clock::now_ms,
     error::{ApiError, ApiResult, chain},
-    store::{Fenced, NewHead, Pusher, PutHeadOutcome, Wish},
+    store::{Fenced, NewHead, Pusher, PutHeadOutcome, Seen, Wish},
 };
 
 pub(crate) async fn get(
@@ -76,6 +76,18 @@ pub(crate) async fn put(
             site.bell.replication.notify_one();
             site.bell.relay.notify_one();
             site.store.end_deliveries(user).await?;
+            site.store
+                .pc_seen(&Seen {
+                    pc: &info.pc,
+                    stage: if delivers {
+                        Stage::Delivering
+                    } else {
+                        Stage::InUse
+                    },
+                    user: Some(user),
+                    signed_in: !delivers,
+                })
+                .await?;
             (StatusCode::CREATED, info)
         }
         PutHeadOutcome::Same(info) => (StatusCode::OK, info),

@@ -72,6 +72,12 @@ pub(crate) async fn put(
             (user, Some(listed))
         }
     };
+    // Before the bytes come, so that a PC need not send what will not be kept; the store decides again.
+    if let Some(bytes) = want
+        && let Some(quota) = site.store.over_quota(user, object, bytes).await?
+    {
+        return Err(ApiError::over_quota(quota));
+    }
     let _turn = site.admission.uploads.enter(*user.as_bytes()).await?;
     let put = site
         .store

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use site_api::{
-    ProblemCode, SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest, wipe::plain,
+    ProblemCode, SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest, pc::Stage,
+    wipe::plain,
 };
 use snapshot::id::{BaselineId, CardId};
 use zeroize::Zeroizing;
@@ -16,7 +17,7 @@ use crate::{
     auth::{AskError, PC_TOKEN_MS, throttle},
     clock::now_ms,
     error::{ApiError, ApiResult},
-    store::{Actor, CardUser, Deed, TokenKind, new_token},
+    store::{Actor, CardUser, Deed, Seen, TokenKind, new_token},
 };
 
 pub(crate) async fn challenge(
@@ -110,6 +111,14 @@ pub(crate) async fn sign_in(
         .await?;
     site.bell.replication.notify_one();
     site.store.note_stay(holder.user.id).await?;
+    site.store
+        .pc_seen(&Seen {
+            pc: &pc,
+            stage: Stage::Applying,
+            user: Some(holder.user.id),
+            signed_in: true,
+        })
+        .await?;
     let head = site.store.head(holder.user.id).await?;
     tracing::info!(user = %holder.user.id, card = %proven.card, "signed in");
     Ok(axum::Json(SignIn {
@@ -146,6 +155,10 @@ async fn holder(site: &Site, card: CardId) -> ApiResult<CardUser> {
     })?;
     if holder.revoked {
         let detail = "This card was revoked. Use your newer card, or ask the operator.";
+        return Err(ApiError::new(ProblemCode::CardRevoked, detail));
+    }
+    if site.store.is_disabled(holder.user.id).await? {
+        let detail = "This user may not sign in for now. Ask the help desk.";
         return Err(ApiError::new(ProblemCode::CardRevoked, detail));
     }
     Ok(holder)

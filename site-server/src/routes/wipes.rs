@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode};
-use site_api::wipe::WipeRecord;
+use site_api::{
+    pc::Stage,
+    wipe::{Moment, WipeRecord},
+};
 
 use super::extract::{Json, RemoteAddress};
 use crate::{
     app::Site,
     error::{ApiError, ApiResult},
-    store::AddWipe,
+    store::{AddWipe, Seen},
 };
 
 /// Keeps one.
@@ -30,6 +33,18 @@ pub(crate) async fn add(
     {
         AddWipe::Added => {
             tracing::info!(pc = %record.pc, moment = ?record.moment, "wipe record");
+            let stage = match record.moment {
+                Moment::Boot => Stage::Wiping,
+                Moment::PowerOff => Stage::PoweringOff,
+            };
+            site.store
+                .pc_seen(&Seen {
+                    pc: &record.pc,
+                    stage,
+                    user: None,
+                    signed_in: false,
+                })
+                .await?;
             Ok(StatusCode::CREATED)
         }
         AddWipe::Known => Ok(StatusCode::OK),

@@ -74,7 +74,8 @@ macro_rules! schema {
             "between" in "0010_between.sql"
             "replicas" in "0011_replicas.sql"
             "leases" in "0012_leases.sql"
-            "portal" in "0013_portal.sql")
+            "portal" in "0013_portal.sql"
+            "desk" in "0014_desk.sql")
     };
 }
 const SQLITE: &[(&str, &str)] = &schema!("sqlite");

@@ -120,6 +120,13 @@ impl Store {
                 .await
                 .map_err(StoreError::db("note the progress of a relay"))?;
         }
+        if origin == Origin::Pc
+            && let Some(quota) = super::policies::passed(&mut tx, user).await?
+        {
+            drop(tx);
+            self.shelf.delete(&place.key()).await;
+            return Err(StoreError::OverQuota { quota });
+        }
         tx.commit()
             .await
             .map_err(StoreError::db("list an object"))?;

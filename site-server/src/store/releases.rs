@@ -129,6 +129,31 @@ impl Store {
         tx.commit().await.map_err(StoreError::db("list a release"))
     }
 
+    /// Lists a release no more; its files stay until the next clearing. False: it was not listed.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn withdraw_release(
+        &self,
+        actor: Actor,
+        release: ReleaseId,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.write("withdraw a release").await?;
+        let gone = sqlx::query("DELETE FROM releases WHERE id = $1")
+            .bind(release.as_bytes().as_slice())
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::db("withdraw a release"))?;
+        if gone.rows_affected() == 0 {
+            return Ok(false);
+        }
+        audit::write(&mut tx, &Deed::new(actor, "release.withdraw", release)).await?;
+        tx.commit()
+            .await
+            .map_err(StoreError::db("withdraw a release"))?;
+        Ok(true)
+    }
+
     /// Listed releases, the newest first.
     ///
     /// # Errors

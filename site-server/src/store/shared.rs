@@ -15,6 +15,8 @@ pub enum SharedKind {
     Site,
     /// A card that opens nothing any more, by its id; always gone.
     CardRevoked,
+    /// Whether a user may sign in for now, by the user's id; body: `true` when not, `false`.
+    UserDisabled,
     /// Certificates a CA took back, by the first 16 bytes of the BLAKE3 of its public key; body: a CRL, PEM in JSON.
     Crl,
     /// The leases of a user at a site, by both; only that site writes it. Body: see [`super::leases`].
@@ -23,7 +25,13 @@ pub enum SharedKind {
 
 impl SharedKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Site, Self::CardRevoked, Self::Crl, Self::Lease];
+    pub const ALL: [Self; 5] = [
+        Self::Site,
+        Self::CardRevoked,
+        Self::UserDisabled,
+        Self::Crl,
+        Self::Lease,
+    ];
 
     /// The name on the wire and in the database.
     #[must_use]
@@ -31,6 +39,7 @@ impl SharedKind {
         match self {
             Self::Site => "site",
             Self::CardRevoked => "card-revoked",
+            Self::UserDisabled => "user-disabled",
             Self::Crl => "crl",
             Self::Lease => "lease",
         }
@@ -46,7 +55,7 @@ impl SharedKind {
     #[must_use]
     pub const fn max_body_bytes(self) -> usize {
         match self {
-            Self::Site | Self::CardRevoked => 4 << 10,
+            Self::Site | Self::CardRevoked | Self::UserDisabled => 4 << 10,
             Self::Lease => 16 << 10,
             Self::Crl => 1 << 20,
         }
@@ -57,6 +66,7 @@ impl SharedKind {
         match self {
             Self::Site => sites::applied(tx, record).await,
             Self::CardRevoked => super::users::revoke(tx, record.key).await,
+            Self::UserDisabled => super::people::switched(tx, record).await,
             Self::Crl => Ok(()),
             Self::Lease => super::leases::applied(tx, record).await,
         }
@@ -87,7 +97,7 @@ pub(crate) fn check(record: &SharedRecord) -> Result<SharedKind, &'static str> {
         SharedKind::Site => sites::check(record)?,
         SharedKind::CardRevoked if !record.gone => return Err("a revoked card stays revoked"),
         SharedKind::Lease => super::leases::check(record)?,
-        SharedKind::CardRevoked | SharedKind::Crl => {}
+        SharedKind::CardRevoked | SharedKind::UserDisabled | SharedKind::Crl => {}
     }
     Ok(kind)
 }

@@ -245,6 +245,21 @@ impl Store {
         row.map(incoming).transpose()
     }
 
+    /// Relays to this site that are not done.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn open_transfers(&self) -> Result<Vec<Incoming>, StoreError> {
+        let rows: Vec<IncomingRow> = sqlx::query_as(
+            "SELECT user_id, record, from_site, state, bytes_done, bytes_total, error, tries FROM transfers \
+             WHERE state <> 'done' ORDER BY state DESC, user_id LIMIT 500",
+        )
+        .fetch_all(&self.db.pool)
+        .await
+        .map_err(StoreError::db("list relays"))?;
+        rows.into_iter().map(incoming).collect()
+    }
+
     /// Relays to this site that are neither done nor failed and whose time has come: first those of users who wait, then
     /// those that never had a turn, the first arrival first, then those whose turn is longest ago. Those that
     /// ran when the server stopped are among them.

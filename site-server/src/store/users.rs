@@ -453,6 +453,7 @@ async fn revoke_dropped(
 
 /// What a revoked card changes here.
 pub(super) async fn revoke(tx: &mut Tx, card: SharedKey) -> Result<(), StoreError> {
+    super::people::end_pc_sign_ins(tx, CardId::new(*card.as_bytes())).await?;
     sqlx::query("UPDATE cards SET revoked = 1 WHERE id = $1")
         .bind(card.as_bytes().as_slice())
         .execute(&mut **tx)

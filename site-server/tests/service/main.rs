@@ -16,6 +16,7 @@ mod ceph;
 mod chunks;
 mod copies;
 mod deliveries;
+mod desk;
 mod fabric;
 mod five;
 mod disk_full;

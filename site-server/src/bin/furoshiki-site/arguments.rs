@@ -11,6 +11,7 @@ use snapshot::id::{ReleaseId, SiteId};
 
 use crate::{
     ca::{Ca, Invite, Join},
+    desk,
     operate::Operate,
 };
 
@@ -113,6 +114,15 @@ pub(super) enum Command {
     /// Who did what, when.
     #[command(subcommand)]
     Audit(Audit),
+    /// People who run the site at its desk (/admin).
+    #[command(subcommand)]
+    Staff(desk::Staff),
+    /// Shared PCs.
+    #[command(subcommand)]
+    Pc(desk::Pc),
+    /// What is decided for this site.
+    #[command(subcommand)]
+    Policy(desk::Policy),
     /// Releases of the site.
     #[command(subcommand)]
     Release(Release),
@@ -140,6 +150,8 @@ pub(super) enum Command {
 
 #[derive(Subcommand)]
 pub(super) enum User {
+    #[command(flatten)]
+    More(desk::MoreOfUser),
     /// Registers a user, or renews card and password of a known one; the password is one line on standard input.
     Add {
         /// User name.
@@ -244,6 +256,14 @@ pub(super) enum Release {
         /// The newest release of the recipe with this name.
         #[arg(long, conflicts_with = "release")]
         name: Option<String>,
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+    },
+    /// Lists a release no more.
+    Withdraw {
+        /// Which.
+        release: ReleaseId,
         /// The data folder.
         #[arg(long)]
         data: PathBuf,

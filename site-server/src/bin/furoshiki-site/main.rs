@@ -2,6 +2,7 @@
 
 mod arguments;
 mod ca;
+mod desk;
 mod operate;
 mod run;
 

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     arguments::{Audit, Command, Netboot, Release, Site, User, Wipes},
-    ca,
+    ca, desk,
 };
 
 pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -189,6 +189,15 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Wipes(Wipes::List { data, json }) => {
                 print!("{}", admin::wipes(&data, json).await?);
             }
+            Command::User(User::More(command)) => desk::user(command).await?,
+            Command::Staff(command) => desk::staff(command).await?,
+            Command::Pc(command) => desk::pc(command).await?,
+            Command::Policy(command) => desk::policy(command).await?,
+            Command::Release(Release::Withdraw { release, data }) => {
+                let fields = [("release".to_owned(), release.to_string())].into();
+                admin::wish(&data, admin::WishKind::WithdrawRelease, &fields).await?;
+                println!("{release} is listed no more");
+            }
             Command::Audit(Audit::Export { data }) => {
                 admin::audit_export(&data, io::stdout().lock()).await?;
             }
@@ -218,7 +227,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn password() -> anyhow::Result<Zeroizing<String>> {
+pub(super) fn password() -> anyhow::Result<Zeroizing<String>> {
     line("the password")
 }
 

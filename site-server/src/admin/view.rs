@@ -1,0 +1,457 @@
+//! What staff sees. Pages show it, the API and the command line give it as JSON.
+
+use serde::Serialize;
+use site_api::{HeadInfo, ReleaseInfo, Transfer, TransferState};
+use snapshot::id::{ReleaseId, SiteId, UserId};
+
+use super::{Action, AdminError, Fields, Office, Role};
+use crate::{
+    boot::choose,
+    store::{
+        AuditFilter, AuditRow, CardLine, Deed, Meter, Pc, PeerStatus, Policy, SessionLine, UserLine,
+    },
+};
+
+/// Rows of a page of users or of the audit log.
+const PAGE: u32 = 50;
+
+/// Kinds of views.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum ViewKind {
+    Overview,
+    Users,
+    User,
+    Sites,
+    Pcs,
+    Releases,
+    Policies,
+    Relays,
+    Audit,
+    Staff,
+}
+
+impl ViewKind {
+    /// All of them: where they are (below `/admin`, and below `/v1/admin` for programs), and what one must be allowed.
+    pub const ALL: [(&'static str, Action, Self); 10] = [
+        ("/overview", Action::SeeOverview, Self::Overview),
+        ("/users", Action::SeeUsers, Self::Users),
+        ("/user", Action::SeeUsers, Self::User),
+        ("/sites", Action::SeeSites, Self::Sites),
+        ("/pcs", Action::SeePcs, Self::Pcs),
+        ("/releases", Action::SeeReleases, Self::Releases),
+        ("/policies", Action::SeePolicies, Self::Policies),
+        ("/relays", Action::SeeRelays, Self::Relays),
+        ("/audit", Action::SeeAudit, Self::Audit),
+        ("/staff", Action::SeeStaff, Self::Staff),
+    ];
+
+    /// One line for people.
+    #[must_use]
+    pub const fn says(self) -> &'static str {
+        match self {
+            Self::Overview => "The site at a glance, and what moved against full mirroring",
+            Self::Users => "Users by name",
+            Self::User => "One user: cards, quota, copies, sign-ins",
+            Self::Sites => "Other sites, and how the talk with each goes",
+            Self::Pcs => "Shared PCs and what each does",
+            Self::Releases => "Releases, and the one PCs start",
+            Self::Policies => "What is decided for this site",
+            Self::Relays => "Relays to this site that are not done",
+            Self::Audit => "The audit log, the newest first",
+            Self::Staff => "Accounts of staff",
+        }
+    }
+
+    /// Members of its query.
+    #[must_use]
+    pub const fn asks(self) -> &'static [&'static str] {
+        match self {
+            Self::Users => &["search", "after"],
+            Self::User => &["user"],
+            Self::Audit => &[
+                "actor", "action", "subject", "since_ms", "until_ms", "before",
+            ],
+            _ => &[],
+        }
+    }
+
+    /// How the log calls a look at other people's data.
+    const fn deed(self) -> Option<&'static str> {
+        match self {
+            Self::Users => Some("user.list"),
+            Self::User => Some("user.view"),
+            Self::Pcs => Some("pc.list"),
+            Self::Relays => Some("relay.list"),
+            Self::Audit => Some("audit.view"),
+            Self::Overview | Self::Sites | Self::Releases | Self::Policies | Self::Staff => None,
+        }
+    }
+}
+
+/// What there is to see.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum View {
+    Overview(Overview),
+    Users(UserList),
+    User(Box<UserSheet>),
+    Sites(SiteList),
+    Pcs(Vec<Pc>),
+    Releases(ReleaseList),
+    Policies(Vec<PolicyLine>),
+    Relays(Relays),
+    Audit(AuditPage),
+    Staff(Vec<StaffLine>),
+}
+
+/// The site at a glance.
+#[derive(Debug, Clone, Serialize)]
+pub struct Overview {
+    /// The site.
+    pub site: SiteId,
+    /// Users it knows, deleted ones too.
+    pub users: usize,
+    /// Sealed objects it stores.
+    pub objects: u64,
+    /// Their bytes.
+    pub object_bytes: u64,
+    /// Other sites.
+    pub sites: usize,
+    /// Relays to this site that are not done.
+    pub relays: usize,
+    /// PCs that stopped with an error.
+    pub failed_pcs: usize,
+    /// What moved and lies at all sites, against full mirroring (the patent's claim, §0120).
+    pub meter: Meter,
+}
+
+/// Thousandths of a whole; 1000 at most.
+#[must_use]
+pub fn per_mille(part: u64, whole: u64) -> u64 {
+    let (part, whole) = (u128::from(part), u128::from(whole));
+    let part = (part * 1000).checked_div(whole).unwrap_or(0).min(1000);
+    u64::try_from(part).unwrap_or(1000)
+}
+
+/// A page of users.
+#[derive(Debug, Clone, Serialize)]
+pub struct UserList {
+    /// What was searched for.
+    pub search: String,
+    /// The users.
+    pub users: Vec<UserLine>,
+    /// `after` of the next page, if there is one.
+    pub next: Option<String>,
+}
+
+/// All that staff sees of a user.
+#[derive(Debug, Clone, Serialize)]
+pub struct UserSheet {
+    /// The user.
+    pub user: UserId,
+    /// User name.
+    pub name: String,
+    /// Whether signing in is refused.
+    pub disabled: bool,
+    /// Cards.
+    pub cards: Vec<CardLine>,
+    /// Most bytes at this site, if there is a limit.
+    pub quota_bytes: Option<u64>,
+    /// Sealed bytes at this site.
+    pub used_bytes: u64,
+    /// Newest snapshot at any site.
+    pub head: Option<HeadInfo>,
+    /// Whether this site has it.
+    pub here: bool,
+    /// Sites the user chose, and how far the copy is.
+    pub next_sites: Vec<NextLine>,
+    /// Sign-ins at this site.
+    pub sessions: Vec<SessionLine>,
+}
+
+/// A site a user chose.
+#[derive(Debug, Clone, Serialize)]
+pub struct NextLine {
+    /// The site.
+    pub site: SiteId,
+    /// How far it is.
+    pub state: TransferState,
+    /// Bytes there.
+    pub bytes_done: u64,
+    /// Bytes lacking when it began.
+    pub bytes_total: u64,
+}
+
+/// This site and the others.
+#[derive(Debug, Clone, Serialize)]
+pub struct SiteList {
+    /// This site.
+    pub here: SiteId,
+    /// Its name.
+    pub name: String,
+    /// The others.
+    pub sites: Vec<PeerStatus>,
+}
+
+/// Releases, the newest build first.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReleaseList {
+    /// All of them.
+    pub releases: Vec<ReleaseInfo>,
+    /// The one PCs start from the network.
+    pub started: Option<ReleaseId>,
+}
+
+/// A policy and its value.
+#[derive(Debug, Clone, Serialize)]
+pub struct PolicyLine {
+    /// Name.
+    pub policy: &'static str,
+    /// Value as it was set; `None`: nothing was.
+    pub value: Option<String>,
+}
+
+/// What is on its way to this site.
+#[derive(Debug, Clone, Serialize)]
+pub struct Relays {
+    /// Relays that are not done, and the last ones that failed.
+    pub relays: Vec<RelayLine>,
+}
+
+/// One relay.
+#[derive(Debug, Clone, Serialize)]
+pub struct RelayLine {
+    /// Whose.
+    pub user: UserId,
+    /// What, from where, how far.
+    pub transfer: Transfer,
+}
+
+/// A page of the audit log.
+#[derive(Debug, Clone, Serialize)]
+pub struct AuditPage {
+    /// Rows, the newest first.
+    pub rows: Vec<AuditRow>,
+    /// `before` of the next page, if there is one.
+    pub next: Option<u64>,
+    /// What was asked for.
+    #[serde(skip)]
+    pub filter: AuditFilter,
+}
+
+/// One of the staff.
+#[derive(Debug, Clone, Serialize)]
+pub struct StaffLine {
+    /// Name.
+    pub name: String,
+    /// Role.
+    pub role: Role,
+    /// Whether they may sign in no more.
+    pub disabled: bool,
+}
+
+fn text(fields: &Fields, name: &str) -> String {
+    fields
+        .get(name)
+        .map(|value| value.trim().to_owned())
+        .unwrap_or_default()
+}
+
+fn number<T: std::str::FromStr>(
+    fields: &Fields,
+    name: &'static str,
+) -> Result<Option<T>, AdminError> {
+    match text(fields, name).as_str() {
+        "" => Ok(None),
+        digits => digits
+            .parse()
+            .map(Some)
+            .map_err(|_| AdminError::Field(name)),
+    }
+}
+
+impl Office<'_> {
+    /// Looks, and writes into the audit log that it was looked at other people's data.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn view(&self, kind: ViewKind, fields: &Fields) -> Result<View, AdminError> {
+        if let Some(action) = kind.deed() {
+            let about = if kind == ViewKind::User {
+                text(fields, "user")
+            } else {
+                String::new()
+            };
+            self.store
+                .audit(&Deed::new(self.actor.clone(), action, about))
+                .await?;
+        }
+        Ok(match kind {
+            ViewKind::Overview => View::Overview(self.overview().await?),
+            ViewKind::Users => View::Users(self.users(fields).await?),
+            ViewKind::User => View::User(Box::new(self.sheet(fields).await?)),
+            ViewKind::Sites => View::Sites(self.sites().await?),
+            ViewKind::Pcs => View::Pcs(self.store.pcs().await?),
+            ViewKind::Releases => View::Releases(self.releases().await?),
+            ViewKind::Policies => View::Policies(self.policies().await?),
+            ViewKind::Relays => View::Relays(self.relays().await?),
+            ViewKind::Audit => View::Audit(self.audit(fields).await?),
+            ViewKind::Staff => View::Staff(self.staff().await?),
+        })
+    }
+
+    async fn overview(&self) -> Result<Overview, AdminError> {
+        let (objects, object_bytes) = self.store.object_totals().await?;
+        let pcs = self.store.pcs().await?;
+        let failed = |pc: &&Pc| pc.stage == Some(site_api::pc::Stage::Failed);
+        Ok(Overview {
+            site: self.config.site,
+            users: self.store.user_versions().await?.len(),
+            objects,
+            object_bytes,
+            sites: self.store.sites().await?.len(),
+            relays: self.relays().await?.relays.len(),
+            failed_pcs: pcs.iter().filter(failed).count(),
+            meter: self.store.meter().await?,
+        })
+    }
+
+    async fn users(&self, fields: &Fields) -> Result<UserList, AdminError> {
+        let search = text(fields, "search");
+        let after = text(fields, "after");
+        let mut users = self.store.user_lines(&search, &after, PAGE + 1).await?;
+        let more = users.len() > PAGE as usize;
+        users.truncate(PAGE as usize);
+        let last = users.last().map(|line| line.name.clone());
+        Ok(UserList {
+            search,
+            users,
+            next: last.filter(|_| more),
+        })
+    }
+
+    async fn sheet(&self, fields: &Fields) -> Result<UserSheet, AdminError> {
+        let asked = text(fields, "user");
+        let user = match asked.parse::<UserId>() {
+            Ok(user) => self.user(user).await?,
+            Err(_) => self
+                .store
+                .user_by_name(&asked)
+                .await?
+                .ok_or(AdminError::NoSuch("user"))?,
+        };
+        let head = self.store.head(user.id).await?;
+        let here = match &head {
+            Some(head) => self.store.record(user.id, head.record).await?.is_some(),
+            None => false,
+        };
+        let next_sites = self.store.next_sites(user.id).await?.into_iter();
+        Ok(UserSheet {
+            user: user.id,
+            name: user.name,
+            disabled: self.store.is_disabled(user.id).await?,
+            cards: self.store.cards_of(user.id).await?,
+            quota_bytes: self.store.quota(user.id).await?,
+            used_bytes: self.store.used_bytes(user.id).await?,
+            head,
+            here,
+            next_sites: next_sites
+                .map(|next| NextLine {
+                    site: next.site,
+                    state: next.state,
+                    bytes_done: next.bytes_done,
+                    bytes_total: next.bytes_total,
+                })
+                .collect(),
+            sessions: self.store.sessions_of(user.id).await?,
+        })
+    }
+
+    async fn sites(&self) -> Result<SiteList, AdminError> {
+        Ok(SiteList {
+            here: self.config.site,
+            name: self.config.name.clone(),
+            sites: self.store.peer_status().await?,
+        })
+    }
+
+    async fn releases(&self) -> Result<ReleaseList, AdminError> {
+        let mut releases = self.store.releases().await?;
+        releases.sort_by_key(|info| std::cmp::Reverse((info.build_timestamp, info.published_ms)));
+        let started = choose(&self.config.boot, &releases).map(|info| info.release);
+        Ok(ReleaseList { releases, started })
+    }
+
+    async fn policies(&self) -> Result<Vec<PolicyLine>, AdminError> {
+        let mut lines = Vec::new();
+        for policy in Policy::ALL {
+            lines.push(PolicyLine {
+                policy: policy.name(),
+                value: self.store.policy(policy).await?,
+            });
+        }
+        Ok(lines)
+    }
+
+    async fn relays(&self) -> Result<Relays, AdminError> {
+        let relays = self.store.open_transfers().await?.into_iter();
+        Ok(Relays {
+            relays: relays
+                .map(|incoming| RelayLine {
+                    user: incoming.user,
+                    transfer: incoming.transfer,
+                })
+                .collect(),
+        })
+    }
+
+    async fn audit(&self, fields: &Fields) -> Result<AuditPage, AdminError> {
+        let filter = AuditFilter {
+            actor: text(fields, "actor"),
+            action: text(fields, "action"),
+            subject: text(fields, "subject"),
+            since_ms: number(fields, "since_ms")?,
+            until_ms: number(fields, "until_ms")?,
+        };
+        let before = number(fields, "before")?;
+        let mut rows = self.store.audit_newest(&filter, before, PAGE + 1).await?;
+        let more = rows.len() > PAGE as usize;
+        rows.truncate(PAGE as usize);
+        let last = rows.last().map(|row| row.seq);
+        Ok(AuditPage {
+            rows,
+            next: last.filter(|_| more),
+            filter,
+        })
+    }
+
+    async fn staff(&self) -> Result<Vec<StaffLine>, AdminError> {
+        let staff = self.store.all_staff().await?.into_iter();
+        Ok(staff
+            .map(|one| StaffLine {
+                name: one.name,
+                role: one.role,
+                disabled: one.disabled,
+            })
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_meter_shows_which_part_of_mirroring_moved() {
+        for (part, whole, want) in [
+            (0, 0, 0),
+            (1, 4, 250),
+            (5, 4, 1000),
+            (u64::MAX, u64::MAX, 1000),
+        ] {
+            assert_eq!(per_mille(part, whole), want, "{part} of {whole}");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Staff of this site, and their sign-ins at the desk.
+
+use super::{Actor, Deed, Store, StoreError, audit, hash_token};
+use crate::{admin::Role, clock::now_ms};
+
+/// One of the staff. No `Debug`: it carries a password hash.
+#[derive(Clone)]
+pub struct Staff {
+    /// Name.
+    pub name: String,
+    /// Role.
+    pub role: Role,
+    /// Argon2id PHC string.
+    pub password_phc: String,
+    /// Whether they may sign in no more.
+    pub disabled: bool,
+    /// Since when they are known, milliseconds since 1970.
+    pub created_ms: i64,
+}
+
+type Row = (String, String, String, i64, i64);
+
+fn staff((name, role, password_phc, disabled, created_ms): Row) -> Result<Staff, StoreError> {
+    Ok(Staff {
+        name,
+        role: Role::of_staff(&role).ok_or(StoreError::Corrupt("a role"))?,
+        password_phc,
+        disabled: disabled != 0,
+        created_ms,
+    })
+}
+
+impl Store {
+    /// Adds one of the staff, or gives a known one another role and password; they may sign in again.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn set_staff(
+        &self,
+        actor: Actor,
+        name: &str,
+        role: Role,
+        password_phc: &str,
+    ) -> Result<(), StoreError> {
+        let error = || StoreError::db("add one of the staff");
+        let mut tx = self.write("add one of the staff").await?;
+        sqlx::query(
+            "INSERT INTO staff (name, role, password_phc, disabled, created_ms) VALUES ($1, $2, $3, 0, $4) \
+             ON CONFLICT (name) DO UPDATE SET role = excluded.role, password_phc = excluded.password_phc, disabled = 0",
+        )
+        .bind(name)
+        .bind(role.name())
+        .bind(password_phc)
+        .bind(now_ms())
+        .execute(&mut *tx)
+        .await
+        .map_err(error())?;
+        end_sign_ins(&mut tx, name).await?;
+        let deed = Deed::new(actor, "staff.add", name).with(role.name());
+        audit::write(&mut tx, &deed).await?;
+        tx.commit().await.map_err(error())
+    }
+
+    /// Gives one of the staff another password, which ends their sign-ins. False: nobody has the name.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn set_staff_password(
+        &self,
+        actor: Actor,
+        name: &str,
+        password_phc: &str,
+    ) -> Result<bool, StoreError> {
+        let error = || StoreError::db("change a password of the staff");
+        let mut tx = self.write("change a password of the staff").await?;
+        let changed = sqlx::query("UPDATE staff SET password_phc = $1 WHERE name = $2")
+            .bind(password_phc)
+            .bind(name)
+            .execute(&mut *tx)
+            .await
+            .map_err(error())?;
+        if changed.rows_affected() == 0 {
+            return Ok(false);
+        }
+        end_sign_ins(&mut tx, name).await?;
+        audit::write(&mut tx, &Deed::new(actor, "staff.password", name)).await?;
+        tx.commit().await.map_err(error())?;
+        Ok(true)
+    }
+
+    /// Lets one of the staff sign in no more, and ends their sign-ins; or lets them again. False: nobody has the name.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn switch_staff(
+        &self,
+        actor: Actor,
+        name: &str,
+        disabled: bool,
+    ) -> Result<bool, StoreError> {
+        let error = || StoreError::db("disable one of the staff");
+        let mut tx = self.write("disable one of the staff").await?;
+        let changed = sqlx::query("UPDATE staff SET disabled = $1 WHERE name = $2")
+            .bind(i64::from(disabled))
+            .bind(name)
+            .execute(&mut *tx)
+            .await
+            .map_err(error())?;
+        if changed.rows_affected() == 0 {
+            return Ok(false);
+        }
+        end_sign_ins(&mut tx, name).await?;
+        let action = if disabled {
+            "staff.disable"
+        } else {
+            "staff.enable"
+        };
+        audit::write(&mut tx, &Deed::new(actor, action, name)).await?;
+        tx.commit().await.map_err(error())?;
+        Ok(true)
+    }
+
+    /// One of the staff, also a disabled one.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn staff_by_name(&self, name: &str) -> Result<Option<Staff>, StoreError> {
+        let row: Option<Row> = sqlx::query_as(
+            "SELECT name, role, password_phc, disabled, created_ms FROM staff WHERE name = $1",
+        )
+        .bind(name)
+        .fetch_optional(&self.db.pool)
+        .await
+        .map_err(StoreError::db("look for one of the staff"))?;
+        row.map(staff).transpose()
+    }
+
+    /// All of the staff, by name.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn all_staff(&self) -> Result<Vec<Staff>, StoreError> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT name, role, password_phc, disabled, created_ms FROM staff ORDER BY name",
+        )
+        .fetch_all(&self.db.pool)
+        .await
+        .map_err(StoreError::db("list the staff"))?;
+        rows.into_iter().map(staff).collect()
+    }
+
+    /// Lets `token` open the desk for one of the staff until `expires_ms`.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn add_staff_token(
+        &self,
+        token: &str,
+        name: &str,
+        expires_ms: i64,
+    ) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM staff_tokens WHERE expires_ms <= $1")
+            .bind(now_ms())
+            .execute(&self.db.pool)
+            .await
+            .map_err(StoreError::db("forget dead sign-ins"))?;
+        sqlx::query("INSERT INTO staff_tokens (hash, name, expires_ms) VALUES ($1, $2, $3)")
+            .bind(hash_token(token).as_slice())
+            .bind(name)
+            .bind(expires_ms)
+            .execute(&self.db.pool)
+            .await
+            .map_err(StoreError::db("add a sign-in of the staff"))?;
+        Ok(())
+    }
+
+    /// Whose token this is, if it is alive and they may sign in.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn staff_of_token(&self, token: &str) -> Result<Option<Staff>, StoreError> {
+        let row: Option<Row> = sqlx::query_as(
+            "SELECT staff.name, role, password_phc, disabled, created_ms FROM staff_tokens \
+             JOIN staff ON staff.name = staff_tokens.name WHERE hash = $1 AND expires_ms > $2 AND disabled = 0",
+        )
+        .bind(hash_token(token).as_slice())
+        .bind(now_ms())
+        .fetch_optional(&self.db.pool)
+        .await
+        .map_err(StoreError::db("look for a sign-in of the staff"))?;
+        row.map(staff).transpose()
+    }
+
+    /// Ends one sign-in.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn remove_staff_token(&self, token: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM staff_tokens WHERE hash = $1")
+            .bind(hash_token(token).as_slice())
+            .execute(&self.db.pool)
+            .await
+            .map_err(StoreError::db("end a sign-in of the staff"))?;
+        Ok(())
+    }
+}
+
+async fn end_sign_ins(tx: &mut super::Tx, name: &str) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM staff_tokens WHERE name = $1")
+        .bind(name)
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::db("end the sign-ins of the staff"))?;
+    Ok(())
+}
