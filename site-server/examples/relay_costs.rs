@@ -222,6 +222,8 @@ impl Person {
             deleted: false,
             version: 1,
             origin,
+            sign_in_epoch: 0,
+            second_factor: None,
         }
     }
 

@@ -180,14 +180,14 @@ pub(super) async fn stage(path: &Path, staging: &Path) -> Result<Staged, Operate
         .await
         .map_err(OperateError::io("open", &path))?;
     let mut staged = Staged::create(staging, u64::MAX).await?;
-    let mut piece = bytes::BytesMut::with_capacity(1 << 20);
     loop {
-        piece.clear();
+        let mut piece = bytes::BytesMut::with_capacity(1 << 20);
         let read = tokio::io::AsyncReadExt::read_buf(&mut file, &mut piece).await;
         if read.map_err(OperateError::io("read", &path))? == 0 {
+            staged.settle().await?;
             return Ok(staged);
         }
-        staged.write(&piece).await?;
+        staged.write(piece.freeze()).await?;
     }
 }
 

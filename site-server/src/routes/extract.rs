@@ -103,7 +103,7 @@ impl FromRequestParts<Arc<Site>> for Reader {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
-        let token = bearer(parts).ok_or_else(not_signed_in)?;
+        let token = bearer(&parts.headers).ok_or_else(not_signed_in)?;
         let user = site.store.reader(token).await?;
         user.map(Self).ok_or_else(not_signed_in)
     }
