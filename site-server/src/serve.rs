@@ -6,6 +6,7 @@
 mod balancer;
 mod manager;
 mod sockets;
+mod upkeep;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -40,13 +41,11 @@ use crate::{
     announce::{AnnounceError, Announced, announce},
     app::{Site, StartError, router},
     boot,
-    clock::now_ms,
     config::{ConfigError, Layout, SiteConfig},
     error::chain,
     meters::Counted,
     relay, replication,
     routes::{PeerIdentity, RemoteAddress},
-    store::{Forgotten, StoreError, Swept},
     tls::{self, peer_of},
 };
 
@@ -286,7 +285,7 @@ impl Running {
         tasks.spawn(relay::run(site.clone(), stopping.clone()));
         tasks.spawn(tls::trust::run(site.clone(), stopping.clone()));
         tasks.spawn(certificates(site.clone(), stopping.clone()));
-        tasks.spawn(upkeep(site.clone(), stopping));
+        tasks.spawn(upkeep::run(site.clone(), stopping));
         Ok(Self {
             address,
             boot: boot_address,
@@ -559,74 +558,4 @@ async fn certificates(site: Arc<Site>, mut stop: watch::Receiver<bool>) {
             _ = stop.changed() => return,
         }
     }
-}
-
-/// Once a second the counters, once an hour what died and what nobody needs any more, once a day what no row names.
-async fn upkeep(site: Arc<Site>, mut stop: watch::Receiver<bool>) {
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    let mut hour = tokio::time::interval(HOUR);
-    let mut day = tokio::time::interval(DAY);
-    loop {
-        let done: Result<(), StoreError> = tokio::select! {
-            _ = second.tick() => site.store.flush_counters().await,
-            _ = hour.tick() => once(&site, "hourly upkeep", HOUR, hourly(&site)).await,
-            _ = day.tick() => once(&site, "daily upkeep", DAY, daily(&site)).await,
-            _ = stop.changed() => return,
-        };
-        if let Err(error) = done {
-            tracing::error!(error = %chain(&error), "upkeep failed; trying again");
-        }
-    }
-}
-
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// Does what one server of a site does once in a while, if no other did. The job is not given back: it is taken again
-/// when it is due again, a little early because ticks are not exact.
-async fn once(
-    site: &Site,
-    job: &str,
-    every: Duration,
-    work: impl Future<Output = Result<(), StoreError>>,
-) -> Result<(), StoreError> {
-    let taken = site.store.take_job(job, every.mul_f32(0.95)).await?;
-    if !taken {
-        return Ok(());
-    }
-    let done = work.await;
-    if done.is_err() {
-        // Another server, or this one later, tries sooner.
-        site.store.leave_job(job).await?;
-    }
-    done
-}
-
-async fn hourly(site: &Site) -> Result<(), StoreError> {
-    // Whoever keeps the log elsewhere keeps what shows a cut end (docs/formats/audit.md §4).
-    if let Some(anchor) = site.store.audit_anchor().await? {
-        tracing::info!(%anchor, "audit log");
-    }
-    site.store.forget_expired().await?;
-    site.store.forget_invitations().await?;
-    site.store.forget_leases().await?;
-    let forgotten = site.store.retain(&site.config.retention, now_ms()).await?;
-    if forgotten != Forgotten::default() {
-        let Forgotten {
-            records,
-            objects,
-            bytes,
-        } = forgotten;
-        tracing::info!(records, objects, bytes, "old snapshots forgotten");
-    }
-    Ok(())
-}
-
-async fn daily(site: &Site) -> Result<(), StoreError> {
-    let swept = site.store.sweep(now_ms()).await?;
-    if swept != Swept::default() {
-        let Swept { uploads, bytes } = swept;
-        tracing::info!(uploads, bytes, "what no row names is deleted");
-    }
-    Ok(())
 }

@@ -124,7 +124,11 @@ pub(crate) const RUN: &[Package] = &[
     ),
     ("chromium", "the browser the portal is tested in"),
     ("fonts-noto-cjk", "Japanese letters in its screenshots"),
-    ("nodejs", "drives it"),
+];
+
+/// To drive the browser. A machine with Node.js from elsewhere has both programs in one package, which conflicts with these.
+pub(crate) const NODE: &[Package] = &[
+    ("nodejs", "drives the browser the portal is tested in"),
     (
         "npm",
         "brings what drives it, and axe-core, which looks for barriers",
@@ -144,11 +148,6 @@ pub(crate) const SITES: &[Package] = &[
     ),
     ("chromium", "the browser the portal is tested in"),
     ("fonts-noto-cjk", "Japanese letters in its screenshots"),
-    ("nodejs", "drives it"),
-    (
-        "npm",
-        "brings what drives it, and axe-core, which looks for barriers",
-    ),
 ];
 
 /// The second, independent engine that sites keep objects in.

@@ -29,13 +29,18 @@ pub(crate) enum For {
 /// # Errors
 /// A package cannot be installed, the emulator does not run, or a Rust component is missing and there is no rustup.
 pub(crate) fn install(what: For) -> Result<()> {
-    let wanted = match what {
+    let mut wanted = match what {
         For::Checks => packages::BUILD.to_vec(),
         For::Sites => [packages::BUILD, packages::SITES].concat(),
         For::SitesOnCeph => [packages::BUILD, packages::SITES, packages::CEPH].concat(),
         For::Measuring => [packages::BUILD, packages::MEASURE].concat(),
         For::Everything => [packages::BUILD, packages::IMAGE, packages::RUN].concat(),
     };
+    let browser = matches!(what, For::Sites | For::SitesOnCeph | For::Everything);
+    let has = |program| child::works(program, &["--version"]);
+    if browser && !(has("node") && has("npm")) {
+        wanted.extend_from_slice(packages::NODE);
+    }
     let missing = packages::missing(&wanted, &installed(&wanted)?);
     if !missing.is_empty() {
         install_packages(&missing)?;

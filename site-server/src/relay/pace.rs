@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{app::Site, store::StoreError};
+use crate::{app::Site, clock::now_ms, store::StoreError};
 
 /// No pause between two pieces is longer: the store takes a stream that stands still for broken.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
@@ -21,18 +21,22 @@ pub struct Limits {
     pub bytes_per_s: Option<u64>,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            open: true,
-            bytes_per_s: None,
-        }
-    }
+/// What holds back, at this moment.
+pub(super) async fn limits(site: &Site) -> Result<Limits, StoreError> {
+    let policies = site.store.policies().await?;
+    let minute = minute_of_day(now_ms(), site.config.utc_offset_minutes);
+    Ok(Limits {
+        open: policies
+            .relay_window
+            .is_none_or(|window| window.holds(minute)),
+        bytes_per_s: policies.relay_bytes_per_s,
+    })
 }
 
-/// What holds back, at this moment.
-pub(super) async fn limits(_site: &Site) -> Result<Limits, StoreError> {
-    Ok(Limits::default())
+/// Minutes after midnight on the site's clock.
+fn minute_of_day(ms: i64, offset_minutes: i16) -> u16 {
+    let minutes = ms.div_euclid(60_000) + i64::from(offset_minutes);
+    u16::try_from(minutes.rem_euclid(24 * 60)).unwrap_or(0)
 }
 
 /// Shares one rate among all streams that take from it.
@@ -77,6 +81,14 @@ fn turn(free: Instant, now: Instant, bytes: usize, bytes_per_s: u64) -> (Duratio
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_window_is_that_of_the_clock_on_the_wall() {
+        let noon_utc = 1_700_000_000_000_i64.div_euclid(86_400_000) * 86_400_000 + 12 * 3_600_000;
+        for (offset, want) in [(0, 720), (540, 1260), (-720, 0), (-721, 1439), (720, 0)] {
+            assert_eq!(minute_of_day(noon_utc, offset), want, "{offset}");
+        }
+    }
 
     #[test]
     fn two_streams_share_one_rate() {
