@@ -1,21 +1,24 @@
 //! Views → pages.
 
-use site_api::{TransferState, pc::Stage};
+mod names;
+mod plain;
 
 use super::{
-    TYPED,
     page::{Bar, Cell, Form, Input, Page, Part, Table},
     words::{self as w, Language, Word},
 };
 use crate::{
     admin::{
-        Action, AuditPage, Fields, Overview, PolicyLine, Relays, ReleaseList, Role, SiteList,
-        StaffLine, UserList, UserSheet, View, WishKind, allow, per_mille,
+        Action, AuditPage, Overview, PolicyLine, Relays, ReleaseList, Role, SiteList, StaffLine,
+        UserList, UserSheet, View, allow, per_mille,
     },
     app::Site,
     portal::{size, when},
     store::{Pc, Policy},
 };
+
+use self::names::{policy_word, role_word, stage_word, transfer_state};
+pub(super) use self::plain::{after, code, confirm, failed, sign_in};
 
 /// What a page needs besides its view.
 #[derive(Clone, Copy)]
@@ -531,115 +534,6 @@ fn staff(eye: Eye<'_>, view: &[StaffLine]) -> Page {
     eye.page(eye.say(w::STAFF), vec![table])
 }
 
-/// The page before what cannot be taken back: the same form once more, with a name to type.
-pub(super) fn confirm(
-    site: &Site,
-    path: &str,
-    fields: &Fields,
-    (name, language): (&str, Language),
-) -> Page {
-    let mut form = Form::to(path, w::GO_ON, language).danger();
-    for (field, value) in fields {
-        if field != super::CSRF && field != TYPED {
-            form = form.with(field, value);
-        }
-    }
-    let label = w::CONFIRM_TYPE.of(language);
-    let form = form.input(Input::text(TYPED, label, "").required());
-    Page {
-        language,
-        site: site.config.name.clone(),
-        title: name.to_owned(),
-        parts: vec![
-            Part::Warning(w::CONFIRM.of(language).to_owned()),
-            Part::Form(form),
-        ],
-    }
-}
-
-/// The page with a code that is shown this once.
-pub(super) fn code(site: &Site, subject: &str, code: &str, language: Language) -> Page {
-    Page {
-        language,
-        site: site.config.name.clone(),
-        title: w::RECOVER.of(language).to_owned(),
-        parts: vec![
-            Part::Warning(w::CODE.of(language).to_owned()),
-            Part::Code(code.to_owned()),
-            Part::Link {
-                to: format!("/admin/user?user={subject}"),
-                text: w::BACK.of(language),
-            },
-        ],
-    }
-}
-
-/// The sign-in; `wrong`: the name that did not fit its password.
-pub(super) fn sign_in(site: &Site, language: Language, wrong: Option<&str>) -> Page {
-    let form = Form {
-        to: "/admin".to_owned(),
-        button: w::SIGN_IN.of(language),
-        ..Form::default()
-    }
-    .input(
-        Input::text("name", w::NAME.of(language), wrong.unwrap_or_default())
-            .kind("text", "username")
-            .required(),
-    )
-    .input(
-        Input::text("password", w::PASSWORD.of(language), "")
-            .kind("password", "current-password")
-            .required(),
-    );
-    let mut parts = vec![Part::Form(form)];
-    if wrong.is_some() {
-        parts.insert(0, Part::Warning(w::WRONG.of(language).to_owned()));
-    }
-    Page {
-        language,
-        site: site.config.name.clone(),
-        title: w::SIGN_IN.of(language).to_owned(),
-        parts,
-    }
-}
-
-/// The page that says why there is none.
-pub(super) fn failed(site: &Site, language: Language, detail: &str) -> Page {
-    Page {
-        language,
-        site: site.config.name.clone(),
-        title: w::NOT_POSSIBLE.of(language).to_owned(),
-        parts: vec![
-            Part::Warning(detail.to_owned()),
-            Part::Link {
-                to: "/admin/overview".to_owned(),
-                text: w::BACK.of(language),
-            },
-        ],
-    }
-}
-
-/// Where the browser goes when a wish was done.
-pub(super) fn after(kind: WishKind, fields: &Fields) -> String {
-    let user = || {
-        let user = fields.get("user").map_or("", String::as_str);
-        query("/admin/user", &[("user", user)])
-    };
-    match kind {
-        WishKind::DisableUser
-        | WishKind::EnableUser
-        | WishKind::RecoverUser
-        | WishKind::SetQuota
-        | WishKind::RevokeCard => user(),
-        WishKind::RemoveUser | WishKind::ReplaceCards => "/admin/users".to_owned(),
-        WishKind::ExpelSite => "/admin/sites".to_owned(),
-        WishKind::EnrolPc | WishKind::RevokePc => "/admin/pcs".to_owned(),
-        WishKind::StartRelease | WishKind::WithdrawRelease => "/admin/releases".to_owned(),
-        WishKind::SetPolicy => "/admin/policies".to_owned(),
-        WishKind::DisableStaff | WishKind::EnableStaff => "/admin/staff".to_owned(),
-    }
-}
-
 /// An address with a query, its values percent-encoded (RFC 3986 §2.1).
 fn query(path: &str, fields: &[(&str, &str)]) -> String {
     let mut address = path.to_owned();
@@ -658,49 +552,6 @@ fn query(path: &str, fields: &[(&str, &str)]) -> String {
         }
     }
     address
-}
-
-const fn transfer_state(state: TransferState) -> Word {
-    match state {
-        TransferState::Waiting => w::T_WAITING,
-        TransferState::Running => w::T_RUNNING,
-        TransferState::Done => w::T_DONE,
-        TransferState::Failed => w::T_FAILED,
-    }
-}
-
-const fn stage_word(stage: Stage) -> Word {
-    match stage {
-        Stage::Booting => w::S_BOOTING,
-        Stage::Wiping => w::S_WIPING,
-        Stage::Restoring => w::S_RESTORING,
-        Stage::SigningIn => w::S_SIGNING_IN,
-        Stage::Applying => w::S_APPLYING,
-        Stage::InUse => w::S_IN_USE,
-        Stage::Saving => w::S_SAVING,
-        Stage::Delivering => w::S_DELIVERING,
-        Stage::PoweringOff => w::S_POWERING_OFF,
-        Stage::Failed => w::S_FAILED,
-    }
-}
-
-const fn policy_word(policy: Policy) -> Word {
-    match policy {
-        Policy::QuotaBytes => w::P_QUOTA,
-        Policy::WalkIn => w::P_WALK_IN,
-        Policy::RelayWindow => w::P_WINDOW,
-        Policy::RelayBytesPerS => w::P_RATE,
-        Policy::DropCopiesAfterDays => w::P_DROP,
-    }
-}
-
-const fn role_word(role: Role) -> Word {
-    match role {
-        Role::Operator => w::ROLE_OPERATOR,
-        Role::HelpDesk => w::ROLE_HELP_DESK,
-        Role::Auditor => w::ROLE_AUDITOR,
-        Role::User => w::ROLE_USER,
-    }
 }
 
 #[cfg(test)]

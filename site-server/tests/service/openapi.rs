@@ -24,7 +24,7 @@ fn filled(path: &str) -> String {
 fn is_for_programs(path: &str) -> bool {
     path.starts_with("/v1/")
         || path.starts_with("/s/v1/")
-        || matches!(path, path::HEALTH | path::METRICS)
+        || matches!(path, "/ready" | path::HEALTH | path::METRICS)
 }
 
 /// Every path of the router, as axum shows it to people who debug.
