@@ -253,6 +253,9 @@ impl From<StoreError> for ApiError {
                 ..Self::new(ProblemCode::Internal, detail)
             };
         }
+        if error.is_no_text() {
+            return Self::bad("A text in the request holds a zero byte, which no name has.");
+        }
         match &error {
             StoreError::TooLarge { .. } => Self::new(ProblemCode::TooLarge, error.to_string()),
             StoreError::WrongHash { .. } | StoreError::Image(_) => {

@@ -224,6 +224,14 @@ impl StoreError {
         }
     }
 
+    /// True when a text of the request is none to PostgreSQL: it holds U+0000.
+    #[must_use]
+    pub fn is_no_text(&self) -> bool {
+        // character_not_in_repertoire: https://www.postgresql.org/docs/current/errcodes-appendix.html
+        matches!(self, Self::Db { source: sqlx::Error::Database(error), .. }
+            if error.code().is_some_and(|code| code == "22021"))
+    }
+
     /// True when the cause is a full disk or quota, whichever layer saw it.
     #[must_use]
     pub fn is_full(&self) -> bool {

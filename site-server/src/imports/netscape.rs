@@ -56,11 +56,7 @@ pub(super) fn read(text: &str) -> Result<Tree, Refused> {
                     return Err(Refused::at(line, Reason::TooDeep));
                 }
             }
-            "/DL" => {
-                if folders.pop() == Some(true) {
-                    tree.leave();
-                }
-            }
+            "/DL" if folders.pop() == Some(true) => tree.leave(),
             _ => {}
         }
         line += tag.matches('\n').count();

@@ -64,7 +64,7 @@ pub(crate) async fn sign_in(
     let holder = holder(&site, proven.card).await?;
     if holder.user.id != proven.user || holder.user.name != asked.user {
         let deed = Deed::new(Actor::Nobody, "sign-in.other-user", proven.card)
-            .with(format_args!("at PC {}", asked.pc));
+            .with(format_args!("at PC {pc}"));
         site.store.audit(&deed).await?;
         let detail = "This card belongs to another user. Use the card of the user who signs in.";
         return Err(ApiError::new(ProblemCode::CardOfAnotherUser, detail));
@@ -82,7 +82,7 @@ pub(crate) async fn sign_in(
     if !checked.right {
         tracing::warn!(card = %proven.card, user = %holder.user.id, "wrong password");
         let deed = Deed::new(Actor::Nobody, "sign-in.wrong-password", holder.user.id)
-            .with(format_args!("card {} at PC {}", proven.card, asked.pc));
+            .with(format_args!("card {} at PC {pc}", proven.card));
         site.store.audit(&deed).await?;
         return Err(ApiError::new(
             ProblemCode::WrongPassword,
@@ -92,7 +92,7 @@ pub(crate) async fn sign_in(
     site.store.forgive(&key).await?;
     // First the log, then the token: nobody is signed in unseen.
     let deed = Deed::new(Actor::User(holder.user.id), "sign-in.ok", holder.user.id)
-        .with(format_args!("card {} at PC {}", proven.card, asked.pc));
+        .with(format_args!("card {} at PC {pc}", proven.card));
     site.store.audit(&deed).await?;
     if let Some(renewed) = checked.renewed {
         let old = &holder.user.password_phc;
@@ -103,7 +103,7 @@ pub(crate) async fn sign_in(
     site.store
         .add_token(&token, holder.user.id, TokenKind::Pc, token_expires_ms)
         .await?;
-    let what: String = asked.pc.chars().take(64).collect();
+    let what: String = pc.chars().take(64).collect();
     site.store.describe_token(&token, &what).await?;
     let lease = site
         .store

@@ -95,7 +95,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Db`].
     pub async fn invitations(&self) -> Result<Vec<UserInvitation>, StoreError> {
-        let rows: Vec<(Vec<u8>, String, i64, i64, Option<i64>)> = sqlx::query_as(
+        type Row = (Vec<u8>, String, i64, i64, Option<i64>);
+        let rows: Vec<Row> = sqlx::query_as(
             "SELECT user_id, made_by, made_ms, expires_ms, used_ms FROM invitations ORDER BY made_ms DESC, hash",
         )
         .fetch_all(&self.db.pool)

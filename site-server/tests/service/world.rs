@@ -100,7 +100,10 @@ impl Served {
     }
 
     pub(crate) async fn start(&mut self) {
-        if crate::bucket::is_shared() {
+        // Two have nothing to share where rows or objects lie in the data folder.
+        let config = site_server::config::SiteConfig::load(&self.layout).unwrap();
+        let shared = !config.database.is_default() && !config.objects.is_default();
+        if crate::bucket::is_shared() && shared {
             self.start_two().await;
             return;
         }

@@ -315,7 +315,7 @@ fn seconds(microseconds: u64) -> f64 {
 /// The whole part; of nothing negative.
 #[must_use]
 pub fn whole(value: f64) -> u64 {
-    u64::try_from(Duration::from_secs_f64(value.max(0.0)).as_secs()).unwrap_or(u64::MAX)
+    Duration::from_secs_f64(value.max(0.0)).as_secs()
 }
 
 /// Bytes that do not compress, the same for the same seed.

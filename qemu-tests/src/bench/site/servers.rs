@@ -197,6 +197,10 @@ impl Servers {
         self.peer(&mut command, "rest-server", port)
     }
 
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "nothing tells when a server of somebody else listens; the deadline ends it"
+    )]
     fn peer(&mut self, command: &mut Command, name: &str, port: u16) -> Result<()> {
         let log = self.folder.join(format!("{name}-{port}.log"));
         let mut running = Running::start(command, &log)?;

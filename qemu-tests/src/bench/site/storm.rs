@@ -52,6 +52,10 @@ struct Seen {
 ///
 /// # Errors
 /// The site cannot be made.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "pauses are part of the load, as PCs make them"
+)]
 pub fn measure(folder: &Path, pcs: u32, scale: f64, figures: &mut Figures) -> Result<()> {
     place::fresh(folder)?;
     let mut site = TestSite::start_alone(folder, "storm")?;
@@ -184,6 +188,10 @@ fn put(target: &Target, bytes: &[u8]) -> Result<Object> {
 }
 
 /// One PC: fetches its pack again and again; comes later when it is told to.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "pauses are part of the load, as PCs make them"
+)]
 fn pc(target: &Target, pack: &Object, n: usize, rounds: u64) -> Result<Seen> {
     use super::servers::Server;
     let begun = Instant::now();
@@ -228,6 +236,10 @@ fn pc(target: &Target, pack: &Object, n: usize, rounds: u64) -> Result<Seen> {
 }
 
 /// Asks for something small until the storm is over; how long each answer took, and how many failed.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "pauses are part of the load, as PCs make them"
+)]
 fn ask(target: &Target, small: &Object, over: &AtomicBool) -> (Vec<Duration>, u64) {
     use super::servers::Server;
     let path = small.path(Server::Site);
