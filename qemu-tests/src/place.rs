@@ -22,7 +22,13 @@ pub fn target() -> PathBuf {
 /// # Errors
 /// It was not built.
 pub fn program(name: &str) -> Result<PathBuf> {
-    built(target().join("debug").join(name))
+    built(profile().join(name))
+}
+
+/// Where cargo left what is run: built once for tests and machines, or as it is shipped where `cargo xtask bench` says so.
+fn profile() -> PathBuf {
+    let shipped = std::env::var_os("FUROSHIKI_SHIPPED").is_some();
+    target().join(if shipped { "release" } else { "debug" })
 }
 
 /// A program for guests that only `cargo xtask bench` builds, an example of the agent.
@@ -30,7 +36,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
 /// # Errors
 /// It was not built.
 pub fn example(name: &str) -> Result<PathBuf> {
-    built(target().join("debug/examples").join(name))
+    built(profile().join("examples").join(name))
 }
 
 /// The software card.

@@ -67,16 +67,18 @@ pub(crate) fn bench_snapshot() -> Result<()> {
 /// # Errors
 /// The compiler's.
 pub(crate) fn bench_site(example: &str) -> Result<()> {
-    for parts in [
-        &["-p", "site-server", "--bins", "--example", example][..],
-        &["-p", "qemu-tests", "--bins"],
-    ] {
-        child::step(
-            "compile a site and what measures",
-            child::cargo(&["build", "--locked"]).args(parts),
-        )?;
-    }
-    Ok(())
+    child::step(
+        "compile a site as it is shipped",
+        child::cargo(&["build", "--locked", "--release", "-p", "site-server"]).args([
+            "--bins",
+            "--example",
+            example,
+        ]),
+    )?;
+    child::step(
+        "compile what measures",
+        &mut child::cargo(&["build", "--locked", "-p", "qemu-tests", "--bins"]),
+    )
 }
 
 /// The software card, a workspace of its own.

@@ -37,6 +37,7 @@ const SETS: [(&str, usize, usize); 3] = [
 
 /// Options of this room.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Options {
     /// Only the boot storm.
     #[arg(long, conflicts_with = "no_storm")]
