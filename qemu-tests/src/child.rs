@@ -36,6 +36,14 @@ impl Running {
         Ok(Self { child, what })
     }
 
+    /// Asks it to end, with the processes it started, and waits for that: a master that is killed leaves its workers.
+    pub fn terminate(&mut self) {
+        let process = rustix::process::Pid::from_child(&self.child);
+        // One that ended already cannot be asked, and that is what was wanted.
+        let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
+        drop(self.child.wait());
+    }
+
     /// Kills it and waits until it is gone.
     pub fn kill(&mut self) {
         // A child that already ended cannot be killed, and that is what was wanted.

@@ -106,6 +106,14 @@ impl Object {
     }
 }
 
+impl Drop for Servers {
+    fn drop(&mut self) {
+        for peer in &mut self.peers {
+            peer.terminate();
+        }
+    }
+}
+
 impl Servers {
     /// Starts them with their stores below `folder`.
     ///
