@@ -58,6 +58,8 @@ pub struct Sent {
     objects: AtomicU64,
     relay: AtomicU64,
     releases: AtomicU64,
+    /// Held while they are written: who reads the counters then would find them in neither place.
+    flushing: tokio::sync::Mutex<()>,
 }
 
 impl Sent {
@@ -112,6 +114,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Db`]; what was not written is counted again by the next flush.
     pub async fn flush_counters(&self) -> Result<(), StoreError> {
+        let _alone = self.sent.flushing.lock().await;
         for counter in [
             Counter::ObjectBytesSent,
             Counter::RelayBytesSent,
