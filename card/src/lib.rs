@@ -24,6 +24,9 @@ pub mod unwrap;
 pub mod escrow;
 pub mod manage;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 pub use app::{CardApp, CardError, CardKey};
 pub use pin::{Pin, PinFormatError, Puk};
 pub use verify::{Card, LastTry, Locked, PinError, Unlocked};

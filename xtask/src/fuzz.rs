@@ -16,7 +16,7 @@ const MEMORY_MB: u32 = 2048;
 /// Longest time for one input, in seconds.
 const TIMEOUT_S: u32 = 10;
 /// Crates with fuzz targets, in their folder `fuzz`. No two targets have one name.
-const CRATES: [&str; 3] = ["snapshot", "initrd-agent", "site-server"];
+const CRATES: [&str; 4] = ["snapshot", "card", "initrd-agent", "site-server"];
 
 /// Fuzzes the targets named, or runs the property tests and fuzzes all.
 ///

@@ -1,7 +1,11 @@
 //! One command to a card, one whole answer back.
 //!
-//! Cards and readers differ in how they move long data; all of them understand the oldest way, so
-//! only that is spoken: short APDUs, command chaining, GET RESPONSE after 61xx, again after 6Cxx.
+//! Cards and readers differ in how they move long data; nearly all of them understand the oldest way,
+//! so that is spoken first: short APDUs, command chaining, GET RESPONSE after 61xx, again after 6Cxx.
+//! A card that says it cannot chain gets one extended APDU, where the protocol has them (T=1).
+//!
+//! A command that may cost a try is never sent twice, whatever the card answers: see
+//! [`Answers::Status`].
 //!
 //! Source: ISO/IEC 7816-4 §5.1 to §5.3; docs/formats/card.md §transport.
 
@@ -28,6 +32,9 @@ pub enum TransportError {
     /// The card or its reader is gone.
     #[error("the card was taken out of the reader")]
     Removed(#[source] Option<pcsc::Error>),
+    /// Something took the card's power away; it forgot which application was selected.
+    #[error("the card was reset by another program or by its reader")]
+    Reset(#[source] pcsc::Error),
     /// Another program holds the card for itself.
     #[error("another program uses the card")]
     InUse(#[source] pcsc::Error),
@@ -51,6 +58,9 @@ pub enum ApduError {
     /// Not even a status came back.
     #[error("the card answered {0} bytes, at least 2 are an answer")]
     Short(usize),
+    /// More data than one APDU takes; nothing of ours is that long.
+    #[error("the command has more than 65535 bytes")]
+    Long,
     /// The card does not stop.
     #[error("the card answered more than {ANSWER_BYTES} bytes or {ANSWER_PARTS} parts")]
     Endless,
@@ -67,7 +77,7 @@ pub enum Protocol {
 
 /// Something that carries APDUs to one card.
 pub trait Transport: Send {
-    /// Sends one short APDU and returns what came back, status included.
+    /// Sends one APDU and returns what came back, status included.
     ///
     /// # Errors
     /// [`TransportError`]; the card may or may not have seen the command.
@@ -101,7 +111,8 @@ pub struct Command<'a> {
 /// Whether a command's answer has data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answers {
-    /// Only a status.
+    /// Only a status. There is no Le to be wrong, so `6Cxx` is a refusal and the command is not sent
+    /// again: PINs and PUKs travel in such commands, and each time one arrives may cost a try.
     Status,
     /// Data and a status.
     Data,
@@ -124,6 +135,7 @@ pub struct Answer {
 pub fn send(transport: &mut dyn Transport, command: Command<'_>) -> Result<Answer, ApduError> {
     let mut parts = command.data.chunks(COMMAND_BYTES).peekable();
     let mut last: &[u8] = &[];
+    let mut first = true;
     while let Some(part) = parts.next() {
         if parts.peek().is_none() {
             last = part;
@@ -131,19 +143,41 @@ pub fn send(transport: &mut dyn Transport, command: Command<'_>) -> Result<Answe
         }
         let answer = exchange(transport, &encode(&command, CLASS_CHAINED, part, None))?;
         if answer.status != Status::OK {
-            return Ok(answer);
+            // Refused at its first part, so nothing of the command was done.
+            let extended = first && answer.status.cannot_chain();
+            return match (extended, transport.protocol()) {
+                (true, Protocol::T1) => send_extended(transport, &command),
+                _ => Ok(answer),
+            };
         }
+        first = false;
     }
     let le = match (command.answers, last, transport.protocol()) {
         (Answers::Status, ..) => None,
         (Answers::Data, [], _) | (Answers::Data, _, Protocol::T1) => Some(0),
         (Answers::Data, _, Protocol::T0) => None,
     };
-    let apdu = encode(&command, 0, last, le);
-    let mut answer = exchange(transport, &apdu)?;
-    if let Some(right_le) = answer.status.wrong_le() {
+    let mut answer = exchange(transport, &encode(&command, 0, last, le))?;
+    if let (Answers::Data, Some(right_le)) = (command.answers, answer.status.wrong_le()) {
         answer = exchange(transport, &encode(&command, 0, last, Some(right_le)))?;
     }
+    collect(transport, answer)
+}
+
+/// Sends `command` as one extended APDU. Source: ISO/IEC 7816-4 §5.1, cases 3E and 4E.
+fn send_extended(
+    transport: &mut dyn Transport,
+    command: &Command<'_>,
+) -> Result<Answer, ApduError> {
+    let length = u16::try_from(command.data.len()).map_err(|_| ApduError::Long)?;
+    let mut apdu = Zeroizing::new(Vec::with_capacity(4 + 3 + command.data.len() + 2));
+    apdu.extend_from_slice(&[0, command.instruction, command.p1, command.p2, 0]);
+    apdu.extend_from_slice(&length.to_be_bytes());
+    apdu.extend_from_slice(command.data);
+    if command.answers == Answers::Data {
+        apdu.extend_from_slice(&[0, 0]);
+    }
+    let answer = exchange(transport, &apdu)?;
     collect(transport, answer)
 }
 

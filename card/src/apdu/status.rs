@@ -44,6 +44,12 @@ impl Status {
         }
     }
 
+    /// Whether a part of a chain was refused because the card knows no chains.
+    pub(super) const fn cannot_chain(self) -> bool {
+        // Chaining not supported; class not supported, for the class with the chain's bit.
+        matches!(self.0, 0x6884 | 0x6E00)
+    }
+
     /// Tries left, for 63Cx.
     #[must_use]
     pub const fn tries_left(self) -> Option<u8> {
@@ -61,6 +67,7 @@ impl fmt::Display for Status {
             0x6300 => "verification failed",
             0x63C0..=0x63CF => "verification failed, tries left in the last digit",
             0x6700 => "wrong length",
+            0x6884 => "command chaining not supported",
             0x6982 => "security condition not satisfied",
             0x6983 => "blocked",
             0x6985 => "conditions of use not satisfied",

@@ -75,6 +75,39 @@ fn long_data_is_chained_and_a_refused_part_ends_it() {
 }
 
 #[test]
+fn a_card_that_cannot_chain_gets_one_extended_command() {
+    let data = vec![0xAA; 300];
+    let (part, all) = ("AA".repeat(255), "AA".repeat(300));
+    let chained = format!("10CB3FFFFF{part}");
+    let extended = format!("00CB3FFF00012C{all}");
+    for refusal in ["6884", "6E00"] {
+        let steps = [(chained.as_str(), refusal), (extended.as_str(), "9000")];
+        let script = Script::new(&steps).t1();
+        assert_eq!(run(script, get_data(&data, Answers::Status)).1, 0x9000);
+        let answered = format!("{extended}0000");
+        let steps = [(chained.as_str(), refusal), (answered.as_str(), "BB 9000")];
+        let script = Script::new(&steps).t1();
+        let answer = run(script, get_data(&data, Answers::Data));
+        assert_eq!(answer, ("bb".into(), 0x9000));
+    }
+    // T=0 has no extended APDUs, and other refusals are meant.
+    let t0 = Script::new(&[(&chained, "6884")]);
+    assert_eq!(run(t0, get_data(&data, Answers::Status)).1, 0x6884);
+    let meant = Script::new(&[(&chained, "6982")]).t1();
+    assert_eq!(run(meant, get_data(&data, Answers::Status)).1, 0x6982);
+    // A chain that broke later was perhaps half done.
+    let data = vec![0xAA; 600];
+    let late = Script::new(&[(&chained, "9000"), (&chained, "6884")]).t1();
+    assert_eq!(run(late, get_data(&data, Answers::Status)).1, 0x6884);
+}
+
+#[test]
+fn a_command_without_answer_data_is_never_sent_twice() {
+    let script = Script::new(&[("00CB3FFF0101", "6C08")]);
+    assert_eq!(run(script, get_data(&[1], Answers::Status)).1, 0x6C08);
+}
+
+#[test]
 fn parts_of_an_answer_are_joined() {
     let command = get_data(&[1], Answers::Data);
     let script = Script::new(&[
@@ -104,11 +137,13 @@ fn a_card_that_never_ends_is_left() {
             Err(err) => assert!(matches!(err, ApduError::Endless), "{err}"),
         }
     }
-    let long = [vec![0; 60_000], vec![0x90, 0]].concat();
-    assert!(matches!(
-        send(&mut Same(long), get_data(&[], Answers::Data)),
-        Err(ApduError::Endless)
-    ));
+    for length in [ANSWER_BYTES + 1, 60_000, 65_536, 1 << 20] {
+        let long = [vec![0; length], vec![0x90, 0]].concat();
+        assert!(matches!(
+            send(&mut Same(long), get_data(&[], Answers::Data)),
+            Err(ApduError::Endless)
+        ));
+    }
     for short in [vec![], vec![0x90]] {
         assert!(matches!(
             send(&mut Same(short), get_data(&[], Answers::Data)),

@@ -182,6 +182,14 @@ fn part<'a>(data: &'a [u8], tag: u32, doing: &'static str) -> Result<&'a [u8], C
         .ok_or_else(malformed)
 }
 
+#[cfg(any(test, fuzzing))]
+impl<'a, T: Transport> Manager<'a, T> {
+    /// As if the card had proved itself: a lying card could, if it knew the key.
+    pub(crate) const fn unproved(piv: &'a mut Piv<T>) -> Self {
+        Self { piv }
+    }
+}
+
 impl<T: Transport> Manager<'_, T> {
     /// Makes the card generate its key and writes a certificate around it. The key that was in
     /// the slot is gone for ever, and with it everything wrapped to it.

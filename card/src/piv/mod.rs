@@ -45,7 +45,7 @@ pub(crate) const DATA: u32 = 0x53;
 /// The PIV application of one card.
 pub struct Piv<T: Transport> {
     transport: T,
-    /// Whether a PIN was verified and not dropped since.
+    /// Whether a PIN may have been verified and not dropped since.
     unlocked: bool,
 }
 
@@ -198,11 +198,10 @@ impl<T: Transport> CardApp for Piv<T> {
 
     // VERIFY, NIST SP 800-73-4 part 2 §3.2.1
     fn verify(&mut self, pin: &Pin) -> Result<Verified, CardError> {
+        // Before the answer: it may be lost after the card took the PIN.
+        self.unlocked = true;
         match self.verify_command(0, pin.padded())? {
-            Status::OK => {
-                self.unlocked = true;
-                Ok(Verified::Yes)
-            }
+            Status::OK => Ok(Verified::Yes),
             Status::BLOCKED => Ok(Verified::Blocked),
             status if status.tries_left() == Some(0) => Ok(Verified::Blocked),
             status if status.tries_left().is_some() => Ok(Verified::Wrong(status.tries_left())),

@@ -108,6 +108,7 @@ pub(super) fn transport_error(reader: &CStr, err: pcsc::Error) -> TransportError
         | pcsc::Error::NotTransacted
         | pcsc::Error::InvalidHandle
         | pcsc::Error::UnpoweredCard => TransportError::Removed(Some(err)),
+        pcsc::Error::ResetCard => TransportError::Reset(err),
         pcsc::Error::SharingViolation => TransportError::InUse(err),
         _ => TransportError::Reader {
             reader: reader.to_string_lossy().into_owned(),
