@@ -25,6 +25,7 @@ use crate::{
     store::{BrokenChain, Store, StoreError, UserAddError},
 };
 
+pub(crate) use audit::export;
 pub use audit::{audit_export, audit_verify, audit_verify_file};
 pub use office::{Office, look, wish};
 pub use passwords::calibrate;
@@ -34,8 +35,8 @@ pub use sites::{Info, site_add, site_expel, site_info};
 pub use staff::{staff_add, staff_password};
 pub use users::{UserAdded, user_add, user_remove};
 pub use view::{
-    AuditPage, NextLine, Overview, PolicyLine, RelayLine, Relays, ReleaseList, SiteList, StaffLine,
-    UserList, UserSheet, View, ViewKind, per_mille,
+    AuditPage, InvitationLine, NextLine, Overview, PcLine, PolicyLine, RelayLine, Relays,
+    ReleaseList, SiteList, StaffLine, UserList, UserSheet, View, ViewKind, per_mille,
 };
 pub use wipes::{wipe_line, wipes};
 pub use wish::{Done, Fields, Wish, WishKind};
@@ -69,8 +70,11 @@ pub enum AdminError {
     /// Nothing has that id or name.
     #[error("no such {0} is here")]
     NoSuch(&'static str),
-    /// Staff cannot disable themselves.
-    #[error("nobody can disable himself; ask another operator")]
+    /// Something has that id or name already.
+    #[error("a {0} with this name or id is here already")]
+    Known(&'static str),
+    /// Staff cannot disable themselves, nor give themselves another role.
+    #[error("nobody does this to himself; ask another operator")]
     Yourself,
     /// A name for staff.
     #[error(

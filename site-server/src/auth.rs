@@ -6,7 +6,9 @@
 mod challenge;
 mod cost;
 mod password;
+pub(crate) mod second_step;
 pub(crate) mod throttle;
+pub(crate) mod totp;
 
 pub use challenge::{AskError, Challenges, Proven};
 pub use cost::Cost;

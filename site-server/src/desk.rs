@@ -3,20 +3,20 @@
 //! Both are made from two tables, [`ViewKind::ALL`] and [`WishKind::ALL`]: nothing is reached that is not in them, and
 //! each row says what one must be allowed to do.
 
+mod account;
 mod page;
 mod session;
 mod show;
+mod visit;
 mod words;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
-    Form, Router,
-    extract::{
-        DefaultBodyLimit, Query, State,
-        rejection::{FormRejection, QueryRejection},
-    },
-    http::{HeaderMap, StatusCode, Uri, header},
+    Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Query, Request, State, rejection::QueryRejection},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
@@ -29,19 +29,23 @@ use self::{
 };
 use crate::{
     admin::{
-        Action, AdminError, Done, Fields, Office, Role, View, ViewKind, Wish, WishKind, allow,
+        self, Action, AdminError, Done, Fields, Office, Role, View, ViewKind, Wish, WishKind, allow,
     },
     app::Site,
     config::SiteConfig,
+    door::DESK,
     error::{ApiError, ApiResult, chain},
     routes::extract::{Json, bearer},
-    store::{Actor, Deed},
+    store::{Actor, Deed, UserAddError},
 };
 
 /// Largest form or JSON body: a registration with all its cards.
 const BODY_BYTES: usize = 512 << 10;
-/// Field that says who may post a form.
-const CSRF: &str = "csrf";
+/// Where the whole audit log is, below `/admin` and `/v1/admin`.
+pub(crate) const EXPORT: &str = "/audit/export";
+/// What a page is told in its address when something was done.
+const DONE: &str = "done";
+const DONE_QUERY: &str = "done=1";
 /// Field with the name one types before what cannot be taken back.
 const TYPED: &str = "typed";
 
@@ -55,8 +59,27 @@ struct Caller {
 /// The pages, and the same for programs.
 pub(crate) fn router() -> Router<Arc<Site>> {
     let mut router = Router::new()
-        .route("/admin", get(session::page).post(session::sign_in))
-        .route("/admin/sign-out", post(session::sign_out))
+        .route(
+            "/admin",
+            visit::open_page(session::page).merge(visit::open_form(session::sign_in)),
+        )
+        .route(
+            "/admin/sign-in/code",
+            visit::open_page(session::ask_code).merge(visit::open_form(session::take_code)),
+        )
+        .route("/admin/sign-out", visit::open_form(session::sign_out))
+        .route("/admin/account", visit::page(account::page))
+        .route("/admin/account/password", visit::form(account::password))
+        .route(
+            "/admin/account/second-step",
+            visit::page(account::set_up).merge(visit::form(account::turn_on)),
+        )
+        .route(
+            "/admin/account/second-step/off",
+            visit::form(account::turn_off),
+        )
+        .route(&format!("/admin{EXPORT}"), get(export_file))
+        .route(&format!("/v1/admin{EXPORT}"), get(export_lines))
         .route("/v1/admin/sign-in", post(session::token))
         .route("/admin.css", get(style));
     for (path, action, kind) in ViewKind::ALL {
@@ -84,11 +107,9 @@ pub(crate) fn router() -> Router<Arc<Site>> {
             .route(
                 &format!("/admin{path}"),
                 post(
-                    async move |State(site): State<Arc<Site>>,
-                                uri: Uri,
-                                headers: HeaderMap,
-                                form| {
-                        let done = form_of(&site, &uri, &headers, (path, action, kind), form).await;
+                    async move |State(site): State<Arc<Site>>, request: Request| {
+                        let headers = request.headers().clone();
+                        let done = form_of(&site, &headers, (path, action, kind), request).await;
                         answer(&site, &headers, done)
                     },
                 ),
@@ -115,8 +136,39 @@ async fn style() -> impl IntoResponse {
     (headers, include_str!("../templates/admin.css"))
 }
 
+/// The audit log as a file, for a browser.
+async fn export_file(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+    let exported = async {
+        match session::signed_in(&site, &headers).await? {
+            Some((_, caller)) => export(&site, &caller).await,
+            None => Ok(visit::to_the_door()),
+        }
+    };
+    let exported = exported.await;
+    answer(&site, &headers, exported)
+}
+
+/// The same for a program.
+async fn export_lines(State(site): State<Arc<Site>>, headers: HeaderMap) -> ApiResult<Response> {
+    let caller = program(&site, &headers).await?;
+    export(&site, &caller).await
+}
+
+async fn export(site: &Site, caller: &Caller) -> ApiResult<Response> {
+    gate(site, caller, EXPORT, Action::ExportAudit).await?;
+    let lines = admin::export(&site.store, caller.actor.clone());
+    let lines = lines.await.map_err(told)?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/jsonl"),
+        (
+            header::CONTENT_DISPOSITION,
+            "attachment; filename=\"furoshiki-audit.jsonl\"",
+        ),
+    ];
+    Ok((headers, Body::from_stream(lines)).into_response())
+}
+
 type AskedView = Result<Query<Fields>, QueryRejection>;
-type AskedWish = Result<Form<Fields>, FormRejection>;
 
 async fn page_of(
     site: &Site,
@@ -130,7 +182,11 @@ async fn page_of(
     let fields = query_of(query)?;
     let view = view(site, &caller, (path, action, kind), &fields).await?;
     let page = show::page(site, &view, (language(headers), caller.role));
-    page.render(path, caller.role, &session::csrf(&cookie), StatusCode::OK)
+    let page = Page {
+        done: fields.contains_key(DONE),
+        ..page
+    };
+    page.render(path, &caller, &cookie.csrf(), StatusCode::OK)
 }
 
 async fn json_of(
@@ -146,36 +202,34 @@ async fn json_of(
 
 async fn form_of(
     site: &Site,
-    uri: &Uri,
     headers: &HeaderMap,
     (path, action, kind): (&'static str, Action, WishKind),
-    form: AskedWish,
+    request: Request,
 ) -> ApiResult<Response> {
-    let Form(fields) = form.map_err(session::not_a_form)?;
-    let sent = fields.get(CSRF).map_or("", String::as_str);
-    let cookie = session::check(uri, headers, sent)?;
-    let Some(caller) = session::caller(site, &cookie).await? else {
+    let form = DESK.form(request).await?;
+    let cookie = form.cookie;
+    let fields: Fields = form
+        .fields
+        .texts()
+        .map(|(name, text)| (name.to_owned(), text.to_owned()))
+        .collect();
+    let Some(caller) = session::caller_of(site, cookie.token()).await? else {
         return Ok(Redirect::to("/admin").into_response());
     };
     let language = language(headers);
-    match wish(site, &caller, (path, action, kind), &fields).await? {
-        Outcome::Type(name) => {
-            let page = show::confirm(site, path, &fields, (&name, language));
-            page.render(path, caller.role, &session::csrf(&cookie), StatusCode::OK)
-        }
+    let page = match wish(site, &caller, (path, action, kind), &fields).await? {
+        Outcome::Type(name) => show::confirm(site, (path, kind), &fields, (&name, language)),
         Outcome::Done(Done { code: None, .. }) => {
-            Ok(Redirect::to(&show::after(kind, &fields)).into_response())
+            let to = show::after(kind, &fields);
+            let more = if to.contains('?') { '&' } else { '?' };
+            return Ok(Redirect::to(&format!("{to}{more}{DONE_QUERY}")).into_response());
         }
         Outcome::Done(Done {
             code: Some(code),
             subject,
-        }) => show::code(site, &subject, &code, language).render(
-            path,
-            caller.role,
-            &session::csrf(&cookie),
-            StatusCode::OK,
-        ),
-    }
+        }) => show::code(site, (kind, &fields), (&subject, &code), language),
+    };
+    page.render(path, &caller, &cookie.csrf(), StatusCode::OK)
 }
 
 async fn body_of(
@@ -218,7 +272,8 @@ async fn gate(site: &Site, caller: &Caller, path: &str, action: Action) -> ApiRe
     }
     let deed = Deed::new(caller.actor.clone(), "desk.refused", path);
     site.store.audit(&deed).await?;
-    Err(ApiError::not_granted("Your role may not do this."))
+    Err(ApiError::not_granted("Your role may not do this.")
+        .japanese("この操作は、あなたの役割では許可されていません。"))
 }
 
 async fn view(
@@ -271,13 +326,52 @@ fn office<'a>(site: &'a Site, config: &'a SiteConfig, caller: &Caller) -> Office
 }
 
 fn query_of(query: AskedView) -> ApiResult<Fields> {
-    query
-        .map(|Query(fields)| fields)
-        .map_err(|_| ApiError::bad("The address has a part that this page does not take."))
+    query.map(|Query(fields)| fields).map_err(|_| {
+        ApiError::bad("The address has a part that this page does not take.")
+            .japanese("アドレスが正しくありません。")
+    })
 }
 
 /// What the caller is told of a wish that was not done.
 fn told(error: AdminError) -> ApiError {
+    let japanese = in_japanese(&error);
+    let told = told_in_english(error);
+    match japanese {
+        Some(detail) => told.japanese(detail),
+        None => told,
+    }
+}
+
+fn in_japanese(error: &AdminError) -> Option<String> {
+    Some(match error {
+        AdminError::Field(field) => {
+            let word = show::field_word(field).map(|word| word.of(Language::Japanese));
+            format!("「{}」が空か、正しくありません。", word.unwrap_or(field))
+        }
+        AdminError::NoSuch(_) | AdminError::NoUser(_) | AdminError::NoRelease => {
+            "見つかりませんでした。すでに削除されたか、変更された可能性があります。".to_owned()
+        }
+        AdminError::Known(_) | AdminError::Add(UserAddError::NameTaken { .. }) => {
+            "同じ名前またはIDがすでに登録されています。".to_owned()
+        }
+        AdminError::Add(UserAddError::CardTaken { .. }) => {
+            "このカードはほかの利用者のものです。".to_owned()
+        }
+        AdminError::Yourself => {
+            "自分自身にこの操作はできません。ほかの運用者に依頼してください。".to_owned()
+        }
+        AdminError::StaffName(_) => {
+            "担当者の名前は、英小文字で始まる1〜64文字（a-z、0-9、. _ -）です。".to_owned()
+        }
+        AdminError::Registration(_) | AdminError::Card { .. } => {
+            "登録情報が正しくありません。カードを発行し直してください。".to_owned()
+        }
+        AdminError::Itself(_) => "この拠点自身は除名できません。".to_owned(),
+        _ => return None,
+    })
+}
+
+fn told_in_english(error: AdminError) -> ApiError {
     match error {
         AdminError::Store(error) => error.into(),
         AdminError::NoSuch(_) | AdminError::NoUser(_) | AdminError::NoRelease => {
@@ -285,12 +379,15 @@ fn told(error: AdminError) -> ApiError {
         }
         AdminError::Field(_)
         | AdminError::Yourself
+        | AdminError::StaffName(_)
         | AdminError::Registration(_)
         | AdminError::Card { .. }
         | AdminError::OtherName { .. }
         | AdminError::Itself(_) => ApiError::bad(sentence(&error)),
-        AdminError::Add(crate::store::UserAddError::Store { source, .. }) => source.into(),
-        AdminError::Add(_) => ApiError::bad(sentence(&error)).with_status(StatusCode::CONFLICT),
+        AdminError::Add(UserAddError::Store { source, .. }) => source.into(),
+        AdminError::Add(_) | AdminError::Known(_) => {
+            ApiError::bad(sentence(&error)).with_status(StatusCode::CONFLICT)
+        }
         other => ApiError::internal(other),
     }
 }
@@ -314,7 +411,8 @@ fn answer(site: &Site, headers: &HeaderMap, result: ApiResult<Response>) -> Resp
         Err(error) => error,
     };
     let status = error.status();
-    let page = failed(site, language(headers), error.detail());
+    let language = language(headers);
+    let page = show::failed(site, language, &error.said(language == Language::Japanese));
     // The answer for machines knows Retry-After and writes the log.
     let mut told = error.into_response();
     match page.alone("", status) {
@@ -328,14 +426,13 @@ fn answer(site: &Site, headers: &HeaderMap, result: ApiResult<Response>) -> Resp
     }
 }
 
-fn failed(site: &Site, language: Language, detail: &str) -> Page {
-    show::failed(site, language, detail)
-}
-
 /// Every address of the desk, with the role that may ask it: method, path, what one must be allowed.
 #[must_use]
 pub fn ways() -> BTreeMap<(&'static str, String), Action> {
     let mut ways = BTreeMap::new();
+    for way in ["/admin", "/v1/admin"] {
+        ways.insert(("GET", format!("{way}{EXPORT}")), Action::ExportAudit);
+    }
     for (path, action, _) in ViewKind::ALL {
         ways.insert(("GET", format!("/admin{path}")), action);
         ways.insert(("GET", format!("/v1/admin{path}")), action);

@@ -16,6 +16,7 @@ use crate::{
 pub struct ApiError {
     code: ProblemCode,
     detail: String,
+    japanese: Option<String>,
     status: Option<StatusCode>,
     retry_after_s: Option<u64>,
     head: Option<Option<Box<HeadInfo>>>,
@@ -31,6 +32,7 @@ impl ApiError {
         Self {
             code,
             detail: detail.into(),
+            japanese: None,
             status: None,
             retry_after_s: None,
             head: None,
@@ -68,6 +70,9 @@ impl ApiError {
             retry_after_s: Some(seconds),
             ..Self::new(ProblemCode::TooManyTries, detail)
         }
+        .japanese(format!(
+            "パスワードの間違いが続いています。{seconds}秒後にもう一度お試しください。"
+        ))
     }
 
     /// Too many unknown cards from one address.
@@ -171,13 +176,49 @@ impl ApiError {
         }
     }
 
+    /// With the same sentence for pages in Japanese.
+    #[must_use]
+    pub fn japanese(self, detail: impl Into<String>) -> Self {
+        Self {
+            japanese: Some(detail.into()),
+            ..self
+        }
+    }
+
+    /// The sentence for people, in the language of their page.
+    #[must_use]
+    pub fn said(&self, japanese: bool) -> String {
+        if !japanese {
+            return self.detail.clone();
+        }
+        match (&self.japanese, self.code) {
+            (Some(detail), _) => detail.clone(),
+            (None, ProblemCode::Internal) => {
+                "拠点でエラーが起きました。時間をおいてやり直すか、運用者に連絡してください。"
+                    .to_owned()
+            }
+            (None, ProblemCode::Busy | ProblemCode::TooManyRequests) => {
+                "混み合っています。少し待ってからやり直してください。".to_owned()
+            }
+            (None, ProblemCode::SiteFull) => {
+                "拠点の容量がいっぱいで、保存できませんでした。運用者に連絡してください。"
+                    .to_owned()
+            }
+            (None, ProblemCode::PeerDown) => {
+                "相手の拠点が応答しません。時間をおいてやり直してください。".to_owned()
+            }
+            (None, ProblemCode::NotFound) => "見つかりませんでした。".to_owned(),
+            (None, _) => format!("要求を処理できませんでした（{}）", self.detail),
+        }
+    }
+
     /// Short stable name of what is wrong.
     #[must_use]
     pub const fn code(&self) -> ProblemCode {
         self.code
     }
 
-    /// The sentence for people.
+    /// The sentence for people, in English.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail

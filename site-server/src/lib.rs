@@ -1,7 +1,7 @@
 //! A site: sealed packs come in, the same go out, later or at another site.
 //!
 //! Rooms, in the order a request walks through them: [`serve`] takes the connection and says who is at
-//! the other end ([`tls`]), [`app`] finds the route, `routes` and `portal` parse and map, [`auth`]
+//! the other end ([`tls`]), [`app`] finds the route, `routes`, `door` and `portal` parse and map, [`auth`]
 //! checks who asks, [`imports`] reads the files users bring, [`store`] keeps. Beside them [`replication`] brings user records and heads to
 //! every site ([`join`] makes a new one of them, [`authority`] has the certificates), [`relay`] brings snapshots to the one site a user chose or arrived at, [`retention`] says which are kept, and [`init`],
 //! [`admin`], [`desk`], [`operate`] and [`netboot`] are what the operator and the staff do. [`boot`] is a listener of its own, for firmware.
@@ -20,6 +20,7 @@ mod clock;
 pub mod config;
 mod copies;
 pub mod desk;
+mod door;
 pub mod error;
 pub mod imports;
 pub mod init;

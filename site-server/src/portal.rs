@@ -1,11 +1,6 @@
 //! The portal: a user's own phone or PC, a browser as small and old as it may be, no JavaScript.
-//!
-//! Every form carries a token that only the page of the same browser has, and a request that says it
-//! comes from another origin is refused before anything else (as in Go 1.25's `CrossOriginProtection`).
 
 mod account;
-mod cookie;
-mod csrf;
 mod device;
 mod environment;
 mod form;
@@ -19,7 +14,7 @@ mod session;
 mod settings;
 mod sign_in;
 mod text;
-mod upload;
+mod visit;
 mod when;
 
 use std::sync::Arc;
@@ -28,17 +23,18 @@ use askama::Template;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
-    routing::{get, post},
+    routing::get,
 };
 
-use crate::{app::Site, error::ApiError};
+use crate::{app::Site, door::UPLOAD_BYTES, error::ApiError};
 
+use serde::Deserialize;
 use session::Session;
 use text::{Text, text_for};
+use visit::Visit;
 
-pub(crate) use csrf::same_origin;
 pub(crate) use when::{size, when};
 
 /// Whether the browser prefers Japanese.
@@ -49,36 +45,58 @@ pub(crate) fn japanese(headers: &HeaderMap) -> bool {
 /// Largest form without files, in bytes.
 const FORM_BYTES: usize = 16 << 10;
 
+/// Seconds after which a page is loaded again for who follows it live.
+const LIVE_S: u16 = 5;
+
+/// `?live=1`.
+#[derive(Deserialize, Default)]
+struct Live {
+    #[serde(default)]
+    live: Option<String>,
+}
+
 /// The pages and where their forms go.
 pub(crate) fn router() -> Router<Arc<Site>> {
     let uploads = Router::new()
-        .route("/register", get(register::page).post(register::register))
+        .route(
+            "/register",
+            visit::open_page(register::page).merge(visit::open_upload(register::register)),
+        )
         .route(
             "/settings/{part}",
-            get(settings::part_page).post(settings::part_post),
+            visit::page(settings::part_page).merge(visit::upload(settings::part_post)),
         )
-        .layer(DefaultBodyLimit::max(upload::UPLOAD_BYTES));
+        .layer(DefaultBodyLimit::max(UPLOAD_BYTES));
     Router::new()
-        .route("/", get(sign_in::page))
-        .route("/sign-in", post(sign_in::sign_in))
+        .route("/", visit::open_page(sign_in::page))
+        .route("/sign-in", visit::open_form(sign_in::sign_in))
         .route(
             "/sign-in/code",
-            get(second_factor::ask).post(second_factor::answer),
+            visit::open_page(second_factor::ask).merge(visit::open_form(second_factor::answer)),
         )
-        .route("/sign-out", post(sign_in::sign_out))
-        .route("/environment", get(environment::page))
-        .route("/next-site", get(next_site::page).post(next_site::choose))
-        .route("/next-site/cancel", post(next_site::cancel))
-        .route("/leave", get(leave::page).post(leave::leave))
-        .route("/settings", get(settings::page))
-        .route("/account", get(account::page))
-        .route("/account/password", post(account::password))
-        .route("/account/everywhere", post(account::everywhere))
+        .route("/sign-out", visit::open_form(sign_in::sign_out))
+        .route("/environment", visit::page(environment::page))
+        .route(
+            "/next-site",
+            visit::page(next_site::page).merge(visit::form(next_site::choose)),
+        )
+        .route("/next-site/cancel", visit::form(next_site::cancel))
+        .route(
+            "/leave",
+            visit::page(leave::page).merge(visit::form(leave::leave)),
+        )
+        .route("/settings", visit::page(settings::page))
+        .route("/account", visit::page(account::page))
+        .route("/account/password", visit::form(account::password))
+        .route("/account/everywhere", visit::form(account::everywhere))
         .route(
             "/account/second-factor",
-            get(second_factor::set_up).post(second_factor::turn_on),
+            visit::page(second_factor::set_up).merge(visit::form(second_factor::turn_on)),
         )
-        .route("/account/second-factor/off", post(second_factor::turn_off))
+        .route(
+            "/account/second-factor/off",
+            visit::form(second_factor::turn_off),
+        )
         .route("/language", get(language::choose))
         .route("/portal.css", get(style))
         .layer(DefaultBodyLimit::max(FORM_BYTES))
@@ -101,8 +119,10 @@ pub(crate) struct Frame<'a> {
     /// The page, for the list of pages and the choice of language.
     at: &'a str,
     who: Option<Who>,
-    /// Seconds after which the browser loads the page again.
-    refresh: Option<u16>,
+    /// Whether something on the page goes on.
+    moving: bool,
+    /// Whether the browser loads it again by itself: only for who asked for that (WCAG 2.2.1).
+    live: bool,
     narrow: bool,
 }
 
@@ -127,10 +147,21 @@ impl<'a> Frame<'a> {
             at,
             who: session.map(|session| Who {
                 name: session.name.clone(),
-                csrf: csrf::token(&session.cookie),
+                csrf: session.cookie.csrf(),
             }),
-            refresh: None,
+            moving: false,
+            live: false,
             narrow: false,
+        }
+    }
+
+    /// For a page on which something goes on, or not.
+    fn moving(self, moving: bool, visit: &Visit) -> Self {
+        let live = moving && visit.query::<Live>().live.is_some();
+        Self {
+            moving,
+            live,
+            ..self
         }
     }
 
@@ -185,7 +216,7 @@ fn show(site: &Site, headers: &HeaderMap, result: Result<Response, ApiError>) ->
     let status = error.status();
     let failed = Failed {
         frame: Frame::of(site, t, t.not_possible, "/", None).narrow(),
-        detail: error.detail(),
+        detail: &error.said(t.lang == "ja"),
     };
     let page = match failed.render() {
         Ok(page) => (status, Html(page)).into_response(),
@@ -202,6 +233,16 @@ fn show(site: &Site, headers: &HeaderMap, result: Result<Response, ApiError>) ->
 
 fn render(status: StatusCode, page: &impl Template) -> Result<Response, ApiError> {
     Ok((status, Html(page.render().map_err(ApiError::internal)?)).into_response())
+}
+
+/// A page whose frame may be [`Frame::live`].
+fn render_live(status: StatusCode, live: bool, page: &impl Template) -> Result<Response, ApiError> {
+    let mut response = render(status, page)?;
+    if live && status == StatusCode::OK {
+        let headers = response.headers_mut();
+        headers.insert(header::REFRESH, HeaderValue::from(LIVE_S));
+    }
+    Ok(response)
 }
 
 fn see_other(to: &str) -> Response {

@@ -7,6 +7,7 @@ mod crl;
 mod issue;
 mod live;
 mod peer;
+mod signatures;
 pub(crate) mod trust;
 
 use std::{path::PathBuf, sync::Arc};

@@ -3,12 +3,15 @@
 use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
+    pin::pin,
 };
+
+use futures_util::{Stream, StreamExt as _, stream::try_unfold};
 
 use super::{AdminError, open};
 use crate::{
     config::ConfigError,
-    store::{Actor, Anchor, AuditRow, Chain, Deed},
+    store::{Actor, Anchor, Chain, Deed, Store},
 };
 
 /// Rows read at a time.
@@ -24,27 +27,46 @@ pub async fn audit_export(data: &Path, mut to: impl Write) -> Result<u64, AdminE
         .audit(&Deed::new(Actor::Operator, "audit.export", ""))
         .await?;
     let mut seq = 0;
+    let mut pages = pin!(pages(store.clone()));
     let done = loop {
-        let rows = match store.audit_after(seq, PAGE).await {
-            Ok(rows) => rows,
-            Err(error) => break Err(error.into()),
-        };
-        let Some(last) = rows.last().map(|row| row.seq) else {
-            break Ok(seq);
-        };
-        if let Err(error) = rows.iter().try_for_each(|row| line(&mut to, row)) {
-            break Err(error);
+        match pages.next().await {
+            None => break Ok(seq),
+            Some(Ok((lines, last))) => {
+                if let Err(error) = to.write_all(&lines) {
+                    break Err(AdminError::Print(error));
+                }
+                seq = last;
+            }
+            Some(Err(error)) => break Err(error),
         }
-        seq = last;
     };
     store.close().await;
     done
 }
 
-fn line(to: &mut impl Write, row: &AuditRow) -> Result<(), AdminError> {
-    let mut text = serde_json::to_vec(row).map_err(AdminError::Write)?;
-    text.push(b'\n');
-    to.write_all(&text).map_err(AdminError::Print)
+/// The whole log as lines of JSON, and the deed of handing it out in it.
+pub(crate) async fn export(
+    store: &Store,
+    actor: Actor,
+) -> Result<impl Stream<Item = Result<Vec<u8>, AdminError>> + use<>, AdminError> {
+    store.audit(&Deed::new(actor, "audit.export", "")).await?;
+    Ok(pages(store.clone()).map(|page| page.map(|(lines, _)| lines)))
+}
+
+/// Rows as lines, some at a time, each time with the number of the last.
+fn pages(store: Store) -> impl Stream<Item = Result<(Vec<u8>, u64), AdminError>> {
+    try_unfold((store, 0), async |(store, seq)| {
+        let rows = store.audit_after(seq, PAGE).await?;
+        let Some(last) = rows.last().map(|row| row.seq) else {
+            return Ok(None);
+        };
+        let mut lines = Vec::new();
+        for row in &rows {
+            serde_json::to_writer(&mut lines, row).map_err(AdminError::Write)?;
+            lines.push(b'\n');
+        }
+        Ok(Some(((lines, last), (store, last))))
+    })
 }
 
 /// Looks through the log of a site; the anchor to note when it is whole. Works while the server runs.

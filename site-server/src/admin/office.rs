@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
+use site_api::Registration;
 use snapshot::id::{SiteId, UserId};
+use zeroize::Zeroizing;
 
 use super::{AdminError, Done, Fields, View, ViewKind, Wish, WishKind, open};
 use crate::{
+    auth::{PasswordError, new_phc_at},
     clock::now_ms,
     config::{Layout, SiteConfig},
-    store::{Actor, Store, User},
+    store::{Actor, Deed, INVITATION_MS, Store, User, new_token},
 };
 
 /// How long a recovery code is good.
@@ -39,6 +42,42 @@ impl Office<'_> {
     pub(super) async fn recovery_code(&self, user: UserId) -> Result<String, AdminError> {
         let until = now_ms().saturating_add(RECOVERY_MS);
         Ok(self.store.invite(user, self.actor.clone(), until).await?)
+    }
+
+    /// Registers a new user; the code with which the first password is chosen.
+    pub(super) async fn add_user(
+        &self,
+        registration: Box<Registration>,
+    ) -> Result<String, AdminError> {
+        let user = registration.user;
+        if self.store.user(user).await?.is_some() {
+            return Err(AdminError::Known("user"));
+        }
+        // Nobody knows it: until the code is used there is no way in.
+        let phc = self.hash(Zeroizing::new(new_token())).await?;
+        let (actor, here) = (self.actor.clone(), self.config.site);
+        self.store
+            .add_user_by(actor.clone(), *registration, phc, here)
+            .await?;
+        let until = now_ms().saturating_add(INVITATION_MS);
+        Ok(self.store.invite(user, actor, until).await?)
+    }
+
+    /// Turns the second step of a user off, who lost phone and codes.
+    pub(super) async fn reset_step(&self, user: UserId) -> Result<(), AdminError> {
+        self.user(user).await?;
+        let deed = Deed::new(self.actor.clone(), "second-factor.off", user);
+        self.store.audit(&deed).await?;
+        let here = self.config.site;
+        self.store.clear_second_factor(user, here).await?;
+        Ok(())
+    }
+
+    /// A password as it is kept. Hashing takes a core for a moment.
+    pub(super) async fn hash(&self, password: Zeroizing<String>) -> Result<String, AdminError> {
+        let cost = self.config.passwords;
+        let hashed = tokio::task::spawn_blocking(move || new_phc_at(&password, cost)).await;
+        Ok(hashed.map_err(|_| PasswordError::Stopping)??)
     }
 
     /// Expels a site.

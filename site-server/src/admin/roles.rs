@@ -55,6 +55,8 @@ pub enum Action {
     SwitchUser,
     RemoveUser,
     RecoverUser,
+    AddUser,
+    WithdrawInvitation,
     SetQuota,
     RevokeCard,
     ReplaceCards,
@@ -70,7 +72,10 @@ pub enum Action {
     SetPolicy,
     SeeRelays,
     SeeAudit,
+    ExportAudit,
     SeeStaff,
+    AddStaff,
+    RecoverStaff,
     SwitchStaff,
 }
 
@@ -78,9 +83,10 @@ pub enum Action {
 #[must_use]
 pub const fn allow(role: Role, action: Action) -> bool {
     use Action::{
-        EnrolPc, ExpelSite, RecoverUser, RemoveUser, ReplaceCards, RevokeCard, RevokePc, SeeAudit,
-        SeeOverview, SeePcs, SeePolicies, SeeRelays, SeeReleases, SeeSites, SeeStaff, SeeUsers,
-        SetPolicy, SetQuota, StartRelease, SwitchStaff, SwitchUser, WithdrawRelease,
+        AddStaff, AddUser, EnrolPc, ExpelSite, ExportAudit, RecoverStaff, RecoverUser, RemoveUser,
+        ReplaceCards, RevokeCard, RevokePc, SeeAudit, SeeOverview, SeePcs, SeePolicies, SeeRelays,
+        SeeReleases, SeeSites, SeeStaff, SeeUsers, SetPolicy, SetQuota, StartRelease, SwitchStaff,
+        SwitchUser, WithdrawInvitation, WithdrawRelease,
     };
     match role {
         Role::Operator => matches!(
@@ -90,6 +96,8 @@ pub const fn allow(role: Role, action: Action) -> bool {
                 | SwitchUser
                 | RemoveUser
                 | RecoverUser
+                | AddUser
+                | WithdrawInvitation
                 | SetQuota
                 | RevokeCard
                 | ReplaceCards
@@ -105,7 +113,10 @@ pub const fn allow(role: Role, action: Action) -> bool {
                 | SetPolicy
                 | SeeRelays
                 | SeeAudit
+                | ExportAudit
                 | SeeStaff
+                | AddStaff
+                | RecoverStaff
                 | SwitchStaff
         ),
         Role::HelpDesk => matches!(
@@ -114,6 +125,8 @@ pub const fn allow(role: Role, action: Action) -> bool {
                 | SeeUsers
                 | SwitchUser
                 | RecoverUser
+                | AddUser
+                | WithdrawInvitation
                 | RevokeCard
                 | ReplaceCards
                 | SeeSites
@@ -132,6 +145,7 @@ pub const fn allow(role: Role, action: Action) -> bool {
                 | SeePolicies
                 | SeeRelays
                 | SeeAudit
+                | ExportAudit
                 | SeeStaff
         ),
         Role::User => false,

@@ -4,8 +4,72 @@ use std::path::Path;
 
 use site_api::registration::check_name;
 
-use super::{AdminError, Role, open};
-use crate::{auth::new_phc, store::Actor};
+use super::{AdminError, Office, Role, open};
+use crate::{
+    auth::new_phc,
+    store::{Actor, Staff, new_code},
+};
+
+impl Office<'_> {
+    /// One of the staff.
+    pub(super) async fn staff_called(&self, name: &str) -> Result<Staff, AdminError> {
+        let known = self.store.staff_by_name(name).await?;
+        known.ok_or(AdminError::NoSuch("staff"))
+    }
+
+    /// Adds one of the staff; the password, which they may change themselves.
+    pub(super) async fn add_staff(&self, name: &str, role: Role) -> Result<String, AdminError> {
+        check_name(name).map_err(|_| AdminError::StaffName(name.to_owned()))?;
+        if self.store.staff_by_name(name).await?.is_some() {
+            return Err(AdminError::Known("staff"));
+        }
+        let password = new_code();
+        let phc = self.hash(password.clone().into()).await?;
+        let actor = self.actor.clone();
+        self.store.set_staff(actor, name, role, &phc).await?;
+        Ok(password)
+    }
+
+    /// Gives one of the staff another role.
+    pub(super) async fn set_staff_role(&self, name: &str, role: Role) -> Result<(), AdminError> {
+        self.not_oneself(name)?;
+        let actor = self.actor.clone();
+        found(self.store.set_staff_role(actor, name, role).await?)
+    }
+
+    /// Gives one of the staff, who forgot it, another password.
+    pub(super) async fn new_staff_password(&self, name: &str) -> Result<String, AdminError> {
+        self.not_oneself(name)?;
+        let password = new_code();
+        let phc = self.hash(password.clone().into()).await?;
+        let actor = self.actor.clone();
+        found(self.store.set_staff_password(actor, name, &phc).await?)?;
+        Ok(password)
+    }
+
+    /// Lets one of the staff sign in no more, or again.
+    pub(super) async fn switch_staff(&self, name: &str, disabled: bool) -> Result<(), AdminError> {
+        self.not_oneself(name)?;
+        let actor = self.actor.clone();
+        found(self.store.switch_staff(actor, name, disabled).await?)
+    }
+
+    /// Nobody locks himself out by mistake, nor makes himself more than he is.
+    fn not_oneself(&self, name: &str) -> Result<(), AdminError> {
+        if self.actor == Actor::Staff(name.to_owned()) {
+            return Err(AdminError::Yourself);
+        }
+        Ok(())
+    }
+}
+
+const fn found(known: bool) -> Result<(), AdminError> {
+    if known {
+        Ok(())
+    } else {
+        Err(AdminError::NoSuch("staff"))
+    }
+}
 
 /// Adds one of the staff, or gives a known one another role and password. Works while the server runs.
 ///

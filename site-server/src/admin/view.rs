@@ -8,7 +8,8 @@ use super::{Action, AdminError, Fields, Office, Role};
 use crate::{
     boot::choose,
     store::{
-        AuditFilter, AuditRow, CardLine, Deed, Meter, Pc, PeerStatus, Policy, SessionLine, UserLine,
+        AuditFilter, AuditRow, CardLine, Deed, Meter, Pc, Peer, PeerStatus, Policy, SessionLine,
+        UserLine,
     },
 };
 
@@ -22,6 +23,7 @@ pub enum ViewKind {
     Overview,
     Users,
     User,
+    Invitations,
     Sites,
     Pcs,
     Releases,
@@ -33,10 +35,11 @@ pub enum ViewKind {
 
 impl ViewKind {
     /// All of them: where they are (below `/admin`, and below `/v1/admin` for programs), and what one must be allowed.
-    pub const ALL: [(&'static str, Action, Self); 10] = [
+    pub const ALL: [(&'static str, Action, Self); 11] = [
         ("/overview", Action::SeeOverview, Self::Overview),
         ("/users", Action::SeeUsers, Self::Users),
         ("/user", Action::SeeUsers, Self::User),
+        ("/invitations", Action::SeeUsers, Self::Invitations),
         ("/sites", Action::SeeSites, Self::Sites),
         ("/pcs", Action::SeePcs, Self::Pcs),
         ("/releases", Action::SeeReleases, Self::Releases),
@@ -53,6 +56,9 @@ impl ViewKind {
             Self::Overview => "The site at a glance, and what moved against full mirroring",
             Self::Users => "Users by name",
             Self::User => "One user: cards, quota, copies, sign-ins",
+            Self::Invitations => {
+                "Codes with which users choose a password, and what became of each"
+            }
             Self::Sites => "Other sites, and how the talk with each goes",
             Self::Pcs => "Shared PCs and what each does",
             Self::Releases => "Releases, and the one PCs start",
@@ -81,6 +87,7 @@ impl ViewKind {
         match self {
             Self::Users => Some("user.list"),
             Self::User => Some("user.view"),
+            Self::Invitations => Some("invitation.list"),
             Self::Pcs => Some("pc.list"),
             Self::Relays => Some("relay.list"),
             Self::Audit => Some("audit.view"),
@@ -97,8 +104,9 @@ pub enum View {
     Overview(Overview),
     Users(UserList),
     User(Box<UserSheet>),
+    Invitations(Vec<InvitationLine>),
     Sites(SiteList),
-    Pcs(Vec<Pc>),
+    Pcs(Vec<PcLine>),
     Releases(ReleaseList),
     Policies(Vec<PolicyLine>),
     Relays(Relays),
@@ -159,12 +167,16 @@ pub struct UserSheet {
     pub cards: Vec<CardLine>,
     /// Most bytes at this site, if there is a limit.
     pub quota_bytes: Option<u64>,
+    /// The quota of this user alone, where one was set.
+    pub own_quota_bytes: Option<u64>,
     /// Sealed bytes at this site.
     pub used_bytes: u64,
     /// Newest snapshot at any site.
     pub head: Option<HeadInfo>,
     /// Whether this site has it.
     pub here: bool,
+    /// Whether a code is asked for beside the password.
+    pub second_step: bool,
     /// Sites the user chose, and how far the copy is.
     pub next_sites: Vec<NextLine>,
     /// Sign-ins at this site.
@@ -176,6 +188,8 @@ pub struct UserSheet {
 pub struct NextLine {
     /// The site.
     pub site: SiteId,
+    /// Its name, if it is known here.
+    pub name: Option<String>,
     /// How far it is.
     pub state: TransferState,
     /// Bytes there.
@@ -195,6 +209,16 @@ pub struct SiteList {
     pub sites: Vec<PeerStatus>,
 }
 
+/// A PC of the board.
+#[derive(Debug, Clone, Serialize)]
+pub struct PcLine {
+    /// What is known of it.
+    #[serde(flatten)]
+    pub pc: Pc,
+    /// Name of who was there, if it is known here.
+    pub user_name: Option<String>,
+}
+
 /// Releases, the newest build first.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReleaseList {
@@ -211,6 +235,8 @@ pub struct PolicyLine {
     pub policy: &'static str,
     /// Value as it was set; `None`: nothing was.
     pub value: Option<String>,
+    /// What holds while nothing is set; `None`: no limit.
+    pub otherwise: Option<String>,
 }
 
 /// What is on its way to this site.
@@ -225,6 +251,10 @@ pub struct Relays {
 pub struct RelayLine {
     /// Whose.
     pub user: UserId,
+    /// The user's name, if it is known here.
+    pub name: Option<String>,
+    /// Name of the site it comes from, if it is known here.
+    pub from_name: Option<String>,
     /// What, from where, how far.
     pub transfer: Transfer,
 }
@@ -250,6 +280,35 @@ pub struct StaffLine {
     pub role: Role,
     /// Whether they may sign in no more.
     pub disabled: bool,
+    /// Whether they are asked for a code beside the password.
+    pub second_step: bool,
+}
+
+/// A code with which a user chooses a password.
+#[derive(Debug, Clone, Serialize)]
+pub struct InvitationLine {
+    /// Whose.
+    pub user: UserId,
+    /// The user's name; `None`: deleted since.
+    pub name: Option<String>,
+    /// Who made it.
+    pub made_by: String,
+    /// When.
+    pub made_ms: i64,
+    /// Until when it is good.
+    pub expires_ms: i64,
+    /// When it was used.
+    pub used_ms: Option<i64>,
+    /// When it was taken back.
+    pub withdrawn_ms: Option<i64>,
+}
+
+impl InvitationLine {
+    /// Whether it can still be used.
+    #[must_use]
+    pub const fn is_good(&self, now_ms: i64) -> bool {
+        self.used_ms.is_none() && self.withdrawn_ms.is_none() && self.expires_ms > now_ms
+    }
 }
 
 fn text(fields: &Fields, name: &str) -> String {
@@ -292,8 +351,9 @@ impl Office<'_> {
             ViewKind::Overview => View::Overview(self.overview().await?),
             ViewKind::Users => View::Users(self.users(fields).await?),
             ViewKind::User => View::User(Box::new(self.sheet(fields).await?)),
+            ViewKind::Invitations => View::Invitations(self.invitations().await?),
             ViewKind::Sites => View::Sites(self.sites().await?),
-            ViewKind::Pcs => View::Pcs(self.store.pcs().await?),
+            ViewKind::Pcs => View::Pcs(self.pcs().await?),
             ViewKind::Releases => View::Releases(self.releases().await?),
             ViewKind::Policies => View::Policies(self.policies().await?),
             ViewKind::Relays => View::Relays(self.relays().await?),
@@ -348,18 +408,22 @@ impl Office<'_> {
             None => false,
         };
         let next_sites = self.store.next_sites(user.id).await?.into_iter();
+        let sites = self.store.sites().await?;
         Ok(UserSheet {
             user: user.id,
             name: user.name,
             disabled: self.store.is_disabled(user.id).await?,
             cards: self.store.cards_of(user.id).await?,
             quota_bytes: self.store.quota(user.id).await?,
+            own_quota_bytes: self.store.own_quota(user.id).await?,
             used_bytes: self.store.used_bytes(user.id).await?,
             head,
             here,
+            second_step: self.store.second_factor(user.id).await?.is_some(),
             next_sites: next_sites
                 .map(|next| NextLine {
                     site: next.site,
+                    name: name_of(&sites, next.site),
                     state: next.state,
                     bytes_done: next.bytes_done,
                     bytes_total: next.bytes_total,
@@ -377,6 +441,21 @@ impl Office<'_> {
         })
     }
 
+    async fn pcs(&self) -> Result<Vec<PcLine>, AdminError> {
+        let mut lines = Vec::new();
+        for pc in self.store.pcs().await? {
+            let user = match pc.user {
+                Some(user) => self.store.user(user).await?,
+                None => None,
+            };
+            lines.push(PcLine {
+                pc,
+                user_name: user.map(|user| user.name),
+            });
+        }
+        Ok(lines)
+    }
+
     async fn releases(&self) -> Result<ReleaseList, AdminError> {
         let mut releases = self.store.releases().await?;
         releases.sort_by_key(|info| std::cmp::Reverse((info.build_timestamp, info.published_ms)));
@@ -385,26 +464,54 @@ impl Office<'_> {
     }
 
     async fn policies(&self) -> Result<Vec<PolicyLine>, AdminError> {
+        let configured = self.config.retention;
         let mut lines = Vec::new();
         for policy in Policy::ALL {
+            let otherwise = match policy {
+                Policy::WalkIn => Some("yes".to_owned()),
+                Policy::KeepNewest => Some(configured.newest.to_string()),
+                Policy::KeepDays => Some(configured.days.to_string()),
+                _ => None,
+            };
             lines.push(PolicyLine {
                 policy: policy.name(),
                 value: self.store.policy(policy).await?,
+                otherwise,
             });
         }
         Ok(lines)
     }
 
     async fn relays(&self) -> Result<Relays, AdminError> {
-        let relays = self.store.open_transfers().await?.into_iter();
-        Ok(Relays {
-            relays: relays
-                .map(|incoming| RelayLine {
-                    user: incoming.user,
-                    transfer: incoming.transfer,
-                })
-                .collect(),
-        })
+        let sites = self.store.sites().await?;
+        let mut relays = Vec::new();
+        for incoming in self.store.open_transfers().await? {
+            let user = self.store.user(incoming.user).await?;
+            relays.push(RelayLine {
+                user: incoming.user,
+                name: user.map(|user| user.name),
+                from_name: name_of(&sites, incoming.transfer.from),
+                transfer: incoming.transfer,
+            });
+        }
+        Ok(Relays { relays })
+    }
+
+    async fn invitations(&self) -> Result<Vec<InvitationLine>, AdminError> {
+        let mut lines = Vec::new();
+        for one in self.store.invitations().await? {
+            let user = self.store.user(one.user).await?;
+            lines.push(InvitationLine {
+                user: one.user,
+                name: user.map(|user| user.name),
+                made_by: one.made_by,
+                made_ms: one.made_ms,
+                expires_ms: one.expires_ms,
+                used_ms: one.used_ms,
+                withdrawn_ms: one.withdrawn_ms,
+            });
+        }
+        Ok(lines)
     }
 
     async fn audit(&self, fields: &Fields) -> Result<AuditPage, AdminError> {
@@ -434,9 +541,15 @@ impl Office<'_> {
                 name: one.name,
                 role: one.role,
                 disabled: one.disabled,
+                second_step: one.second_step,
             })
             .collect())
     }
+}
+
+fn name_of(sites: &[Peer], wanted: SiteId) -> Option<String> {
+    let found = sites.iter().find(|peer| peer.site == wanted);
+    found.map(|peer| peer.name.clone())
 }
 
 #[cfg(test)]

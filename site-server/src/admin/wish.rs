@@ -1,109 +1,22 @@
 //! What staff wishes done. Pages, API and command line read the same fields and end here.
 
+mod kind;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use site_api::Registration;
 use snapshot::id::{CardId, ReleaseId, SiteId, UserId};
 
-use super::{Action, AdminError, Office, users::check_card};
+pub use self::kind::WishKind;
+use super::{AdminError, Office, Role, users::check_card};
 use crate::{
     boot::BootChoice,
-    store::{Actor, Deed, Policy},
+    store::{Deed, Policy},
 };
 
 /// Fields of a form, of a query or of a JSON object.
 pub type Fields = BTreeMap<String, String>;
-
-/// Kinds of wishes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum WishKind {
-    DisableUser,
-    EnableUser,
-    RemoveUser,
-    RecoverUser,
-    SetQuota,
-    RevokeCard,
-    ReplaceCards,
-    ExpelSite,
-    EnrolPc,
-    RevokePc,
-    StartRelease,
-    WithdrawRelease,
-    SetPolicy,
-    DisableStaff,
-    EnableStaff,
-}
-
-impl WishKind {
-    /// All of them: where a page's form goes (below `/admin`, and below `/v1/admin` for programs), and what one must be
-    /// allowed to do. Nothing else can be wished.
-    pub const ALL: [(&'static str, Action, Self); 15] = [
-        ("/users/disable", Action::SwitchUser, Self::DisableUser),
-        ("/users/enable", Action::SwitchUser, Self::EnableUser),
-        ("/users/remove", Action::RemoveUser, Self::RemoveUser),
-        ("/users/recover", Action::RecoverUser, Self::RecoverUser),
-        ("/users/quota", Action::SetQuota, Self::SetQuota),
-        ("/cards/revoke", Action::RevokeCard, Self::RevokeCard),
-        ("/cards/replace", Action::ReplaceCards, Self::ReplaceCards),
-        ("/sites/expel", Action::ExpelSite, Self::ExpelSite),
-        ("/pcs/enrol", Action::EnrolPc, Self::EnrolPc),
-        ("/pcs/revoke", Action::RevokePc, Self::RevokePc),
-        ("/releases/start", Action::StartRelease, Self::StartRelease),
-        (
-            "/releases/withdraw",
-            Action::WithdrawRelease,
-            Self::WithdrawRelease,
-        ),
-        ("/policies/set", Action::SetPolicy, Self::SetPolicy),
-        ("/staff/disable", Action::SwitchStaff, Self::DisableStaff),
-        ("/staff/enable", Action::SwitchStaff, Self::EnableStaff),
-    ];
-}
-
-impl WishKind {
-    /// One line for people.
-    #[must_use]
-    pub const fn says(self) -> &'static str {
-        match self {
-            Self::DisableUser => "Refuses sign-ins of a user at every site and ends those here",
-            Self::EnableUser => "Lets a user sign in again",
-            Self::RemoveUser => "Deletes a user at every site; `typed`: the user's name",
-            Self::RecoverUser => "A code with which the user chooses a new password, once",
-            Self::SetQuota => "Sets the quota of a user at this site",
-            Self::RevokeCard => "Ends a card at every site; `typed`: the user's name",
-            Self::ReplaceCards => "Takes a new registration of a known user",
-            Self::ExpelSite => "Expels a site for ever; `typed`: its name",
-            Self::EnrolPc => "Gives a PC a key",
-            Self::RevokePc => "Believes the key of a PC no more; `typed`: its name",
-            Self::StartRelease => "Sets which release PCs start; without one: the newest",
-            Self::WithdrawRelease => "Lists a release no more; `typed`: its name",
-            Self::SetPolicy => "Sets a policy; without a value: unsets it",
-            Self::DisableStaff => "Lets one of the staff sign in no more",
-            Self::EnableStaff => "Lets one of the staff sign in again",
-        }
-    }
-
-    /// Its fields.
-    #[must_use]
-    pub const fn fields(self) -> &'static [&'static str] {
-        match self {
-            Self::DisableUser | Self::EnableUser | Self::RecoverUser => &["user"],
-            Self::RemoveUser => &["user", "typed"],
-            Self::SetQuota => &["user", "bytes"],
-            Self::RevokeCard => &["user", "card", "typed"],
-            Self::ReplaceCards => &["registration"],
-            Self::ExpelSite => &["site", "typed"],
-            Self::EnrolPc => &["pc", "key"],
-            Self::RevokePc => &["pc", "typed"],
-            Self::StartRelease => &["release"],
-            Self::WithdrawRelease => &["release", "typed"],
-            Self::SetPolicy => &["policy", "value"],
-            Self::DisableStaff | Self::EnableStaff => &["name"],
-        }
-    }
-}
 
 /// A wish with all it needs.
 #[derive(Debug)]
@@ -112,6 +25,9 @@ pub enum Wish {
     SwitchUser { user: UserId, disabled: bool },
     RemoveUser { user: UserId },
     RecoverUser { user: UserId },
+    AddUser { registration: Box<Registration> },
+    ResetUserStep { user: UserId },
+    WithdrawInvitation { user: UserId },
     SetQuota { user: UserId, bytes: Option<u64> },
     RevokeCard { user: UserId, card: CardId },
     ReplaceCards { registration: Box<Registration> },
@@ -121,6 +37,10 @@ pub enum Wish {
     StartRelease { choice: BootChoice },
     WithdrawRelease { release: ReleaseId },
     SetPolicy { policy: Policy, value: String },
+    AddStaff { name: String, role: Role },
+    SetStaffRole { name: String, role: Role },
+    StaffPassword { name: String },
+    ResetStaffStep { name: String },
     SwitchStaff { name: String, disabled: bool },
 }
 
@@ -146,6 +66,17 @@ fn parsed<T: std::str::FromStr>(fields: &Fields, name: &'static str) -> Result<T
     field(fields, name)?
         .parse()
         .map_err(|_| AdminError::Field(name))
+}
+
+fn registration(fields: &Fields) -> Result<Box<Registration>, AdminError> {
+    let json = field(fields, "registration")?;
+    let registration: Registration =
+        serde_json::from_str(json).map_err(|_| AdminError::Field("registration"))?;
+    registration.check()?;
+    for card in &registration.cards {
+        check_card(registration.user, card)?;
+    }
+    Ok(Box::new(registration))
 }
 
 impl Wish {
@@ -181,18 +112,18 @@ impl Wish {
                 user: parsed(fields, "user")?,
                 card: parsed(fields, "card")?,
             },
-            WishKind::ReplaceCards => {
-                let json = field(fields, "registration")?;
-                let registration: Registration =
-                    serde_json::from_str(json).map_err(|_| AdminError::Field("registration"))?;
-                registration.check()?;
-                for card in &registration.cards {
-                    check_card(registration.user, card)?;
-                }
-                Self::ReplaceCards {
-                    registration: Box::new(registration),
-                }
-            }
+            WishKind::AddUser => Self::AddUser {
+                registration: registration(fields)?,
+            },
+            WishKind::ResetUserStep => Self::ResetUserStep {
+                user: parsed(fields, "user")?,
+            },
+            WishKind::WithdrawInvitation => Self::WithdrawInvitation {
+                user: parsed(fields, "user")?,
+            },
+            WishKind::ReplaceCards => Self::ReplaceCards {
+                registration: registration(fields)?,
+            },
             WishKind::ExpelSite => Self::ExpelSite {
                 site: parsed(fields, "site")?,
             },
@@ -236,6 +167,20 @@ impl Wish {
                     value: value.to_owned(),
                 }
             }
+            WishKind::AddStaff => Self::AddStaff {
+                name: field(fields, "name")?.to_owned(),
+                role: parsed(fields, "role")?,
+            },
+            WishKind::SetStaffRole => Self::SetStaffRole {
+                name: field(fields, "name")?.to_owned(),
+                role: parsed(fields, "role")?,
+            },
+            WishKind::StaffPassword => Self::StaffPassword {
+                name: field(fields, "name")?.to_owned(),
+            },
+            WishKind::ResetStaffStep => Self::ResetStaffStep {
+                name: field(fields, "name")?.to_owned(),
+            },
             WishKind::DisableStaff | WishKind::EnableStaff => Self::SwitchStaff {
                 name: field(fields, "name")?.to_owned(),
                 disabled: kind == WishKind::DisableStaff,
@@ -249,9 +194,10 @@ impl Wish {
     /// [`AdminError::NoSuch`].
     pub async fn to_type(&self, office: &Office<'_>) -> Result<Option<String>, AdminError> {
         Ok(match self {
-            Self::RemoveUser { user } | Self::RevokeCard { user, .. } => {
-                Some(office.user(*user).await?.name)
-            }
+            Self::RemoveUser { user }
+            | Self::RevokeCard { user, .. }
+            | Self::ResetUserStep { user } => Some(office.user(*user).await?.name),
+            Self::ResetStaffStep { name } => Some(office.staff_called(name).await?.name),
             Self::ExpelSite { site } => {
                 let peer = office.store.site(*site).await?;
                 Some(peer.ok_or(AdminError::NoSuch("site"))?.name)
@@ -263,11 +209,16 @@ impl Wish {
             }
             Self::SwitchUser { .. }
             | Self::RecoverUser { .. }
+            | Self::AddUser { .. }
+            | Self::WithdrawInvitation { .. }
             | Self::SetQuota { .. }
             | Self::ReplaceCards { .. }
             | Self::EnrolPc { .. }
             | Self::StartRelease { .. }
             | Self::SetPolicy { .. }
+            | Self::AddStaff { .. }
+            | Self::SetStaffRole { .. }
+            | Self::StaffPassword { .. }
             | Self::SwitchStaff { .. } => None,
         })
     }
@@ -293,6 +244,21 @@ impl Wish {
             Self::RecoverUser { user } => {
                 office.user(user).await?;
                 code = Some(office.recovery_code(user).await?);
+                user.to_string()
+            }
+            Self::AddUser { registration } => {
+                let user = registration.user;
+                code = Some(office.add_user(registration).await?);
+                user.to_string()
+            }
+            Self::ResetUserStep { user } => {
+                office.reset_step(user).await?;
+                user.to_string()
+            }
+            Self::WithdrawInvitation { user } => {
+                if !store.withdraw_invitation(actor, user).await? {
+                    return Err(AdminError::NoSuch("invitation"));
+                }
                 user.to_string()
             }
             Self::SetQuota { user, bytes } => {
@@ -352,14 +318,26 @@ impl Wish {
                 store.set_policy(actor, policy, &value).await?;
                 policy.name().to_owned()
             }
-            Self::SwitchStaff { name, disabled } => {
-                // Nobody locks himself out by mistake.
-                if actor == Actor::Staff(name.clone()) {
-                    return Err(AdminError::Yourself);
-                }
-                if !store.switch_staff(actor, &name, disabled).await? {
+            Self::AddStaff { name, role } => {
+                code = Some(office.add_staff(&name, role).await?);
+                name
+            }
+            Self::SetStaffRole { name, role } => {
+                office.set_staff_role(&name, role).await?;
+                name
+            }
+            Self::StaffPassword { name } => {
+                code = Some(office.new_staff_password(&name).await?);
+                name
+            }
+            Self::ResetStaffStep { name } => {
+                if !store.clear_staff_factor(actor, &name).await? {
                     return Err(AdminError::NoSuch("staff"));
                 }
+                name
+            }
+            Self::SwitchStaff { name, disabled } => {
+                office.switch_staff(&name, disabled).await?;
                 name
             }
         };

@@ -6,10 +6,15 @@ use axum::{
     response::{Html, IntoResponse as _, Response},
 };
 
-use super::words::{self, Language, Word};
+use super::{
+    Caller,
+    words::{self, Language, Word},
+};
 use crate::{
-    admin::{Action, Role, allow},
+    admin::{Action, allow},
+    auth::totp::Enrolment,
     error::{ApiError, ApiResult},
+    store::Actor,
 };
 
 /// A page.
@@ -18,6 +23,10 @@ pub(super) struct Page {
     pub(super) language: Language,
     pub(super) site: String,
     pub(super) title: String,
+    /// A sentence below the title.
+    pub(super) lead: Option<&'static str>,
+    /// Whether something was done just now.
+    pub(super) done: bool,
     pub(super) parts: Vec<Part>,
 }
 
@@ -25,13 +34,26 @@ pub(super) struct Page {
 #[derive(Debug)]
 pub(super) enum Part {
     Warning(String),
-    Code(String),
-    Note(&'static str),
+    /// What is shown only now.
+    Codes(Vec<String>),
+    /// A secret to scan.
+    Picture(Enrolment),
     Facts(Vec<(&'static str, Cell)>),
     Table(Table),
     Form(Form),
-    Bar(Bar),
-    Link { to: String, text: &'static str },
+    /// Buttons, each with a sentence that says what it does.
+    Actions(&'static str, Vec<Form>),
+    Bars(Bars),
+    Link(Link),
+}
+
+/// A way to another page or to a file.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) to: String,
+    pub(super) text: &'static str,
+    /// Looks like a button.
+    pub(super) button: bool,
 }
 
 /// A table; on a small screen each row becomes a block.
@@ -50,12 +72,34 @@ impl Table {
     }
 }
 
-/// A cell: text, perhaps a link or an id, and forms.
+/// How a state feels; its word says which it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mood {
+    Good,
+    Waiting,
+    Bad,
+    Plain,
+}
+
+impl Mood {
+    const fn class(self) -> &'static str {
+        match self {
+            Self::Good => "done",
+            Self::Waiting => "waiting",
+            Self::Bad => "failed",
+            Self::Plain => "plain",
+        }
+    }
+}
+
+/// A cell: text, perhaps a link, an id or a state, a line below it, and forms.
 #[derive(Debug, Default)]
 pub(super) struct Cell {
     pub(super) text: String,
     pub(super) to: Option<String>,
     pub(super) code: bool,
+    pub(super) mood: Option<Mood>,
+    pub(super) below: String,
     pub(super) forms: Vec<Form>,
 }
 
@@ -81,11 +125,34 @@ impl Cell {
         }
     }
 
+    pub(super) fn tag(mood: Mood, text: &'static str) -> Self {
+        Self {
+            mood: Some(mood),
+            ..Self::text(text)
+        }
+    }
+
     pub(super) fn forms(forms: Vec<Form>) -> Self {
         Self {
             forms,
             ..Self::default()
         }
+    }
+
+    /// With a smaller line below.
+    pub(super) fn below(self, below: impl std::fmt::Display) -> Self {
+        Self {
+            below: below.to_string(),
+            ..self
+        }
+    }
+
+    fn class(&self) -> &'static str {
+        self.mood.map_or("", Mood::class)
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.below.is_empty() && self.forms.is_empty()
     }
 }
 
@@ -99,7 +166,11 @@ pub(super) struct Form {
     pub(super) inputs: Vec<Input>,
     pub(super) button: &'static str,
     pub(super) about: String,
+    /// What it does, for people.
+    pub(super) help: &'static str,
     pub(super) danger: bool,
+    /// Not the first thing one does on this page.
+    pub(super) quiet: bool,
 }
 
 impl Form {
@@ -134,6 +205,34 @@ impl Form {
             ..self
         }
     }
+
+    pub(super) fn quiet(self) -> Self {
+        Self {
+            quiet: true,
+            ..self
+        }
+    }
+
+    pub(super) fn titled(self, title: &'static str, help: &'static str) -> Self {
+        Self {
+            title: title.to_owned(),
+            help,
+            ..self
+        }
+    }
+
+    const fn class(&self) -> &'static str {
+        match (self.danger, self.quiet) {
+            (true, _) => "danger",
+            (false, true) => "quiet",
+            (false, false) => "",
+        }
+    }
+
+    /// Whether this field is described by the sentence of the form.
+    fn has_help(&self) -> bool {
+        !self.help.is_empty()
+    }
 }
 
 /// A field to fill in.
@@ -145,6 +244,9 @@ pub(super) struct Input {
     pub(super) kind: &'static str,
     pub(super) complete: &'static str,
     pub(super) required: bool,
+    pub(super) hint: &'static str,
+    /// Values and words to choose from.
+    pub(super) options: Vec<(&'static str, &'static str)>,
 }
 
 impl Input {
@@ -156,7 +258,30 @@ impl Input {
             kind: "text",
             complete: "off",
             required: false,
+            hint: "",
+            options: Vec::new(),
         }
+    }
+
+    /// One of a list.
+    pub(super) fn choice(
+        name: &'static str,
+        label: &'static str,
+        value: impl Into<String>,
+        options: Vec<(&'static str, &'static str)>,
+    ) -> Self {
+        Self {
+            options,
+            ..Self::text(name, label, value)
+        }
+    }
+
+    pub(super) fn hint(self, hint: &'static str) -> Self {
+        Self { hint, ..self }
+    }
+
+    fn is_chosen(&self, value: &str) -> bool {
+        self.value == value
     }
 
     pub(super) fn required(self) -> Self {
@@ -175,10 +300,19 @@ impl Input {
     }
 }
 
+/// Parts of wholes.
+#[derive(Debug)]
+pub(super) struct Bars {
+    pub(super) title: &'static str,
+    pub(super) help: &'static str,
+    pub(super) bars: Vec<Bar>,
+}
+
 /// A part of a whole.
 #[derive(Debug)]
 pub(super) struct Bar {
-    pub(super) label: String,
+    pub(super) label: &'static str,
+    pub(super) says: String,
     pub(super) per_mille: u64,
 }
 
@@ -188,9 +322,10 @@ struct Room {
     here: bool,
 }
 
-const ROOMS: [(&str, Word, Action); 9] = [
+const ROOMS: [(&str, Word, Action); 10] = [
     ("/overview", words::OVERVIEW, Action::SeeOverview),
     ("/users", words::USERS, Action::SeeUsers),
+    ("/invitations", words::INVITATIONS, Action::SeeUsers),
     ("/pcs", words::PCS, Action::SeePcs),
     ("/sites", words::SITES, Action::SeeSites),
     ("/relays", words::RELAYS, Action::SeeRelays),
@@ -204,54 +339,121 @@ const ROOMS: [(&str, Word, Action); 9] = [
 #[template(path = "admin.html")]
 struct Drawn<'a> {
     lang: &'static str,
-    desk: &'static str,
-    skip: &'static str,
-    rooms_name: &'static str,
-    sign_out: &'static str,
+    say: Sayings,
     rooms: Vec<Room>,
+    /// Name and role of who looks.
+    who: Option<(String, &'static str)>,
+    /// The page, for the choice of language.
+    at: &'a str,
     csrf: &'a str,
     page: &'a Page,
 }
 
+impl Drawn<'_> {
+    fn speaks(&self, language: &str) -> bool {
+        self.lang == language
+    }
+}
+
+/// What stands on every page.
+struct Sayings {
+    desk: &'static str,
+    skip: &'static str,
+    rooms: &'static str,
+    sign_out: &'static str,
+    account: &'static str,
+    done: &'static str,
+    qr: &'static str,
+    key: &'static str,
+}
+
 impl Page {
-    /// With the rooms this role may enter.
+    /// With the rooms this caller may enter.
     pub(super) fn render(
         &self,
         path: &str,
-        role: Role,
+        caller: &Caller,
         csrf: &str,
         status: StatusCode,
     ) -> ApiResult<Response> {
         let rooms = ROOMS
             .into_iter()
-            .filter(|(_, _, action)| allow(role, *action))
+            .filter(|(_, _, action)| allow(caller.role, *action))
             .map(|(to, name, _)| Room {
                 path: to,
                 name: name.of(self.language),
-                here: to == path,
+                here: to == room_of(path),
             })
             .collect();
-        self.draw(rooms, csrf, status)
+        let name = match &caller.actor {
+            Actor::Staff(name) => name.clone(),
+            other => other.to_string(),
+        };
+        let role = super::show::role_word(caller.role).of(self.language);
+        self.draw(rooms, Some((name, role)), (path, csrf), status)
     }
 
     /// Without rooms: before the sign-in, and when something failed.
     pub(super) fn alone(&self, csrf: &str, status: StatusCode) -> ApiResult<Response> {
-        self.draw(Vec::new(), csrf, status)
+        self.draw(Vec::new(), None, ("", csrf), status)
     }
 
-    fn draw(&self, rooms: Vec<Room>, csrf: &str, status: StatusCode) -> ApiResult<Response> {
+    fn draw(
+        &self,
+        rooms: Vec<Room>,
+        who: Option<(String, &'static str)>,
+        (path, csrf): (&str, &str),
+        status: StatusCode,
+    ) -> ApiResult<Response> {
         let say = |word: Word| word.of(self.language);
         let drawn = Drawn {
             lang: self.language.tag(),
-            desk: say(words::DESK),
-            skip: say(words::SKIP),
-            rooms_name: say(words::ROOMS),
-            sign_out: say(words::SIGN_OUT),
+            say: Sayings {
+                desk: say(words::DESK),
+                skip: say(words::SKIP),
+                rooms: say(words::ROOMS),
+                sign_out: say(words::SIGN_OUT),
+                account: say(words::MY_ACCOUNT),
+                done: say(words::DONE),
+                qr: say(words::QR),
+                key: say(words::SECRET),
+            },
             rooms,
+            who,
+            at: &format!("/admin{}", room_of(path)),
             csrf,
             page: self,
         };
         let html = drawn.render().map_err(ApiError::internal)?;
         Ok((status, Html(html)).into_response())
+    }
+}
+
+/// The room a page belongs to: a user's sheet to the users, what is asked before a deed to where it was wished.
+fn room_of(path: &str) -> &str {
+    let first = path.get(1..).and_then(|rest| rest.split('/').next());
+    match first {
+        Some("user" | "cards") => "/users",
+        Some(first) => path.get(..=first.len()).unwrap_or(path),
+        None => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_belongs_to_a_room() {
+        for (path, room) in [
+            ("/users", "/users"),
+            ("/user", "/users"),
+            ("/users/remove", "/users"),
+            ("/cards/revoke", "/users"),
+            ("/staff/add", "/staff"),
+            ("", ""),
+        ] {
+            assert_eq!(room_of(path), room, "{path}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use site_api::{ProblemCode, pc::StageReport};
 use super::row::{Rows, Who, get, post};
 use crate::{
     admin::{ViewKind, WishKind},
-    desk::{TokenAnswer, TokenRequest},
+    desk::{EXPORT, TokenAnswer, TokenRequest},
 };
 
 pub(super) fn rows(rows: &mut Rows) {
@@ -28,6 +28,15 @@ pub(super) fn rows(rows: &mut Rows) {
         .takes::<TokenRequest>()
         .json::<TokenAnswer>(200, "The token.")
         .fails(&[ProblemCode::WrongPassword, ProblemCode::TooManyTries]),
+    );
+    rows.add(
+        get(
+            &format!("/v1/admin{EXPORT}"),
+            Who::Operator,
+            "The whole audit log",
+        )
+        .json_lines(200, "Its rows, one a line (docs/formats/audit.md).")
+        .fails(&[ProblemCode::NotGranted]),
     );
     for (path, _, kind) in ViewKind::ALL {
         let mut row = get(&format!("/v1/admin{path}"), Who::Operator, kind.says());

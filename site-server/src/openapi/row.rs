@@ -165,6 +165,14 @@ impl Row {
         self
     }
 
+    /// An answer of JSON values, one a line.
+    pub(crate) fn json_lines(mut self, status: u16, says: &'static str) -> Self {
+        let text = ObjectBuilder::new().schema_type(Type::String).into();
+        self.answers
+            .push((status, says, Some(("application/jsonl", text))));
+        self
+    }
+
     /// An answer of plain text.
     pub(crate) fn text(mut self, status: u16, says: &'static str) -> Self {
         let text = ObjectBuilder::new().schema_type(Type::String).into();

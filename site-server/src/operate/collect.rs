@@ -59,7 +59,8 @@ pub async fn collect(
         if !dry_run {
             store.forget_expired().await?;
         }
-        let forgotten = store.retain_in(&config.retention, &pass).await?;
+        let retention = store.policies().await?.retention(config.retention);
+        let forgotten = store.retain_in(&retention, &pass).await?;
         Ok((forgotten, store.sweep_in(&pass).await?))
     };
     let done = done.await;

@@ -3,8 +3,7 @@
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
-use super::cookie::token_named;
-use crate::{error::ApiError, store::new_token};
+use crate::{door::token_named, error::ApiError, store::new_token};
 
 const NAME: &str = "__Host-furoshiki-device";
 /// Half a year, in seconds.

@@ -1,13 +1,9 @@
 //! What is saved, where copies are, who is signed in, and what was saved before.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use askama::Template;
-use axum::{
-    extract::{Query, State},
-    http::{HeaderMap, StatusCode},
-    response::Response,
-};
+use axum::{http::StatusCode, response::Response};
 use serde::Deserialize;
 use site_api::{
     HeadInfo, TransferState,
@@ -16,10 +12,9 @@ use site_api::{
 use snapshot::id::{RecordId, SiteId, UserId};
 
 use super::{
-    Frame, render, see_other,
-    session::Session,
-    show,
+    Frame, render_live,
     text::{Text, text_for},
+    visit::Visit,
     when::{size, when},
 };
 use crate::{
@@ -32,18 +27,26 @@ use crate::{
 
 /// Snapshots of the history.
 const HISTORY: usize = 50;
-/// Seconds after which a page with something under way is loaded again.
-pub(super) const REFRESH_S: u16 = 3;
 
 #[derive(Template)]
 #[template(path = "environment.html")]
 struct EnvironmentPage<'a> {
     frame: Frame<'a>,
     left: bool,
+    room: Room,
     saved: Option<Saved>,
     places: Vec<Place>,
     pcs: Vec<Used>,
     history: Vec<Past>,
+}
+
+/// Room of a user at this site.
+struct Room {
+    words: String,
+    used: u64,
+    quota: Option<u64>,
+    /// Whether nine tenths are used.
+    nearly: bool,
 }
 
 struct Saved {
@@ -85,26 +88,16 @@ pub(super) struct Place {
 }
 
 #[derive(Deserialize, Default)]
-pub(crate) struct Told {
+struct Told {
     #[serde(default)]
     left: Option<String>,
 }
 
 /// `GET /environment`.
-pub(crate) async fn page(
-    State(site): State<Arc<Site>>,
-    Query(told): Query<Told>,
-    headers: HeaderMap,
-) -> Response {
-    let result = environment(&site, &headers, told.left.is_some()).await;
-    show(&site, &headers, result)
-}
-
-async fn environment(site: &Site, headers: &HeaderMap, left: bool) -> Result<Response, ApiError> {
-    let Some(session) = Session::of(site, headers).await? else {
-        return Ok(see_other("/"));
-    };
-    let (t, user) = (text_for(headers), session.user);
+pub(super) async fn page(visit: Visit) -> Result<Response, ApiError> {
+    let (site, session) = (&visit.site, &visit.session);
+    let left = visit.query::<Told>().left.is_some();
+    let (t, user) = (text_for(&visit.headers), session.user);
     let offset = site.config.utc_offset_minutes;
     let head = site.store.head(user).await?;
     let sites = all_sites(site).await?;
@@ -134,10 +127,10 @@ async fn environment(site: &Site, headers: &HeaderMap, left: bool) -> Result<Res
     let moving = places
         .iter()
         .any(|place| matches!(place.state, "waiting" | "running"));
-    let mut frame = Frame::of(site, t, t.my_environment, "/environment", Some(&session));
-    frame.refresh = moving.then_some(REFRESH_S);
+    let frame = Frame::of(site, t, t.my_environment, "/environment", Some(session));
     let page = EnvironmentPage {
-        frame,
+        frame: frame.moving(moving, &visit),
+        room: room(site, t, user).await?,
         left,
         saved,
         places,
@@ -154,7 +147,23 @@ async fn environment(site: &Site, headers: &HeaderMap, left: bool) -> Result<Res
             })
             .collect(),
     };
-    render(StatusCode::OK, &page)
+    render_live(StatusCode::OK, page.frame.live, &page)
+}
+
+/// What the user keeps at this site, and how much of the quota that is.
+async fn room(site: &Site, t: &'static Text, user: UserId) -> Result<Room, ApiError> {
+    let used = site.store.used_bytes(user).await?;
+    let quota = site.store.quota(user).await?;
+    let words = match quota {
+        Some(quota) => format!("{} / {}", size(used), size(quota)),
+        None => format!("{} ({})", size(used), t.no_quota),
+    };
+    Ok(Room {
+        words,
+        used,
+        quota,
+        nearly: quota.is_some_and(|quota| used >= quota - quota / 10),
+    })
 }
 
 /// This site first, then the others by name.

@@ -1,8 +1,6 @@
 //! Forms as data: what is asked, what was typed, what is wrong with it. One template shows them all.
 
-use std::collections::BTreeMap;
-
-use zeroize::Zeroizing;
+pub(super) use crate::door::Fields;
 
 /// What a field takes.
 #[derive(Debug, Clone)]
@@ -152,60 +150,5 @@ impl Errors {
     fn of(&self, field: &str) -> Option<String> {
         let found = self.0.iter().find(|(name, _)| *name == field);
         found.map(|(_, words)| words.clone())
-    }
-}
-
-/// What a browser sent. Zeroized when dropped.
-#[derive(Default)]
-pub(super) struct Fields {
-    texts: BTreeMap<String, Vec<Zeroizing<String>>>,
-    files: BTreeMap<String, Zeroizing<Vec<u8>>>,
-}
-
-impl Fields {
-    pub(super) fn of_pairs(pairs: Vec<(String, String)>) -> Self {
-        let mut fields = Self::default();
-        for (name, value) in pairs {
-            fields.put(name, value);
-        }
-        fields
-    }
-
-    pub(super) fn put(&mut self, name: String, value: String) {
-        self.texts
-            .entry(name)
-            .or_default()
-            .push(Zeroizing::new(value));
-    }
-
-    pub(super) fn put_file(&mut self, name: String, bytes: Zeroizing<Vec<u8>>) {
-        self.files.insert(name, bytes);
-    }
-
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.texts.contains_key(name)
-    }
-
-    /// The first value of a field; nothing typed and no such field are the same.
-    pub(super) fn text(&self, name: &str) -> &str {
-        let first = self.texts.get(name).and_then(|values| values.first());
-        first.map_or("", |value| value.as_str())
-    }
-
-    /// All values of a field with several.
-    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        let values = self.texts.get(name).into_iter().flatten();
-        values.map(|value| value.as_str())
-    }
-
-    /// A secret that leaves the form.
-    pub(super) fn secret(&self, name: &str) -> Zeroizing<String> {
-        Zeroizing::new(self.text(name).to_owned())
-    }
-
-    /// A file that is not empty.
-    pub(super) fn file(&self, name: &str) -> Option<&[u8]> {
-        let bytes = self.files.get(name)?;
-        (!bytes.is_empty()).then_some(bytes.as_slice())
     }
 }

@@ -1,29 +1,20 @@
 //! Leaving a site: the user wants no copies there.
 
-use std::sync::Arc;
-
 use askama::Template;
-use axum::{
-    Form,
-    extract::{Query, State, rejection::FormRejection},
-    http::{HeaderMap, StatusCode, Uri},
-    response::Response,
-};
+use axum::{http::StatusCode, response::Response};
 use serde::Deserialize;
 use site_api::ProblemCode;
 use snapshot::id::SiteId;
 
 use super::{
-    Frame, csrf,
+    Frame,
     environment::{all_sites, name_of},
+    form::Fields,
     render, see_other,
-    session::Session,
-    show,
-    sign_in::not_a_form,
     text::text_for,
+    visit::Visit,
 };
 use crate::{
-    app::Site,
     copies::leave_at,
     error::ApiError,
     store::{Actor, Deed},
@@ -38,43 +29,35 @@ struct LeavePage<'a> {
     refused: Option<&'static str>,
 }
 
-#[derive(Deserialize)]
-pub(crate) struct Asked {
+#[derive(Deserialize, Default)]
+struct At {
     #[serde(default)]
     site: String,
-    #[serde(default)]
-    csrf: String,
+}
+
+fn parsed(typed: &str) -> Result<SiteId, ApiError> {
+    let at = typed.parse();
+    at.map_err(|_| {
+        ApiError::bad("That is no site. Choose one of the list.")
+            .japanese("拠点が正しくありません。一覧から選んでください。")
+    })
 }
 
 /// `GET /leave?site=…`: are you sure.
-pub(crate) async fn page(
-    State(site): State<Arc<Site>>,
-    Query(asked): Query<Asked>,
-    headers: HeaderMap,
-) -> Response {
-    let page = async {
-        let Some(session) = Session::of(&site, &headers).await? else {
-            return Ok(see_other("/"));
-        };
-        confirm(&site, &headers, &session, &asked.site, None).await
-    };
-    let result = page.await;
-    show(&site, &headers, result)
+pub(super) async fn page(visit: Visit) -> Result<Response, ApiError> {
+    let at = parsed(&visit.query::<At>().site)?;
+    confirm(&visit, at, None).await
 }
 
 async fn confirm(
-    site: &Site,
-    headers: &HeaderMap,
-    session: &Session,
-    asked: &str,
+    visit: &Visit,
+    at: SiteId,
     refused: Option<&'static str>,
 ) -> Result<Response, ApiError> {
-    let t = text_for(headers);
-    let at: SiteId = asked
-        .parse()
-        .map_err(|_| ApiError::bad("That is no site. Choose one of the list."))?;
+    let (site, t) = (&visit.site, text_for(&visit.headers));
+    let session = Some(&visit.session);
     let page = LeavePage {
-        frame: Frame::of(site, t, t.leave_title, "/environment", Some(session)).narrow(),
+        frame: Frame::of(site, t, t.leave_title, "/environment", session).narrow(),
         id: at.to_string(),
         name: name_of(&all_sites(site).await?, at),
         refused,
@@ -88,33 +71,17 @@ async fn confirm(
 }
 
 /// `POST /leave`.
-pub(crate) async fn leave(
-    State(site): State<Arc<Site>>,
-    uri: Uri,
-    headers: HeaderMap,
-    form: Result<Form<Asked>, FormRejection>,
-) -> Response {
-    let done = async {
-        let Form(asked) = form.map_err(not_a_form)?;
-        csrf::check(&uri, &headers, &asked.csrf)?;
-        let Some(session) = Session::of(&site, &headers).await? else {
-            return Ok(see_other("/"));
-        };
-        let at: SiteId = asked
-            .site
-            .parse()
-            .map_err(|_| ApiError::bad("That is no site. Choose one of the list."))?;
-        let deed = Deed::new(Actor::User(session.user), "copies.leave", session.user);
-        site.store.audit(&deed.with(at)).await?;
-        match leave_at(&site, session.user, at).await {
-            Ok(()) => Ok(see_other("/environment?left=1")),
-            Err(error) if error.code() == ProblemCode::OnlyCopy => {
-                let t = text_for(&headers);
-                confirm(&site, &headers, &session, &asked.site, Some(t.only_copy)).await
-            }
-            Err(error) => Err(error),
+pub(super) async fn leave(visit: Visit, fields: Fields) -> Result<Response, ApiError> {
+    let at = parsed(fields.text("site"))?;
+    let user = visit.session.user;
+    let deed = Deed::new(Actor::User(user), "copies.leave", user);
+    visit.site.store.audit(&deed.with(at)).await?;
+    match leave_at(&visit.site, user, at).await {
+        Ok(()) => Ok(see_other("/environment?left=1")),
+        Err(error) if error.code() == ProblemCode::OnlyCopy => {
+            let only = text_for(&visit.headers).only_copy;
+            confirm(&visit, at, Some(only)).await
         }
-    };
-    let result = done.await;
-    show(&site, &headers, result)
+        Err(error) => Err(error),
+    }
 }

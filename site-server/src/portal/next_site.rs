@@ -1,26 +1,17 @@
 //! Where the user will be next: several sites, when, how far, and taking it back.
 
-use std::sync::Arc;
-
 use askama::Template;
-use axum::{
-    Form,
-    extract::{State, rejection::FormRejection},
-    http::{HeaderMap, StatusCode, Uri},
-    response::Response,
-};
+use axum::{http::StatusCode, response::Response};
 use site_api::TransferState;
 use snapshot::id::{SiteId, UserId};
 
 use super::{
-    Frame, csrf,
-    environment::{REFRESH_S, all_sites, name_of, seconds_left},
+    Frame,
+    environment::{all_sites, name_of, seconds_left},
     form::{Errors, Field, Fields, Kind},
-    render, see_other,
-    session::Session,
-    show,
-    sign_in::not_a_form,
+    render_live, see_other,
     text::{Text, text_for},
+    visit::Visit,
     when::{parse_moment, size, when, zone},
 };
 use crate::{
@@ -65,23 +56,12 @@ struct Offered {
 }
 
 /// `GET /next-site`.
-pub(crate) async fn page(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
-    let page = async {
-        let Some(session) = Session::of(&site, &headers).await? else {
-            return Ok(see_other("/"));
-        };
-        shown(&site, &headers, &session, None).await
-    };
-    let result = page.await;
-    show(&site, &headers, result)
+pub(super) async fn page(visit: Visit) -> Result<Response, ApiError> {
+    shown(&visit, None).await
 }
 
-async fn shown(
-    site: &Site,
-    headers: &HeaderMap,
-    session: &Session,
-    typed: Option<(&Fields, Errors)>,
-) -> Result<Response, ApiError> {
+async fn shown(visit: &Visit, typed: Option<(&Fields, Errors)>) -> Result<Response, ApiError> {
+    let (site, headers, session) = (&visit.site, &visit.headers, &visit.session);
     let t = text_for(headers);
     let sites = all_sites(site).await?;
     let head = site.store.head(session.user).await?;
@@ -138,17 +118,17 @@ async fn shown(
     let moving = chosen
         .iter()
         .any(|one| matches!(one.state, "waiting" | "running") && head.is_some());
-    let mut frame = Frame::of(site, t, t.next_site, "/next-site", Some(session));
-    // A page that loads itself again takes away what is being typed: only while nothing else is offered to do.
-    frame.refresh = (moving && status == StatusCode::OK).then_some(REFRESH_S * 5);
+    let frame = Frame::of(site, t, t.next_site, "/next-site", Some(session));
+    let frame = frame.moving(moving, visit);
     let page = NextSitePage {
-        frame,
         chosen,
-        sites: offered,
+        // A page that loads itself again would take away what is being typed.
+        sites: if frame.live { Vec::new() } else { offered },
+        frame,
         arrives: field,
         errors,
     };
-    render(status, &page)
+    render_live(status, page.frame.live, &page)
 }
 
 fn chosen(t: &'static Text, choice: &NextSite, sites: &[Peer], offset: i16) -> Chosen {
@@ -178,88 +158,61 @@ fn chosen(t: &'static Text, choice: &NextSite, sites: &[Peer], offset: i16) -> C
 }
 
 /// `POST /next-site`: `site` once or more, `arrives`. One site `none`: nowhere in particular.
-pub(crate) async fn choose(
-    State(site): State<Arc<Site>>,
-    uri: Uri,
-    headers: HeaderMap,
-    form: Result<Form<Vec<(String, String)>>, FormRejection>,
-) -> Response {
-    let done = async {
-        let Form(pairs) = form.map_err(not_a_form)?;
-        let fields = Fields::of_pairs(pairs);
-        csrf::check(&uri, &headers, fields.text("csrf"))?;
-        let Some(session) = Session::of(&site, &headers).await? else {
-            return Ok(see_other("/"));
-        };
-        if fields.all("site").any(|one| one == NOWHERE) {
-            let deed = Deed::new(Actor::User(session.user), "next-site.cancel", session.user);
-            site.store.audit(&deed.with("all")).await?;
-            for left in site.store.forget_next_sites(session.user).await? {
-                call_off(&site, session.user, left).await?;
+pub(super) async fn choose(visit: Visit, fields: Fields) -> Result<Response, ApiError> {
+    let (site, user) = (&visit.site, visit.session.user);
+    if fields.all("site").any(|one| one == NOWHERE) {
+        let deed = Deed::new(Actor::User(user), "next-site.cancel", user);
+        site.store.audit(&deed.with("all")).await?;
+        for left in site.store.forget_next_sites(user).await? {
+            call_off(site, user, left).await?;
+        }
+        return Ok(see_other("/next-site"));
+    }
+    let t = text_for(&visit.headers);
+    let mut errors = Errors::default();
+    let mut sites = Vec::new();
+    for one in fields.all("site").take(MOST) {
+        sites.push(known(site, one).await?);
+    }
+    if sites.is_empty() {
+        errors.add("sites", t.choose_one);
+    }
+    let arrives_ms = match fields.text("arrives").trim() {
+        "" => None,
+        typed => {
+            let parsed = parse_moment(typed, site.config.utc_offset_minutes);
+            let parsed = parsed.filter(|ms| *ms > now_ms() - 3_600_000);
+            if parsed.is_none() {
+                errors.add("arrives", t.arrives_wrong);
             }
-            return Ok(see_other("/next-site"));
+            parsed
         }
-        let t = text_for(&headers);
-        let mut errors = Errors::default();
-        let mut sites = Vec::new();
-        for one in fields.all("site").take(MOST) {
-            sites.push(known(&site, one).await?);
-        }
-        if sites.is_empty() {
-            errors.add("sites", t.choose_one);
-        }
-        let arrives_ms = match fields.text("arrives").trim() {
-            "" => None,
-            typed => {
-                let parsed = parse_moment(typed, site.config.utc_offset_minutes);
-                let parsed = parsed.filter(|ms| *ms > now_ms() - 3_600_000);
-                if parsed.is_none() {
-                    errors.add("arrives", t.arrives_wrong);
-                }
-                parsed
-            }
-        };
-        if !errors.is_empty() {
-            return shown(&site, &headers, &session, Some((&fields, errors))).await;
-        }
-        for one in sites {
-            go_to(&site, session.user, one, arrives_ms).await?;
-        }
-        site.bell.relay.notify_one();
-        Ok(see_other("/next-site"))
     };
-    let result = done.await;
-    show(&site, &headers, result)
+    if !errors.is_empty() {
+        return shown(&visit, Some((&fields, errors))).await;
+    }
+    for one in sites {
+        go_to(site, user, one, arrives_ms).await?;
+    }
+    site.bell.relay.notify_one();
+    Ok(see_other("/next-site"))
 }
 
 /// `POST /next-site/cancel`.
-pub(crate) async fn cancel(
-    State(site): State<Arc<Site>>,
-    uri: Uri,
-    headers: HeaderMap,
-    form: Result<Form<Vec<(String, String)>>, FormRejection>,
-) -> Response {
-    let done = async {
-        let Form(pairs) = form.map_err(not_a_form)?;
-        let fields = Fields::of_pairs(pairs);
-        csrf::check(&uri, &headers, fields.text("csrf"))?;
-        let Some(session) = Session::of(&site, &headers).await? else {
-            return Ok(see_other("/"));
-        };
-        let left = fields.text("site").parse().map_err(|_| no_site())?;
-        let deed = Deed::new(Actor::User(session.user), "next-site.cancel", session.user);
-        site.store.audit(&deed.with(left)).await?;
-        site.store.forget_next_site(session.user, left).await?;
-        call_off(&site, session.user, left).await?;
-        tracing::info!(user = %session.user, from = %left, "next site taken back");
-        Ok(see_other("/next-site"))
-    };
-    let result = done.await;
-    show(&site, &headers, result)
+pub(super) async fn cancel(visit: Visit, fields: Fields) -> Result<Response, ApiError> {
+    let (site, user) = (&visit.site, visit.session.user);
+    let left = fields.text("site").parse().map_err(|_| no_site())?;
+    let deed = Deed::new(Actor::User(user), "next-site.cancel", user);
+    site.store.audit(&deed.with(left)).await?;
+    site.store.forget_next_site(user, left).await?;
+    call_off(site, user, left).await?;
+    tracing::info!(%user, from = %left, "next site taken back");
+    Ok(see_other("/next-site"))
 }
 
 fn no_site() -> ApiError {
     ApiError::bad("That is no site. Choose one of the list.")
+        .japanese("拠点が正しくありません。一覧から選んでください。")
 }
 
 async fn known(site: &Site, typed: &str) -> Result<SiteId, ApiError> {

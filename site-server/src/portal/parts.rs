@@ -422,7 +422,7 @@ mod tests {
                 other.map_or(*value, |(_, value)| value).to_string(),
             )
         };
-        Fields::of_pairs(good.iter().map(with).collect())
+        Fields::typed(good.iter().map(with).collect())
     }
 
     fn wrong(pairs: &[(&str, &str)]) -> Vec<&'static str> {

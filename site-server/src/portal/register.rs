@@ -2,11 +2,10 @@
 //!
 //! Name, card and password prove who registers; one who has no password yet chooses it here with an invitation.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use askama::Template;
 use axum::{
-    extract::{Request, State},
     http::{HeaderMap, StatusCode},
     response::Response,
 };
@@ -14,21 +13,19 @@ use snapshot::{id::CardId, settings::Part};
 
 use super::{
     Frame,
-    cookie::Cookie,
-    csrf,
     device::Device,
     form::{Errors, Field, Fields, Group, Kind},
     parts, render, see_other,
     session::Session,
-    settings, show, sign_in,
+    settings, sign_in,
     text::{Text, text_for},
-    upload,
+    visit::Asked,
 };
 use crate::{
     app::Site,
     auth::{PasswordError, throttle::Attempt},
+    door::{Cookie, Form, PORTAL},
     error::ApiError,
-    routes::RemoteAddress,
     store::{Actor, Deed, User},
 };
 
@@ -42,61 +39,44 @@ struct RegisterPage<'a> {
 }
 
 /// `GET /register`. Who is signed in replaces single parts instead.
-pub(crate) async fn page(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
-    let page = async {
-        if Session::of(&site, &headers).await?.is_some() {
-            return Ok(see_other("/settings"));
-        }
-        let cookie = Cookie::of(&headers).unwrap_or_else(Cookie::fresh);
-        form(
-            &site,
-            &headers,
-            &cookie,
-            None,
-            (StatusCode::OK, Errors::default()),
-        )
-    };
-    let result = page.await;
-    show(&site, &headers, result)
+pub(super) async fn page(asked: Asked) -> Result<Response, ApiError> {
+    if Session::of(&asked.site, &asked.headers).await?.is_some() {
+        return Ok(see_other("/settings"));
+    }
+    let cookie = PORTAL.cookie(&asked.headers);
+    let cookie = cookie.unwrap_or_else(|| PORTAL.fresh());
+    form(&asked, &cookie, None, (StatusCode::OK, Errors::default()))
 }
 
 /// `POST /register`.
-pub(crate) async fn register(
-    State(site): State<Arc<Site>>,
-    RemoteAddress(address): RemoteAddress,
-    request: Request,
-) -> Response {
-    let headers = request.headers().clone();
-    let done = async {
-        let (cookie, fields) = upload::checked(request).await?;
-        let t = text_for(&headers);
-        let (read, fields, mut errors) = settings::read_parts(t, &Part::ALL, fields).await?;
-        let card = identity(t, &fields, &mut errors);
-        let again =
-            |status, errors| form(&site, &headers, &cookie, Some(&fields), (status, errors));
-        let (true, Some(card)) = (errors.is_empty(), card) else {
-            return again(StatusCode::UNPROCESSABLE_ENTITY, errors);
-        };
-        let Some((user, device)) = proven(&site, (address, &headers), &fields, card).await? else {
-            errors.add("", t.identity_wrong);
-            return again(StatusCode::UNAUTHORIZED, errors);
-        };
-        if site.store.second_factor(user.id).await?.is_some() {
-            errors.add("", t.code_first);
-            return again(StatusCode::FORBIDDEN, errors);
-        }
-        let to = settings::told(&read);
-        settings::keep(&site, user.id, read.settings).await?;
-        let signed_in = Session::begin(&site, &headers, user.id).await?;
-        let mut response = see_other(&to);
-        let (name, value) = signed_in.set()?;
-        response.headers_mut().insert(name, value);
-        let (name, value) = device.set()?;
-        response.headers_mut().append(name, value);
-        Ok(response)
+pub(super) async fn register(asked: Asked, sent: Form) -> Result<Response, ApiError> {
+    let (site, headers) = (&asked.site, &asked.headers);
+    let t = text_for(headers);
+    let Form { cookie, fields } = sent;
+    let (read, fields, mut errors) = settings::read_parts(t, &Part::ALL, fields).await?;
+    let card = identity(t, &fields, &mut errors);
+    let again = |status, errors| form(&asked, &cookie, Some(&fields), (status, errors));
+    let (true, Some(card)) = (errors.is_empty(), card) else {
+        return again(StatusCode::UNPROCESSABLE_ENTITY, errors);
     };
-    let result = done.await;
-    show(&site, &headers, result)
+    let from = (asked.address, headers);
+    let Some((user, device)) = proven(site, from, &fields, card).await? else {
+        errors.add("", t.identity_wrong);
+        return again(StatusCode::UNAUTHORIZED, errors);
+    };
+    if site.store.second_factor(user.id).await?.is_some() {
+        errors.add("", t.code_first);
+        return again(StatusCode::FORBIDDEN, errors);
+    }
+    let to = settings::told(&read);
+    settings::keep(site, user.id, read.settings).await?;
+    let signed_in = Session::begin(site, headers, user.id).await?;
+    let mut response = see_other(&to);
+    let (name, value) = signed_in.set()?;
+    response.headers_mut().insert(name, value);
+    let (name, value) = device.set()?;
+    response.headers_mut().append(name, value);
+    Ok(response)
 }
 
 fn who(t: &'static Text) -> Group {
@@ -130,13 +110,12 @@ fn who(t: &'static Text) -> Group {
 }
 
 fn form(
-    site: &Site,
-    headers: &HeaderMap,
+    asked: &Asked,
     cookie: &Cookie,
     typed: Option<&Fields>,
     (status, errors): (StatusCode, Errors),
 ) -> Result<Response, ApiError> {
-    let t = text_for(headers);
+    let t = text_for(&asked.headers);
     let nothing = Fields::default();
     let fields = typed.unwrap_or(&nothing);
     let groups = std::iter::once(who(t))
@@ -144,8 +123,8 @@ fn form(
         .map(|group| group.filled(fields, &errors))
         .collect();
     let page = RegisterPage {
-        frame: Frame::of(site, t, t.register, "/register", None),
-        csrf: csrf::token(cookie),
+        frame: Frame::of(&asked.site, t, t.register, "/register", None),
+        csrf: cookie.csrf(),
         groups,
         errors,
     };

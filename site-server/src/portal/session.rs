@@ -3,11 +3,11 @@
 use axum::http::{HeaderMap, header};
 use snapshot::id::UserId;
 
-use super::cookie::Cookie;
 use crate::{
     app::Site,
     auth::{PORTAL_IDLE_MS, PORTAL_WHOLE_MS},
     clock::now_ms,
+    door::{Cookie, PORTAL},
     error::ApiError,
     store::{Actor, Deed, TokenKind},
 };
@@ -22,7 +22,7 @@ pub(super) struct Session {
 impl Session {
     /// The session of a request.
     pub(super) async fn of(site: &Site, headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
-        let Some(cookie) = Cookie::of(headers) else {
+        let Some(cookie) = PORTAL.cookie(headers) else {
             return Ok(None);
         };
         let lives = (PORTAL_IDLE_MS, PORTAL_WHOLE_MS);
@@ -46,7 +46,7 @@ impl Session {
         // First the log, then the token: nobody is signed in unseen.
         let deed = Deed::new(Actor::User(user), "sign-in.ok", user);
         site.store.audit(&deed.with("at the portal")).await?;
-        let cookie = Cookie::fresh();
+        let cookie = PORTAL.fresh();
         let until = now_ms().saturating_add(PORTAL_IDLE_MS);
         site.store
             .add_token(cookie.token(), user, TokenKind::Portal, until)

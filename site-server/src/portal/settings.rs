@@ -1,13 +1,7 @@
 //! Initial settings of who is signed in: what is registered, and each part to be replaced alone.
 
-use std::sync::Arc;
-
 use askama::Template;
-use axum::{
-    extract::{Path, Query, Request, State},
-    http::{HeaderMap, StatusCode},
-    response::Response,
-};
+use axum::{http::StatusCode, response::Response};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use site_api::peer::SettingsRecord;
@@ -21,10 +15,8 @@ use super::{
     Frame,
     form::{Errors, Fields, Group, Kind},
     parts, render, see_other,
-    session::Session,
-    show,
     text::{Text, text_for},
-    upload,
+    visit::Visit,
     when::when,
 };
 use crate::{
@@ -64,7 +56,7 @@ struct PartPage<'a> {
 
 /// What a page says after a form was taken: numbers, in the address, so that a reload says the same.
 #[derive(Deserialize, Default)]
-pub(crate) struct Told {
+struct Told {
     #[serde(default)]
     saved: Option<String>,
     #[serde(default)]
@@ -74,40 +66,30 @@ pub(crate) struct Told {
 }
 
 /// `GET /settings`.
-pub(crate) async fn page(
-    State(site): State<Arc<Site>>,
-    Query(told): Query<Told>,
-    headers: HeaderMap,
-) -> Response {
-    let page = async {
-        let Some(session) = Session::of(&site, &headers).await? else {
-            return Ok(see_other("/"));
-        };
-        let t = text_for(&headers);
-        let records = site.store.settings(session.user).await?;
-        let parts = Part::ALL
-            .iter()
-            .map(|part| shown(&site, t, *part, &records))
-            .collect();
-        let mut lines = Vec::new();
-        if told.saved.is_some() {
-            lines.push(t.saved_ok.to_owned());
-        }
-        if told.nouns > 0 {
-            lines.push(t.counted(told.nouns as u64, t.unknown_pos));
-        }
-        if told.left > 0 {
-            lines.push(t.counted(told.left as u64, t.left_out));
-        }
-        let page = SettingsPage {
-            frame: Frame::of(&site, t, t.settings, "/settings", Some(&session)),
-            told: lines,
-            parts,
-        };
-        render(StatusCode::OK, &page)
+pub(super) async fn page(visit: Visit) -> Result<Response, ApiError> {
+    let (site, t) = (&visit.site, text_for(&visit.headers));
+    let told: Told = visit.query();
+    let records = site.store.settings(visit.session.user).await?;
+    let parts = Part::ALL
+        .iter()
+        .map(|part| shown(site, t, *part, &records))
+        .collect();
+    let mut lines = Vec::new();
+    if told.saved.is_some() {
+        lines.push(t.saved_ok.to_owned());
+    }
+    if told.nouns > 0 {
+        lines.push(t.counted(told.nouns as u64, t.unknown_pos));
+    }
+    if told.left > 0 {
+        lines.push(t.counted(told.left as u64, t.left_out));
+    }
+    let page = SettingsPage {
+        frame: Frame::of(site, t, t.settings, "/settings", Some(&visit.session)),
+        told: lines,
+        parts,
     };
-    let result = page.await;
-    show(&site, &headers, result)
+    render(StatusCode::OK, &page)
 }
 
 fn shown(site: &Site, t: &'static Text, part: Part, records: &[SettingsRecord]) -> Shown {
@@ -129,59 +111,35 @@ fn shown(site: &Site, t: &'static Text, part: Part, records: &[SettingsRecord]) 
 }
 
 /// `GET /settings/{part}`.
-pub(crate) async fn part_page(
-    State(site): State<Arc<Site>>,
-    Path(part): Path<String>,
-    headers: HeaderMap,
-) -> Response {
-    let page = async {
-        let part = known(&part)?;
-        let Some(session) = Session::of(&site, &headers).await? else {
-            return Ok(see_other("/"));
-        };
-        form(&site, &headers, &session, part, None).await
-    };
-    let result = page.await;
-    show(&site, &headers, result)
+pub(super) async fn part_page(visit: Visit) -> Result<Response, ApiError> {
+    form(&visit, known(&visit)?, None).await
 }
 
 /// `POST /settings/{part}`.
-pub(crate) async fn part_post(
-    State(site): State<Arc<Site>>,
-    Path(part): Path<String>,
-    request: Request,
-) -> Response {
-    let headers = request.headers().clone();
-    let page = async {
-        let part = known(&part)?;
-        let Some(session) = Session::of(&site, &headers).await? else {
-            return Ok(see_other("/"));
-        };
-        let (_, fields) = upload::checked(request).await?;
-        let (read, fields, errors) = read_parts(text_for(&headers), &[part], fields).await?;
-        if !errors.is_empty() {
-            return form(&site, &headers, &session, part, Some((fields, errors))).await;
-        }
-        let to = told(&read);
-        keep(&site, session.user, read.settings).await?;
-        Ok(see_other(&to))
-    };
-    let result = page.await;
-    show(&site, &headers, result)
+pub(super) async fn part_post(visit: Visit, fields: Fields) -> Result<Response, ApiError> {
+    let part = known(&visit)?;
+    let (read, fields, errors) = read_parts(text_for(&visit.headers), &[part], fields).await?;
+    if !errors.is_empty() {
+        return form(&visit, part, Some((fields, errors))).await;
+    }
+    let to = told(&read);
+    keep(&visit.site, visit.session.user, read.settings).await?;
+    Ok(see_other(&to))
 }
 
-fn known(part: &str) -> Result<Part, ApiError> {
-    Part::from_name(part).ok_or_else(|| ApiError::not_found("There is nothing at this address."))
+fn known(visit: &Visit) -> Result<Part, ApiError> {
+    let part = visit.uri.path().strip_prefix("/settings/");
+    part.and_then(Part::from_name)
+        .ok_or_else(|| ApiError::not_found("There is nothing at this address."))
 }
 
 async fn form(
-    site: &Site,
-    headers: &HeaderMap,
-    session: &Session,
+    visit: &Visit,
     part: Part,
     typed: Option<(Fields, Errors)>,
 ) -> Result<Response, ApiError> {
-    let t = text_for(headers);
+    let (site, session) = (&visit.site, &visit.session);
+    let t = text_for(&visit.headers);
     let there = site.store.settings(session.user).await?;
     let mut group = parts::group(t, part);
     let status = if typed.is_some() {
@@ -272,6 +230,7 @@ pub(super) async fn keep(site: &Site, user: UserId, all: Vec<Settings>) -> Resul
             return Err(ApiError::bad(
                 "The settings were changed at the same moment elsewhere. Look at them and save again.",
             )
+            .japanese("同時に別の場所で設定が変更されました。内容を確認して、もう一度保存してください。")
             .with_status(StatusCode::CONFLICT));
         }
         let deed = Deed::new(Actor::User(user), "settings.save", user);

@@ -1,27 +1,24 @@
 //! Signing in and out with a browser.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use askama::Template;
 use axum::{
-    Form,
-    extract::{State, rejection::FormRejection},
-    http::{HeaderMap, StatusCode, Uri, header},
-    response::{IntoResponse as _, Response},
+    http::{HeaderMap, StatusCode, header},
+    response::Response,
 };
-use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::{
-    Frame, cookie::Cookie, csrf, device::Device, render, second_factor, see_other,
-    session::Session, show, text::text_for,
+    Frame, device::Device, render, second_factor, see_other, session::Session, text::text_for,
+    visit::Asked,
 };
 use crate::{
     app::Site,
     auth::throttle::Attempt,
+    door::{Cookie, Form, PORTAL},
     error::ApiError,
-    routes::RemoteAddress,
-    store::{Actor, Deed, TokenKind, User},
+    store::{Actor, Deed, User},
 };
 
 #[derive(Template)]
@@ -33,37 +30,13 @@ struct SignInPage<'a> {
     wrong: bool,
 }
 
-#[derive(Deserialize)]
-pub(crate) struct SignInForm {
-    user: String,
-    password: String,
-    #[serde(default)]
-    csrf: String,
-}
-
-#[derive(Deserialize)]
-pub(crate) struct SignOutForm {
-    #[serde(default)]
-    csrf: String,
-}
-
-impl SignOutForm {
-    pub(super) fn csrf(&self) -> &str {
-        &self.csrf
-    }
-}
-
 /// The form, or the way to the environment for who is signed in.
-pub(crate) async fn page(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
-    let result = form(&site, &headers).await;
-    show(&site, &headers, result)
-}
-
-async fn form(site: &Site, headers: &HeaderMap) -> Result<Response, ApiError> {
+pub(super) async fn page(asked: Asked) -> Result<Response, ApiError> {
+    let (site, headers) = (&asked.site, &asked.headers);
     if Session::of(site, headers).await?.is_some() {
         return Ok(see_other("/environment"));
     }
-    let cookie = Cookie::of(headers).unwrap_or_else(Cookie::fresh);
+    let cookie = PORTAL.cookie(headers).unwrap_or_else(|| PORTAL.fresh());
     sign_in_page(site, headers, &cookie, "", false)
 }
 
@@ -78,7 +51,7 @@ fn sign_in_page(
     let page = SignInPage {
         frame: Frame::of(site, t, t.sign_in, "/", None).narrow(),
         user,
-        csrf: &csrf::token(cookie),
+        csrf: &cookie.csrf(),
         wrong,
     };
     let status = if wrong {
@@ -93,28 +66,12 @@ fn sign_in_page(
 }
 
 /// Takes the form.
-pub(crate) async fn sign_in(
-    State(site): State<Arc<Site>>,
-    RemoteAddress(address): RemoteAddress,
-    uri: Uri,
-    headers: HeaderMap,
-    form: Result<Form<SignInForm>, FormRejection>,
-) -> Response {
-    let result = take(&site, address, (&uri, &headers), form).await;
-    show(&site, &headers, result)
-}
-
-async fn take(
-    site: &Site,
-    address: IpAddr,
-    (uri, headers): (&Uri, &HeaderMap),
-    form: Result<Form<SignInForm>, FormRejection>,
-) -> Result<Response, ApiError> {
-    let Form(form) = form.map_err(not_a_form)?;
-    let password = Zeroizing::new(form.password);
-    let cookie = csrf::check(uri, headers, &form.csrf)?;
-    let Some((user, device)) = proven(site, (address, headers), &form.user, password).await? else {
-        return sign_in_page(site, headers, &cookie, &form.user, true);
+pub(super) async fn sign_in(asked: Asked, form: Form) -> Result<Response, ApiError> {
+    let (site, headers) = (&asked.site, &asked.headers);
+    let Form { cookie, fields } = form;
+    let (name, password) = (fields.text("user"), fields.secret("password"));
+    let Some((user, device)) = proven(site, (asked.address, headers), name, password).await? else {
+        return sign_in_page(site, headers, &cookie, name, true);
     };
     let (cookie, to) = if site.store.second_factor(user.id).await?.is_some() {
         (second_factor::half(site, user.id).await?, "/sign-in/code")
@@ -166,7 +123,9 @@ pub(super) async fn proven(
         let deed = Deed::new(Actor::User(user.id), "sign-in.disabled", user.id);
         site.store.audit(&deed.with("at the portal")).await?;
         let detail = "This user may not sign in for now. Ask the help desk.";
-        return Err(ApiError::bad(detail).with_status(StatusCode::FORBIDDEN));
+        return Err(ApiError::bad(detail)
+            .japanese("このユーザーは現在サインインできません。ヘルプデスクに連絡してください。")
+            .with_status(StatusCode::FORBIDDEN));
     }
     let device = device.unwrap_or_else(Device::fresh);
     attempt.was_right(site, device.token()).await?;
@@ -178,25 +137,14 @@ pub(super) async fn proven(
 }
 
 /// Ends the sign-in.
-pub(crate) async fn sign_out(
-    State(site): State<Arc<Site>>,
-    uri: Uri,
-    headers: HeaderMap,
-    form: Result<Form<SignOutForm>, FormRejection>,
-) -> Response {
-    let done = async {
-        let Form(form) = form.map_err(not_a_form)?;
-        let cookie = csrf::check(&uri, &headers, &form.csrf)?;
-        site.store.remove_token(cookie.token()).await?;
-        signed_out()
-    };
-    let result = done.await;
-    show(&site, &headers, result)
+pub(super) async fn sign_out(asked: Asked, form: Form) -> Result<Response, ApiError> {
+    asked.site.store.remove_token(form.cookie.token()).await?;
+    signed_out()
 }
 
 /// The sign-in page, and a browser that forgets.
 pub(super) fn signed_out() -> Result<Response, ApiError> {
-    let (name, value) = Cookie::forget()?;
+    let (name, value) = PORTAL.forget()?;
     let mut response = see_other("/");
     response.headers_mut().insert(name, value);
     response.headers_mut().insert(
@@ -204,24 +152,4 @@ pub(super) fn signed_out() -> Result<Response, ApiError> {
         header::HeaderValue::from_static("\"cache\""),
     );
     Ok(response)
-}
-
-/// The user of a token of this kind.
-pub(super) async fn holder(
-    site: &Site,
-    headers: &HeaderMap,
-    kind: TokenKind,
-) -> Result<Option<(Cookie, snapshot::id::UserId)>, ApiError> {
-    let Some(cookie) = Cookie::of(headers) else {
-        return Ok(None);
-    };
-    let user = site.store.token_user(cookie.token(), kind).await?;
-    Ok(user.map(|user| (cookie, user)))
-}
-
-/// What the browser sent is not the form of the page.
-pub(super) fn not_a_form(error: FormRejection) -> ApiError {
-    let status = error.into_response().status();
-    ApiError::bad("The browser did not send the form of this page. Open the page again and repeat.")
-        .with_status(status)
 }

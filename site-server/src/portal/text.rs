@@ -73,6 +73,16 @@ texts! {
     only_copy: "This site has the only copy of your newest snapshot, as far as the other sites answered. Copy it to another site first.", "最新のスナップショットは、確認できた限りこの拠点にしかありません。先にほかの拠点へコピーしてください。";
     leave_done: "The copies were deleted.", "コピーを消しました。";
 
+    room: "Room at this site", "この拠点の使用量";
+    room_why: "What you keep at this site, sealed. Old snapshots go by themselves.", "この拠点に封をして保管している量です。古いスナップショットは自動的に消えます。";
+    room_nearly: "Your room at this site is nearly used up: saving may fail. Delete large files you do not need, or ask the help desk for more.", "この拠点の容量がほぼいっぱいです。保存できなくなる恐れがあります。不要な大きいファイルを消すか、ヘルプデスクに相談してください。";
+    no_quota: "no limit", "上限なし";
+    live_off: "Something is being copied.", "コピーが進んでいます。";
+    live_on: "This page loads itself again every 5 seconds.", "このページは5秒ごとに更新されます。";
+    live_now: "Load again now", "今すぐ更新";
+    live_start: "Keep loading it again", "自動で更新する";
+    live_stop: "Stop that", "自動更新をやめる";
+
     next_site: "Next site", "次に使う拠点";
     next_site_why: "Your environment is copied only to the sites you choose.", "環境は、選んだ拠点だけにコピーされます。";
     on_the_way: "Chosen sites", "選んだ拠点";

@@ -61,7 +61,9 @@ async fn hourly(site: &Site) -> Result<(), StoreError> {
     site.store.forget_expired().await?;
     site.store.forget_invitations().await?;
     site.store.forget_leases().await?;
-    let forgotten = site.store.retain(&site.config.retention, now_ms()).await?;
+    let policies = site.store.policies().await?;
+    let retention = policies.retention(site.config.retention);
+    let forgotten = site.store.retain(&retention, now_ms()).await?;
     if forgotten != Forgotten::default() {
         let Forgotten {
             records,
@@ -70,7 +72,7 @@ async fn hourly(site: &Site) -> Result<(), StoreError> {
         } = forgotten;
         tracing::info!(records, objects, bytes, "old snapshots forgotten");
     }
-    if let Some(after) = site.store.policies().await?.drop_copies_after {
+    if let Some(after) = policies.drop_copies_after {
         let dropped = relay::drop_unused(site, after).await?;
         if dropped > 0 {
             tracing::info!(dropped, "copies that nobody used are dropped");

@@ -75,7 +75,8 @@ macro_rules! schema {
             "replicas" in "0011_replicas.sql"
             "leases" in "0012_leases.sql"
             "portal" in "0013_portal.sql"
-            "desk" in "0014_desk.sql")
+            "desk" in "0014_desk.sql"
+            "staff and invitations" in "0016_staff_and_invitations.sql")
     };
 }
 const SQLITE: &[(&str, &str)] = &schema!("sqlite");

@@ -26,10 +26,12 @@ pub struct UserInvitation {
     pub expires_ms: i64,
     /// When it was used.
     pub used_ms: Option<i64>,
+    /// When it was taken back.
+    pub withdrawn_ms: Option<i64>,
 }
 
 /// A code as it is printed: 100 random bits as `ABCDE-FGHJK-MNPQR-STVWX`.
-pub(super) fn new_code() -> String {
+pub(crate) fn new_code() -> String {
     let letter =
         |byte: &u8| char::from(LETTERS.get(usize::from(byte % 32)).copied().unwrap_or(b'0'));
     let letters: Vec<char> = random::<CODE_LETTERS>().iter().map(letter).collect();
@@ -90,29 +92,56 @@ impl Store {
         Ok(code)
     }
 
-    /// All invitations of this site, the newest first.
+    /// Invitations of this site, the newest first, at most 500.
     ///
     /// # Errors
     /// [`StoreError::Db`].
     pub async fn invitations(&self) -> Result<Vec<UserInvitation>, StoreError> {
-        type Row = (Vec<u8>, String, i64, i64, Option<i64>);
+        type Row = (Vec<u8>, String, i64, i64, Option<i64>, Option<i64>);
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT user_id, made_by, made_ms, expires_ms, used_ms FROM invitations ORDER BY made_ms DESC, hash",
+            "SELECT user_id, made_by, made_ms, expires_ms, used_ms, withdrawn_ms FROM invitations ORDER BY made_ms DESC, hash LIMIT 500",
         )
         .fetch_all(&self.db.pool)
         .await
         .map_err(StoreError::db("list invitations"))?;
         rows.into_iter()
-            .map(|(user, made_by, made_ms, expires_ms, used_ms)| {
-                Ok(UserInvitation {
-                    user: UserId::new(id(&user, "a user id")?),
-                    made_by,
-                    made_ms,
-                    expires_ms,
-                    used_ms,
-                })
-            })
+            .map(
+                |(user, made_by, made_ms, expires_ms, used_ms, withdrawn_ms)| {
+                    Ok(UserInvitation {
+                        user: UserId::new(id(&user, "a user id")?),
+                        made_by,
+                        made_ms,
+                        expires_ms,
+                        used_ms,
+                        withdrawn_ms,
+                    })
+                },
+            )
             .collect()
+    }
+
+    /// Takes the invitation of a user back; false: there is none that is good.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`]; nothing changed then.
+    pub async fn withdraw_invitation(&self, by: Actor, user: UserId) -> Result<bool, StoreError> {
+        let error = || StoreError::db("take an invitation back");
+        let mut tx = self.write("take an invitation back").await?;
+        let done = sqlx::query(
+            "UPDATE invitations SET withdrawn_ms = $2 \
+             WHERE user_id = $1 AND used_ms IS NULL AND withdrawn_ms IS NULL AND expires_ms > $2",
+        )
+        .bind(user.as_bytes().as_slice())
+        .bind(now_ms())
+        .execute(&mut *tx)
+        .await
+        .map_err(error())?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        audit::write(&mut tx, &Deed::new(by, "invitation.withdraw", user)).await?;
+        tx.commit().await.map_err(error())?;
+        Ok(true)
     }
 
     /// Whether a code is good for this user now. It is not used up.
@@ -121,7 +150,7 @@ impl Store {
     /// [`StoreError::Db`].
     pub async fn is_invited(&self, user: UserId, code: &str) -> Result<bool, StoreError> {
         let row: Option<(i64,)> = sqlx::query_as(
-            "SELECT expires_ms FROM invitations WHERE hash = $1 AND user_id = $2 AND used_ms IS NULL AND expires_ms > $3",
+            "SELECT expires_ms FROM invitations WHERE hash = $1 AND user_id = $2 AND used_ms IS NULL AND withdrawn_ms IS NULL AND expires_ms > $3",
         )
         .bind(hash_code(code).as_slice())
         .bind(user.as_bytes().as_slice())
@@ -175,7 +204,7 @@ impl Store {
 
 async fn take(tx: &mut Tx, user: UserId, code: &str) -> Result<bool, StoreError> {
     let done = sqlx::query(
-        "UPDATE invitations SET used_ms = $3 WHERE hash = $1 AND user_id = $2 AND used_ms IS NULL AND expires_ms > $3",
+        "UPDATE invitations SET used_ms = $3 WHERE hash = $1 AND user_id = $2 AND used_ms IS NULL AND withdrawn_ms IS NULL AND expires_ms > $3",
     )
     .bind(hash_code(code).as_slice())
     .bind(user.as_bytes().as_slice())

@@ -5,6 +5,7 @@ use std::time::Duration;
 use snapshot::id::{ObjectId, UserId};
 
 use super::{Actor, Deed, Store, StoreError, Tx, audit, column, count};
+use crate::retention::Retention;
 
 /// Sealed bytes of a user.
 const USED: &str = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM objects WHERE user_id = $1";
@@ -22,16 +23,22 @@ pub enum Policy {
     RelayBytesPerS,
     /// Days after which a copy nobody used here is dropped; nothing: never.
     DropCopiesAfterDays,
+    /// How many of the newest snapshots of a user are kept; nothing: as `site.toml` says.
+    KeepNewest,
+    /// Of how many days the last snapshot is kept beside them; nothing: as `site.toml` says.
+    KeepDays,
 }
 
 impl Policy {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::QuotaBytes,
         Self::WalkIn,
         Self::RelayWindow,
         Self::RelayBytesPerS,
         Self::DropCopiesAfterDays,
+        Self::KeepNewest,
+        Self::KeepDays,
     ];
 
     /// Name on the command line, in pages and in the database.
@@ -43,6 +50,8 @@ impl Policy {
             Self::RelayWindow => "relay_window",
             Self::RelayBytesPerS => "relay_bytes_per_s",
             Self::DropCopiesAfterDays => "drop_copies_after_days",
+            Self::KeepNewest => "keep_newest",
+            Self::KeepDays => "keep_days",
         }
     }
 
@@ -65,6 +74,10 @@ impl Policy {
             Self::DropCopiesAfterDays => value
                 .parse::<u32>()
                 .is_ok_and(|days| (1..=3650).contains(&days)),
+            Self::KeepNewest => value
+                .parse::<u32>()
+                .is_ok_and(|newest| (1..=1000).contains(&newest)),
+            Self::KeepDays => value.parse::<u32>().is_ok_and(|days| days <= 3650),
             Self::WalkIn => matches!(value, "yes" | "no"),
             Self::RelayWindow => Window::parse(value).is_some(),
         }
@@ -121,6 +134,21 @@ pub struct Policies {
     pub relay_bytes_per_s: Option<u64>,
     /// See [`Policy::DropCopiesAfterDays`].
     pub drop_copies_after: Option<Duration>,
+    /// See [`Policy::KeepNewest`].
+    pub keep_newest: Option<u32>,
+    /// See [`Policy::KeepDays`].
+    pub keep_days: Option<u32>,
+}
+
+impl Policies {
+    /// Which snapshots are kept: what was decided stands above `site.toml`.
+    #[must_use]
+    pub fn retention(&self, configured: Retention) -> Retention {
+        Retention {
+            newest: self.keep_newest.unwrap_or(configured.newest),
+            days: self.keep_days.unwrap_or(configured.days),
+        }
+    }
 }
 
 impl Store {
@@ -151,6 +179,7 @@ impl Store {
             row.map(|(_, value)| value.as_str())
         };
         let number = |policy| value(policy).and_then(|text| text.parse::<u64>().ok());
+        let small = |policy| number(policy).and_then(|number| u32::try_from(number).ok());
         Ok(Policies {
             quota_bytes: number(Policy::QuotaBytes),
             walk_in: value(Policy::WalkIn) != Some("no"),
@@ -158,6 +187,8 @@ impl Store {
             relay_bytes_per_s: number(Policy::RelayBytesPerS),
             drop_copies_after: number(Policy::DropCopiesAfterDays)
                 .map(|days| Duration::from_secs(days.saturating_mul(86_400))),
+            keep_newest: small(Policy::KeepNewest),
+            keep_days: small(Policy::KeepDays),
         })
     }
 
@@ -221,23 +252,29 @@ impl Store {
         tx.commit().await.map_err(error())
     }
 
-    /// Most sealed bytes of this user at this site; `None`: no limit.
+    /// The quota that was set for this user alone.
     ///
     /// # Errors
     /// [`StoreError::Db`].
-    pub async fn quota(&self, user: UserId) -> Result<Option<u64>, StoreError> {
+    pub async fn own_quota(&self, user: UserId) -> Result<Option<u64>, StoreError> {
         let row: Option<(i64,)> = sqlx::query_as("SELECT bytes FROM quotas WHERE user_id = $1")
             .bind(user.as_bytes().as_slice())
             .fetch_optional(&self.db.pool)
             .await
             .map_err(StoreError::db("read a quota"))?;
-        match row {
-            Some((bytes,)) => Ok(Some(count(bytes, "a quota")?)),
-            None => Ok(self
-                .policy(Policy::QuotaBytes)
-                .await?
-                .and_then(|text| text.parse().ok())),
+        row.map(|(bytes,)| count(bytes, "a quota")).transpose()
+    }
+
+    /// Most sealed bytes of this user at this site; `None`: no limit.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn quota(&self, user: UserId) -> Result<Option<u64>, StoreError> {
+        if let Some(own) = self.own_quota(user).await? {
+            return Ok(Some(own));
         }
+        let all = self.policy(Policy::QuotaBytes).await?;
+        Ok(all.and_then(|text| text.parse().ok()))
     }
 
     /// Sealed bytes of a user at this site.
@@ -307,6 +344,8 @@ mod tests {
             (Policy::RelayWindow, "22:00-06:30"),
             (Policy::RelayBytesPerS, "1000000"),
             (Policy::DropCopiesAfterDays, "30"),
+            (Policy::KeepNewest, "1"),
+            (Policy::KeepDays, "0"),
         ];
         for (policy, value) in good {
             assert!(policy.takes(value), "{policy:?} {value:?}");
@@ -322,6 +361,9 @@ mod tests {
             (Policy::RelayWindow, "+1:00-02:00"),
             (Policy::RelayWindow, "01:00-01:00"),
             (Policy::DropCopiesAfterDays, "0"),
+            (Policy::KeepNewest, "0"),
+            (Policy::KeepNewest, "1001"),
+            (Policy::KeepDays, "-1"),
         ];
         for (policy, value) in bad {
             assert!(!policy.takes(value), "{policy:?} {value:?}");

@@ -57,28 +57,29 @@ impl FactorKey {
         Ok(Self(LessSafeKey::new(key).into()))
     }
 
-    pub(super) fn seal(&self, user: UserId, factor: &SecondFactor) -> Result<Vec<u8>, StoreError> {
+    /// Seals a factor for its owner: nobody else's row opens it.
+    pub(super) fn seal(&self, owner: &[u8], factor: &SecondFactor) -> Result<Vec<u8>, StoreError> {
         let nonce = random::<NONCE_BYTES>();
         let mut json = Zeroizing::new(serde_json::to_vec(factor).map_err(|_| CORRUPT)?);
         let tag = self
             .0
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
-                Aad::from(user.as_bytes()),
+                Aad::from(owner),
                 &mut json,
             )
             .map_err(|_| CORRUPT)?;
         Ok([&nonce[..], &json, tag.as_ref()].concat())
     }
 
-    pub(super) fn open(&self, user: UserId, sealed: &[u8]) -> Result<SecondFactor, StoreError> {
+    pub(super) fn open(&self, owner: &[u8], sealed: &[u8]) -> Result<SecondFactor, StoreError> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(CORRUPT)?;
         let mut sealed = Zeroizing::new(sealed.to_vec());
         let json = self
             .0
             .open_in_place(
                 Nonce::assume_unique_for_key(*nonce),
-                Aad::from(user.as_bytes()),
+                Aad::from(owner),
                 &mut sealed,
             )
             .map_err(|_| CORRUPT)?;
@@ -86,7 +87,28 @@ impl FactorKey {
     }
 }
 
-/// What the record keeps of a recovery code.
+/// A factor with this secret, and its recovery codes, which are nowhere else.
+pub(super) fn with_codes(secret_b32: &str) -> (SecondFactor, Vec<String>) {
+    let codes: Vec<String> = (0..RECOVERY_CODES)
+        .map(|_| invitations::new_code())
+        .collect();
+    let factor = SecondFactor {
+        secret_b32: secret_b32.to_owned(),
+        recovery: codes.iter().map(|code| recovery_hash(code)).collect(),
+    };
+    (factor, codes)
+}
+
+/// Takes a recovery code out; whether it was one.
+pub(super) fn take_code(factor: &mut SecondFactor, code: &str) -> bool {
+    let hash = recovery_hash(code);
+    let same = |kept: &str| bool::from(kept.as_bytes().ct_eq(hash.as_bytes()));
+    let before = factor.recovery.len();
+    factor.recovery.retain(|kept| !same(kept));
+    factor.recovery.len() < before
+}
+
+/// What is kept of a recovery code.
 fn recovery_hash(code: &str) -> String {
     hex::encode(invitations::hash_code(code))
 }
@@ -102,13 +124,7 @@ impl Store {
         secret_b32: &str,
         origin: SiteId,
     ) -> Result<Option<Vec<String>>, StoreError> {
-        let codes: Vec<String> = (0..RECOVERY_CODES)
-            .map(|_| invitations::new_code())
-            .collect();
-        let factor = SecondFactor {
-            secret_b32: secret_b32.to_owned(),
-            recovery: codes.iter().map(|code| recovery_hash(code)).collect(),
-        };
+        let (factor, codes) = with_codes(secret_b32);
         let changed = self
             .change_user(user, origin, |record| record.second_factor = Some(factor))
             .await?;
@@ -147,15 +163,11 @@ impl Store {
         code: &str,
         origin: SiteId,
     ) -> Result<bool, StoreError> {
-        let hash = recovery_hash(code);
-        let same = |kept: &str| bool::from(kept.as_bytes().ct_eq(hash.as_bytes()));
         let mut tx = self.write("use a recovery code").await?;
         let mut used = false;
         let drop_code = |record: &mut UserRecord| {
             if let Some(factor) = &mut record.second_factor {
-                let before = factor.recovery.len();
-                factor.recovery.retain(|kept| !same(kept));
-                used = factor.recovery.len() < before;
+                used = take_code(factor, code);
             }
         };
         users::change(&mut tx, &self.factor_key, user, origin, drop_code).await?;

@@ -16,17 +16,40 @@ pub struct Staff {
     pub disabled: bool,
     /// Since when they are known, milliseconds since 1970.
     pub created_ms: i64,
+    /// Whether they are asked for a code beside the password.
+    pub second_step: bool,
 }
 
-type Row = (String, String, String, i64, i64);
+/// What a token of the staff opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StaffToken {
+    /// The desk.
+    Desk,
+    /// Nothing but the page that asks for a code: the password was right.
+    Code,
+}
 
-fn staff((name, role, password_phc, disabled, created_ms): Row) -> Result<Staff, StoreError> {
+impl StaffToken {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Desk => "desk",
+            Self::Code => "code",
+        }
+    }
+}
+
+type Row = (String, String, String, i64, i64, Option<Vec<u8>>);
+
+fn staff(
+    (name, role, password_phc, disabled, created_ms, factor): Row,
+) -> Result<Staff, StoreError> {
     Ok(Staff {
         name,
         role: Role::of_staff(&role).ok_or(StoreError::Corrupt("a role"))?,
         password_phc,
         disabled: disabled != 0,
         created_ms,
+        second_step: factor.is_some(),
     })
 }
 
@@ -126,7 +149,7 @@ impl Store {
     /// [`StoreError::Db`].
     pub async fn staff_by_name(&self, name: &str) -> Result<Option<Staff>, StoreError> {
         let row: Option<Row> = sqlx::query_as(
-            "SELECT name, role, password_phc, disabled, created_ms FROM staff WHERE name = $1",
+            "SELECT name, role, password_phc, disabled, created_ms, second_factor FROM staff WHERE name = $1",
         )
         .bind(name)
         .fetch_optional(&self.db.pool)
@@ -141,7 +164,7 @@ impl Store {
     /// [`StoreError::Db`].
     pub async fn all_staff(&self) -> Result<Vec<Staff>, StoreError> {
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT name, role, password_phc, disabled, created_ms FROM staff ORDER BY name",
+            "SELECT name, role, password_phc, disabled, created_ms, second_factor FROM staff ORDER BY name",
         )
         .fetch_all(&self.db.pool)
         .await
@@ -149,7 +172,35 @@ impl Store {
         rows.into_iter().map(staff).collect()
     }
 
-    /// Lets `token` open the desk for one of the staff until `expires_ms`.
+    /// Gives one of the staff another role, which ends their sign-ins. False: nobody has the name.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`]; nothing changed then.
+    pub async fn set_staff_role(
+        &self,
+        actor: Actor,
+        name: &str,
+        role: Role,
+    ) -> Result<bool, StoreError> {
+        let error = || StoreError::db("change a role of the staff");
+        let mut tx = self.write("change a role of the staff").await?;
+        let changed = sqlx::query("UPDATE staff SET role = $1 WHERE name = $2")
+            .bind(role.name())
+            .bind(name)
+            .execute(&mut *tx)
+            .await
+            .map_err(error())?;
+        if changed.rows_affected() == 0 {
+            return Ok(false);
+        }
+        end_sign_ins(&mut tx, name).await?;
+        let deed = Deed::new(actor, "staff.role", name).with(role.name());
+        audit::write(&mut tx, &deed).await?;
+        tx.commit().await.map_err(error())?;
+        Ok(true)
+    }
+
+    /// Lets `token` stand for one of the staff until `expires_ms`.
     ///
     /// # Errors
     /// [`StoreError::Db`].
@@ -157,6 +208,7 @@ impl Store {
         &self,
         token: &str,
         name: &str,
+        kind: StaffToken,
         expires_ms: i64,
     ) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM staff_tokens WHERE expires_ms <= $1")
@@ -164,13 +216,16 @@ impl Store {
             .execute(&self.db.pool)
             .await
             .map_err(StoreError::db("forget dead sign-ins"))?;
-        sqlx::query("INSERT INTO staff_tokens (hash, name, expires_ms) VALUES ($1, $2, $3)")
-            .bind(hash_token(token).as_slice())
-            .bind(name)
-            .bind(expires_ms)
-            .execute(&self.db.pool)
-            .await
-            .map_err(StoreError::db("add a sign-in of the staff"))?;
+        sqlx::query(
+            "INSERT INTO staff_tokens (hash, name, expires_ms, kind) VALUES ($1, $2, $3, $4)",
+        )
+        .bind(hash_token(token).as_slice())
+        .bind(name)
+        .bind(expires_ms)
+        .bind(kind.name())
+        .execute(&self.db.pool)
+        .await
+        .map_err(StoreError::db("add a sign-in of the staff"))?;
         Ok(())
     }
 
@@ -178,13 +233,19 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Db`].
-    pub async fn staff_of_token(&self, token: &str) -> Result<Option<Staff>, StoreError> {
+    pub async fn staff_of_token(
+        &self,
+        token: &str,
+        kind: StaffToken,
+    ) -> Result<Option<Staff>, StoreError> {
         let row: Option<Row> = sqlx::query_as(
-            "SELECT staff.name, role, password_phc, disabled, created_ms FROM staff_tokens \
-             JOIN staff ON staff.name = staff_tokens.name WHERE hash = $1 AND expires_ms > $2 AND disabled = 0",
+            "SELECT staff.name, role, password_phc, disabled, created_ms, second_factor FROM staff_tokens \
+             JOIN staff ON staff.name = staff_tokens.name \
+             WHERE hash = $1 AND expires_ms > $2 AND kind = $3 AND disabled = 0",
         )
         .bind(hash_token(token).as_slice())
         .bind(now_ms())
+        .bind(kind.name())
         .fetch_optional(&self.db.pool)
         .await
         .map_err(StoreError::db("look for a sign-in of the staff"))?;

@@ -14,7 +14,7 @@ use rustls::{
 use snapshot::id::SiteId;
 use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
 
-use super::{SITE_URI, TlsError, Trust};
+use super::{SITE_URI, TlsError, Trust, signatures::signatures_as};
 
 /// The site a certificate is for, if it names exactly one. The chain was verified before.
 #[must_use]
@@ -84,27 +84,7 @@ impl ServerCertVerifier for OneSite {
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.web.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.web.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.web.supported_verify_schemes()
-    }
+    signatures_as!(web);
 }
 
 /// The one server whose certificate has this BLAKE3, whoever signed it: an invitation names it.

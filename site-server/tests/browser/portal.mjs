@@ -1,21 +1,9 @@
 // Walks the portal as two people do: a phone of 360 px without JavaScript in Japanese, a desktop with JavaScript in English.
-// Then every page is looked at by axe-core in light and dark, small and large. Screenshots are kept.
+// Then every page is looked at by axe-core in light and dark, small and large, and reached with Tab. Screenshots are kept.
 //
-// argv: a JSON file with url, people (user, password, card), sites (names), shots (folder), modules (folder).
-import fs from "node:fs";
-import path from "node:path";
-import { createRequire } from "node:module";
+// argv: see lib.mjs; people (user, password, card), here (this site).
+import { accessible, check, end, large, open, reachable, small, told } from "./lib.mjs";
 
-const told = JSON.parse(fs.readFileSync(process.argv[2], "utf8"));
-const require = createRequire(path.join(told.modules, "x.js"));
-const { chromium } = require("playwright-core");
-const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
-fs.mkdirSync(told.shots, { recursive: true });
-
-const failures = [];
-const check = (holds, what) => {
-  if (!holds) failures.push(what);
-};
 const words = {
   en: { words: "2 words", line: "Line 2", taken: "the newest snapshot" },
   ja: { words: "2語", line: "2行目", taken: "最新のスナップショット" },
@@ -29,41 +17,13 @@ const bookmarks = {
   buffer: Buffer.from('<!DOCTYPE NETSCAPE-Bookmark-file-1>\n<DL><DT><A HREF="https://example.org/">Example</A></DL>'),
 };
 
-const browser = await chromium.launch({
-  executablePath: told.chromium ?? "/usr/bin/chromium",
-  args: ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps"],
-});
-
-const open = (size, language, scripts, scheme) =>
-  browser.newContext({
-    ignoreHTTPSErrors: true,
-    viewport: size,
-    locale: language === "ja" ? "ja-JP" : "en-US",
-    javaScriptEnabled: scripts,
-    colorScheme: scheme,
-    reducedMotion: "reduce",
-  });
-const small = { width: 360, height: 740 };
-const large = { width: 1280, height: 900 };
-
 const walks = [
   { person: told.people[0], size: small, language: "ja", scripts: false, scheme: "light" },
   { person: told.people[1], size: large, language: "en", scripts: true, scheme: "dark" },
 ];
 for (const walk of walks) {
-  const name = `${walk.language}-${walk.size.width}-${walk.scripts ? "scripts" : "no-scripts"}`;
   const say = words[walk.language];
-  const context = await open(walk.size, walk.language, walk.scripts, walk.scheme);
-  const page = await context.newPage();
-  page.setDefaultTimeout(15000);
-  const asked = [];
-  page.on("request", (request) => asked.push(request.url()));
-  page.on("pageerror", (error) => failures.push(`${name}: ${error}`));
-  page.on("console", (message) => message.type() === "error" && !/40[0-9]|422/.test(message.text()) && failures.push(`${name}: ${message.text()}`));
-  const shot = (title) => page.screenshot({ path: path.join(told.shots, `${name}-${title}.png`), fullPage: true });
-  const go = (at) => page.goto(told.url + at);
-  const press = (selector) => page.locator(selector).click();
+  const { page, name, go, press, shot, fits, close } = await open(walk);
 
   // Registration: a broken file first, then all of figure 5.
   await go("/");
@@ -103,6 +63,14 @@ for (const walk of walks) {
   await page.locator('form[action="/next-site/cancel"] button').first().click();
   check((await page.locator(".chosen > li").count()) === chosen - 1, `${name}: one is taken back`);
   check((await page.locator(".chosen progress").count()) >= 1, `${name}: progress is shown`);
+  // Followed live by who asks for it, and no longer than that.
+  await press('.live a[href="/next-site?live=1"]');
+  const again = page.waitForEvent("load", { timeout: 15000 });
+  await again;
+  check(new URL(page.url()).search === "?live=1", `${name}: the page was loaded again by itself`);
+  await shot("next-site-live");
+  await press('.live a[href="/next-site"]');
+  check((await page.locator(".live a").count()) === 2, `${name}: and stops when told`);
   await shot("next-site");
 
   // Environment: copies, history.
@@ -116,13 +84,10 @@ for (const walk of walks) {
   check(await page.locator("svg[role=img]").isVisible(), `${name}: a code to scan`);
   await shot("second-factor");
 
-  // Nothing is wider than the screen; nothing comes from elsewhere.
   for (const at of ["/", "/register", "/environment", "/next-site", "/settings", "/settings/mail", "/account", "/account/second-factor"]) {
     await go(at);
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    check(wide <= 0, `${name}: ${at} is ${wide} px too wide`);
+    await fits(at);
   }
-  check(asked.every((url) => url.startsWith(told.url)), `${name}: everything comes from the site`);
   // The other language, by choice, stays.
   await go("/environment");
   await press("footer a[hreflang]");
@@ -133,43 +98,34 @@ for (const walk of walks) {
   await page.fill("#password", walk.person.password);
   await press("main form button");
   check(new URL(page.url()).pathname === "/environment", `${name}: signed in again`);
-  await context.close();
+  await close();
 }
 
-// axe-core: no serious or critical issue on any page, light and dark, small and large.
+// axe-core: no serious or critical issue on any page, light and dark, small and large. Keyboard: on each of the kinds of pages.
 const person = told.people[1];
 for (const [size, scheme, language] of [[small, "dark", "ja"], [large, "light", "en"]]) {
-  const context = await open(size, language, true, scheme);
-  const page = await context.newPage();
+  const { page, go, close } = await open({ size, language, scripts: true, scheme });
   const look = async (at, title) => {
-    if (at) await page.goto(told.url + at);
-    await page.evaluate(axe);
-    // A page with a relay under way loads itself again: without scripts nothing else shows progress. It carries no form
-    // that is being filled in but the list of sites, and that one waits longer.
-    const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"], rules: { "meta-refresh": { enabled: false } } }));
-    for (const one of violations.filter((one) => ["serious", "critical"].includes(one.impact))) {
-      const where = one.nodes.slice(0, 3).map((node) => `${node.target} ${node.failureSummary?.split("\n")[1] ?? ""}`).join("; ");
-      failures.push(`axe ${title} ${scheme} ${size.width}: ${one.id}: ${one.help}: ${where}`);
-    }
-    await page.screenshot({ path: path.join(told.shots, `axe-${scheme}-${size.width}-${title}.png`), fullPage: true });
+    if (at) await go(at);
+    await accessible(page, `${scheme}-${size.width}-${title}`);
   };
   await look("/", "sign-in");
+  await reachable(page, `sign-in ${size.width}`);
   await look("/register", "register");
   await page.locator("main form button:not([class])").evaluate((button) => (button.form.noValidate = true));
   await page.locator("main form button:not([class])").click();
   await look(null, "register-errors");
-  await page.goto(told.url + "/");
+  await go("/");
   await page.fill("#user", person.user);
   await page.fill("#password", person.password);
   await page.locator("main form button").click();
-  for (const at of ["/environment", "/next-site", "/settings", "/settings/mail", "/settings/input", "/settings/browser", "/account", "/account/second-factor", `/leave?site=${told.here}`]) {
+  for (const at of ["/environment", "/next-site", "/next-site?live=1", "/settings", "/settings/mail", "/settings/input", "/settings/browser", "/account", "/account/second-factor", `/leave?site=${told.here}`]) {
     await look(at, at.slice(1).replace(/\W+/g, "-").slice(0, 30));
   }
-  await context.close();
+  for (const at of ["/environment", "/next-site", "/settings/mail", "/account"]) {
+    await go(at);
+    await reachable(page, `${at} ${size.width}`);
+  }
+  await close();
 }
-await browser.close();
-if (failures.length > 0) {
-  console.error(failures.join("\n"));
-  process.exit(1);
-}
-console.log("ok");
+await end();

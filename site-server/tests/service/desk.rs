@@ -20,31 +20,37 @@ use snapshot::id::{SiteId, UserId};
 use crate::support::{Answer, Card, Person, TestSite, csrf, random, random_bytes};
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
-const PASSWORD: &str = "a password of the staff";
+pub(crate) const PASSWORD: &str = "a password of the staff";
 
 /// A browser of the staff.
-struct Browser<'a> {
+pub(crate) struct Browser<'a> {
     site: &'a TestSite,
     cookie: String,
-    language: &'static str,
+    pub(crate) language: &'static str,
 }
 
 impl<'a> Browser<'a> {
-    async fn signed_in(site: &'a TestSite, name: &str) -> Self {
-        let mut browser = Self {
+    pub(crate) const fn new(site: &'a TestSite) -> Self {
+        Self {
             site,
             cookie: String::new(),
             language: "en",
-        };
-        let csrf = csrf(&browser.get("/admin").await.text());
-        let form = format!(
-            "name={name}&password={}&csrf={csrf}",
-            PASSWORD.replace(' ', "+")
-        );
-        let answer = browser.post("/admin", &form).await;
+        }
+    }
+
+    pub(crate) async fn signed_in(site: &'a TestSite, name: &str) -> Self {
+        let mut browser = Self::new(site);
+        let answer = browser.sign_in(name, PASSWORD).await;
         assert_eq!(answer.status, 303, "{}", answer.text());
         assert_eq!(answer.header("location"), "/admin/overview");
         browser
+    }
+
+    pub(crate) async fn sign_in(&mut self, name: &str, password: &str) -> Answer {
+        let csrf = csrf(&self.get("/admin").await.text());
+        let password = password.replace(' ', "+");
+        let form = format!("name={name}&password={password}&csrf={csrf}");
+        self.post("/admin", &form).await
     }
 
     async fn ask(&mut self, method: Method, at: &str, more: &[(&str, &str)], body: &str) -> Answer {
@@ -62,28 +68,28 @@ impl<'a> Browser<'a> {
         answer
     }
 
-    async fn get(&mut self, at: &str) -> Answer {
+    pub(crate) async fn get(&mut self, at: &str) -> Answer {
         self.ask(Method::GET, at, &[], "").await
     }
 
-    async fn post(&mut self, at: &str, body: &str) -> Answer {
+    pub(crate) async fn post(&mut self, at: &str, body: &str) -> Answer {
         self.ask(Method::POST, at, &[], body).await
     }
 
     /// Posts these fields with the token of a page.
-    async fn wish(&mut self, at: &str, fields: &str) -> Answer {
+    pub(crate) async fn wish(&mut self, at: &str, fields: &str) -> Answer {
         let csrf = csrf(&self.get("/admin/overview").await.text());
         self.post(at, &format!("{fields}&csrf={csrf}")).await
     }
 }
 
-async fn staff(site: &TestSite, name: &str, role: Role) {
+pub(crate) async fn staff(site: &TestSite, name: &str, role: Role) {
     admin::staff_add(site.site.layout.root(), name, role, PASSWORD)
         .await
         .unwrap();
 }
 
-async fn token(site: &TestSite, name: &str) -> String {
+pub(crate) async fn token(site: &TestSite, name: &str) -> String {
     let asked = json!({"name": name, "password": PASSWORD});
     let answer = site
         .json(Method::POST, "/v1/admin/sign-in", "", &asked)
@@ -92,7 +98,7 @@ async fn token(site: &TestSite, name: &str) -> String {
     answer.json::<Value>()["token"].as_str().unwrap().to_owned()
 }
 
-async fn operator(site: &TestSite) -> String {
+pub(crate) async fn operator(site: &TestSite) -> String {
     let path = site.site.layout.operator_token();
     std::fs::read_to_string(path).unwrap().trim().to_owned()
 }
@@ -107,17 +113,22 @@ fn expected() -> BTreeMap<(&'static str, &'static str), [bool; 3]> {
         (("GET", "/overview"), ALL),
         (("GET", "/users"), ALL),
         (("GET", "/user"), ALL),
+        (("GET", "/invitations"), ALL),
         (("GET", "/sites"), ALL),
         (("GET", "/pcs"), ALL),
         (("GET", "/releases"), ALL),
         (("GET", "/policies"), ALL),
         (("GET", "/relays"), ALL),
         (("GET", "/audit"), BUT_HELP_DESK),
+        (("GET", "/audit/export"), BUT_HELP_DESK),
         (("GET", "/staff"), BUT_HELP_DESK),
         (("POST", "/users/disable"), BUT_AUDITOR),
         (("POST", "/users/enable"), BUT_AUDITOR),
         (("POST", "/users/remove"), OPERATOR),
         (("POST", "/users/recover"), BUT_AUDITOR),
+        (("POST", "/users/add"), BUT_AUDITOR),
+        (("POST", "/users/reset-step"), BUT_AUDITOR),
+        (("POST", "/invitations/withdraw"), BUT_AUDITOR),
         (("POST", "/users/quota"), OPERATOR),
         (("POST", "/cards/revoke"), BUT_AUDITOR),
         (("POST", "/cards/replace"), BUT_AUDITOR),
@@ -127,6 +138,10 @@ fn expected() -> BTreeMap<(&'static str, &'static str), [bool; 3]> {
         (("POST", "/releases/start"), OPERATOR),
         (("POST", "/releases/withdraw"), OPERATOR),
         (("POST", "/policies/set"), OPERATOR),
+        (("POST", "/staff/add"), OPERATOR),
+        (("POST", "/staff/role"), OPERATOR),
+        (("POST", "/staff/password"), OPERATOR),
+        (("POST", "/staff/reset-step"), OPERATOR),
         (("POST", "/staff/disable"), OPERATOR),
         (("POST", "/staff/enable"), OPERATOR),
     ])
@@ -247,7 +262,7 @@ async fn a_form_of_another_page_does_nothing() {
     let answer = browser
         .post("/admin/policies/set", &format!("{fields}&csrf={mine}"))
         .await;
-    assert_eq!(answer.header("location"), "/admin/policies");
+    assert_eq!(answer.header("location"), "/admin/policies?done=1");
     assert!(!site.site.store.policies().await.unwrap().walk_in);
 }
 
@@ -279,7 +294,7 @@ async fn what_cannot_be_taken_back_asks_for_the_name() {
     let done = browser
         .wish("/admin/users/remove", &format!("{fields}&typed=hanako"))
         .await;
-    assert_eq!(done.header("location"), "/admin/users");
+    assert_eq!(done.header("location"), "/admin/users?done=1");
     assert!(site.site.store.user(hanako.user).await.unwrap().is_none());
     let rows = site.site.store.audit_after(0, 1000).await.unwrap();
     let last = rows.last().unwrap();

@@ -17,6 +17,8 @@ mod chunks;
 mod copies;
 mod deliveries;
 mod desk;
+mod desk_people;
+mod desk_staff;
 mod disk_full;
 mod fabric;
 mod five;

@@ -309,20 +309,32 @@ async fn a_next_site_is_chosen_from_the_list_and_stays_chosen() {
     let page = browser.get("/next-site").await.text();
     assert!(page.contains(&format!("data-site=\"{far}\"")), "{page}");
     assert!(
-        !page.contains("http-equiv=\"refresh\""),
+        !page.contains("live=1"),
         "nothing moves before anything is saved"
     );
+    let live = browser.get("/next-site?live=1").await;
+    assert_eq!(live.header("refresh"), "", "nor is it followed");
 
     // What is saved after the choice goes there too.
     save(&site, &hanako).await;
     let choice = site.site.store.next_sites(hanako.user).await.unwrap();
     let choice = choice.first().unwrap();
     assert_eq!((choice.site, choice.record.is_some()), (far, true));
-    let page = browser.get("/environment").await.text();
-    assert!(
-        page.contains("data-state=\"waiting\"") && page.contains("http-equiv=\"refresh\""),
-        "{page}"
-    );
+    // Who wants to follows it live; nobody's page is loaded again unasked.
+    for at in ["/environment", "/next-site"] {
+        let answer = browser.get(at).await;
+        assert_eq!(answer.header("refresh"), "", "{at}");
+        let page = answer.text();
+        assert!(
+            page.contains("data-state=\"waiting\"") && page.contains(&format!("{at}?live=1")),
+            "{page}"
+        );
+        let live = browser.get(&format!("{at}?live=1")).await;
+        assert_eq!(live.header("refresh"), "5");
+        let page = live.text();
+        assert!(page.contains(&format!("href=\"{at}\">Stop")), "{page}");
+        assert!(!page.contains("type=\"checkbox\""), "nothing to lose");
+    }
 
     browser
         .post("/next-site", &format!("site=none&csrf={token}"))
@@ -343,8 +355,11 @@ async fn nobody_sees_an_environment_without_signing_in() {
         .post("/next-site", &format!("site=none&csrf={token}"))
         .await;
     assert_eq!(sent.header("location"), "/");
-    assert_eq!(
-        browser.post("/sign-in", "user=x").await.status,
-        StatusCode::UNPROCESSABLE_ENTITY
-    );
+    for (form, status) in [
+        ("user=x".to_owned(), StatusCode::FORBIDDEN),
+        (format!("csrf={token}"), StatusCode::UNAUTHORIZED),
+    ] {
+        let answer = browser.post("/sign-in", &form).await;
+        assert_eq!(answer.status, status, "{form}");
+    }
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The code an authenticator app shows so many steps from now.
-fn code(secret: &str, steps: i64) -> String {
+pub(crate) fn code(secret: &str, steps: i64) -> String {
     let totp = Builder::new()
         .with_secret(Secret::try_from_base32(secret).unwrap())
         .build()
@@ -23,12 +23,12 @@ fn code(secret: &str, steps: i64) -> String {
         .to_string()
 }
 
-fn secret_of(page: &str) -> String {
+pub(crate) fn secret_of(page: &str) -> String {
     let (_, rest) = page.split_once("name=\"secret\" value=\"").unwrap();
     rest.split_once('"').unwrap().0.to_owned()
 }
 
-fn recovery_of(page: &str) -> Vec<String> {
+pub(crate) fn recovery_of(page: &str) -> Vec<String> {
     let (_, list) = page.split_once("class=\"codes\">").unwrap();
     let (list, _) = list.split_once("</ul>").unwrap();
     let codes = list.split("<li>").skip(1);

@@ -6,7 +6,7 @@ use site_api::{SignInChallengeRequest, SiteInfo, path, peer::path as peer_path};
 use site_server::{admin, store::WaitingKind};
 
 use crate::{
-    support::{Person, register},
+    support::{Person, csrf, register},
     world::{Pc, Served, World, client, eventually, objects},
 };
 
@@ -68,6 +68,75 @@ async fn change_and_deletion_of_a_user_travel_too() {
     assert_eq!(status, StatusCode::UNAUTHORIZED, "sign-ins end");
     assert!(admin::user_remove(b.layout.root(), "hanako").await.is_err());
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_disabled_at_one_site_is_out_at_every_site_and_comes_back_when_enabled() {
+    let world = World::of(2).await;
+    let [a, b] = [0, 1].map(|n| &world.sites[n]);
+    let hanako = Person::new("hanako");
+    register(a.layout.root(), &hanako).await;
+    b.knows(&hanako).await;
+    let pc = b.sign_in(&hanako).await;
+    let operator = Pc {
+        site: a,
+        token: std::fs::read_to_string(a.layout.operator_token())
+            .unwrap()
+            .trim()
+            .to_owned(),
+    };
+    let switch = async |disabled: bool| {
+        let way = if disabled { "disable" } else { "enable" };
+        let wish = serde_json::json!({"user": hanako.user.to_string()});
+        let at = format!("/v1/admin/users/{way}");
+        let (status, _): (_, serde_json::Value) = operator.json(Method::POST, &at, &wish).await;
+        assert_eq!(status, StatusCode::OK);
+        eventually("the other site has heard of it", async || {
+            let there = b.site().store.is_disabled(hanako.user);
+            there.await.unwrap() == disabled
+        })
+        .await;
+    };
+
+    switch(true).await;
+    let (status, _): (_, site_api::Problem) = pc.json(Method::GET, path::HEAD, &()).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "sign-ins end");
+    for site in [a, b] {
+        let asked = SignInChallengeRequest {
+            card: hanako.card.id,
+            baseline: snapshot::id::BaselineId::new([7; 32]),
+        };
+        let stranger = Pc {
+            site,
+            token: String::new(),
+        };
+        let (status, problem): (_, site_api::Problem) = stranger
+            .json(Method::POST, path::SIGN_IN_CHALLENGE, &asked)
+            .await;
+        assert_eq!(
+            (status, problem.code),
+            (StatusCode::FORBIDDEN, site_api::ProblemCode::CardRevoked)
+        );
+        assert_eq!(at_the_portal(site, &hanako).await, StatusCode::FORBIDDEN);
+    }
+
+    switch(false).await;
+    b.sign_in(&hanako).await;
+    assert_eq!(at_the_portal(b, &hanako).await, StatusCode::SEE_OTHER);
+    world.stop().await;
+}
+
+/// Signs in with a browser; how it was answered.
+async fn at_the_portal(site: &Served, person: &Person) -> StatusCode {
+    let page = site.client.get(site.url()).send().await.unwrap();
+    let cookie = page.headers().get("set-cookie").unwrap().to_str().unwrap();
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let token = csrf(&page.text().await.unwrap());
+    let password = person.password.replace(' ', "+");
+    let form = format!("user={}&password={password}&csrf={token}", person.name);
+    let post = site.client.post(site.url() + "/sign-in").body(form);
+    let post = post.header("content-type", "application/x-www-form-urlencoded");
+    post.header("cookie", cookie).send().await.unwrap().status()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,6 +33,22 @@ pub(super) enum Staff {
         #[command(flatten)]
         at: At,
     },
+    /// Gives one of the staff another role, which ends their sign-ins.
+    Role {
+        /// Name.
+        name: String,
+        /// operator, help-desk or auditor.
+        role: Role,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Turns the second step of one of the staff off, who lost phone and recovery codes.
+    ResetStep {
+        /// Name.
+        name: String,
+        #[command(flatten)]
+        at: At,
+    },
     /// Lets one of the staff sign in no more, and ends their sign-ins.
     Disable {
         /// Name.
@@ -85,6 +101,22 @@ pub(super) enum MoreOfUser {
         #[command(flatten)]
         at: At,
     },
+    /// Lists codes with which users choose a password, and what became of each, as JSON.
+    Invitations(At),
+    /// Takes the code of a user back that is not used yet.
+    Uninvite {
+        /// User name or id.
+        user: String,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Turns the second step of a user off, who lost phone and recovery codes.
+    ResetStep {
+        /// User name or id.
+        user: String,
+        #[command(flatten)]
+        at: At,
+    },
     /// Sets how many sealed bytes a user may keep at this site.
     Quota {
         /// User name or id.
@@ -130,7 +162,7 @@ pub(super) enum Pc {
 
 #[derive(Subcommand)]
 pub(super) enum Policy {
-    /// Sets a policy: quota_bytes, walk_in, relay_window, relay_bytes_per_s, drop_copies_after_days.
+    /// Sets a policy: quota_bytes, walk_in, relay_window, relay_bytes_per_s, drop_copies_after_days, keep_newest, keep_days.
     Set {
         /// Its name.
         policy: String,
@@ -187,6 +219,11 @@ pub(super) async fn staff(command: Staff) -> anyhow::Result<()> {
             println!("{name} has another password");
             Ok(())
         }
+        Staff::Role { name, role, at } => {
+            let role = role.name().to_owned();
+            wish(at, WishKind::SetStaffRole, [("name", name), ("role", role)]).await
+        }
+        Staff::ResetStep { name, at } => wish(at, WishKind::ResetStaffStep, [("name", name)]).await,
         Staff::Disable { name, at } => wish(at, WishKind::DisableStaff, [("name", name)]).await,
         Staff::Enable { name, at } => wish(at, WishKind::EnableStaff, [("name", name)]).await,
         Staff::List(at) => look(at, ViewKind::Staff, []).await,
@@ -201,6 +238,13 @@ pub(super) async fn user(command: MoreOfUser) -> anyhow::Result<()> {
         MoreOfUser::Show { user, at } => look(at, ViewKind::User, [("user", user)]).await,
         MoreOfUser::Disable { user, at } => wish(at, WishKind::DisableUser, [("user", user)]).await,
         MoreOfUser::Enable { user, at } => wish(at, WishKind::EnableUser, [("user", user)]).await,
+        MoreOfUser::Invitations(at) => look(at, ViewKind::Invitations, []).await,
+        MoreOfUser::Uninvite { user, at } => {
+            wish(at, WishKind::WithdrawInvitation, [("user", user)]).await
+        }
+        MoreOfUser::ResetStep { user, at } => {
+            wish(at, WishKind::ResetUserStep, [("user", user)]).await
+        }
         MoreOfUser::Quota { user, bytes, at } => {
             let bytes = bytes.map(|bytes| bytes.to_string()).unwrap_or_default();
             wish(at, WishKind::SetQuota, [("user", user), ("bytes", bytes)]).await

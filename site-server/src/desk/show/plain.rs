@@ -1,87 +1,88 @@
-//! Pages without a view: sign-in, a name to type, a code, a failure; and where the browser goes next.
+//! Pages without a view: a name to type, a code, a failure; and where the browser goes next.
 
 use super::{
     super::{
-        CSRF, TYPED,
-        page::{Form, Input, Page, Part},
+        TYPED,
+        page::{Form, Input, Link, Page, Part},
         words::{self as w, Language},
     },
+    names::wish_help,
     query,
 };
 use crate::{
     admin::{Fields, WishKind},
     app::Site,
+    door::TOKEN,
 };
+
+fn back(to: String, language: Language) -> Part {
+    Part::Link(Link {
+        to,
+        text: w::BACK.of(language),
+        button: true,
+    })
+}
 
 /// The page before what cannot be taken back: the same form once more, with a name to type.
 pub(in crate::desk) fn confirm(
     site: &Site,
-    path: &str,
+    (path, kind): (&str, WishKind),
     fields: &Fields,
     (name, language): (&str, Language),
 ) -> Page {
     let mut form = Form::to(path, w::GO_ON, language).danger();
     for (field, value) in fields {
-        if field != CSRF && field != TYPED {
+        if field != TOKEN && field != TYPED {
             form = form.with(field, value);
         }
     }
     let label = w::CONFIRM_TYPE.of(language);
     let form = form.input(Input::text(TYPED, label, "").required());
+    let says = wish_help(kind).of(language);
     Page {
         language,
         site: site.config.name.clone(),
         title: name.to_owned(),
+        lead: None,
+        done: false,
         parts: vec![
-            Part::Warning(w::CONFIRM.of(language).to_owned()),
+            Part::Warning(format!("{says} {}", w::CONFIRM.of(language))),
             Part::Form(form),
+            back(before(kind, fields), language),
         ],
     }
 }
 
 /// The page with a code that is shown this once.
-pub(in crate::desk) fn code(site: &Site, subject: &str, code: &str, language: Language) -> Page {
+pub(in crate::desk) fn code(
+    site: &Site,
+    (kind, fields): (WishKind, &Fields),
+    (subject, code): (&str, &str),
+    language: Language,
+) -> Page {
+    let (title, says, to) = match kind {
+        WishKind::AddStaff | WishKind::StaffPassword => {
+            let title = format!("{}: {subject}", w::NEW_PASSWORD.of(language));
+            (title, w::STAFF_PASSWORD, after(kind, fields))
+        }
+        WishKind::AddUser => (
+            w::INVITATION.of(language).to_owned(),
+            w::INVITATION_CODE,
+            query("/admin/user", &[("user", subject)]),
+        ),
+        _ => (
+            w::RECOVER.of(language).to_owned(),
+            w::CODE,
+            query("/admin/user", &[("user", subject)]),
+        ),
+    };
     Page {
         language,
         site: site.config.name.clone(),
-        title: w::RECOVER.of(language).to_owned(),
-        parts: vec![
-            Part::Warning(w::CODE.of(language).to_owned()),
-            Part::Code(code.to_owned()),
-            Part::Link {
-                to: format!("/admin/user?user={subject}"),
-                text: w::BACK.of(language),
-            },
-        ],
-    }
-}
-
-/// The sign-in; `wrong`: the name that did not fit its password.
-pub(in crate::desk) fn sign_in(site: &Site, language: Language, wrong: Option<&str>) -> Page {
-    let form = Form {
-        to: "/admin".to_owned(),
-        button: w::SIGN_IN.of(language),
-        ..Form::default()
-    }
-    .input(
-        Input::text("name", w::NAME.of(language), wrong.unwrap_or_default())
-            .kind("text", "username")
-            .required(),
-    )
-    .input(
-        Input::text("password", w::PASSWORD.of(language), "")
-            .kind("password", "current-password")
-            .required(),
-    );
-    let mut parts = vec![Part::Form(form)];
-    if wrong.is_some() {
-        parts.insert(0, Part::Warning(w::WRONG.of(language).to_owned()));
-    }
-    Page {
-        language,
-        site: site.config.name.clone(),
-        title: w::SIGN_IN.of(language).to_owned(),
-        parts,
+        title,
+        lead: Some(says.of(language)),
+        done: false,
+        parts: vec![Part::Codes(vec![code.to_owned()]), back(to, language)],
     }
 }
 
@@ -91,13 +92,20 @@ pub(in crate::desk) fn failed(site: &Site, language: Language, detail: &str) -> 
         language,
         site: site.config.name.clone(),
         title: w::NOT_POSSIBLE.of(language).to_owned(),
+        lead: None,
+        done: false,
         parts: vec![
             Part::Warning(detail.to_owned()),
-            Part::Link {
-                to: "/admin/overview".to_owned(),
-                text: w::BACK.of(language),
-            },
+            back("/admin/overview".to_owned(), language),
         ],
+    }
+}
+
+/// Where the browser goes when a wish was thought better of.
+fn before(kind: WishKind, fields: &Fields) -> String {
+    match (kind, fields.get("user")) {
+        (WishKind::RemoveUser, Some(user)) => query("/admin/user", &[("user", user)]),
+        _ => after(kind, fields),
     }
 }
 
@@ -111,13 +119,22 @@ pub(in crate::desk) fn after(kind: WishKind, fields: &Fields) -> String {
         WishKind::DisableUser
         | WishKind::EnableUser
         | WishKind::RecoverUser
+        | WishKind::ResetUserStep
         | WishKind::SetQuota
         | WishKind::RevokeCard => user(),
-        WishKind::RemoveUser | WishKind::ReplaceCards => "/admin/users".to_owned(),
+        WishKind::RemoveUser | WishKind::AddUser | WishKind::ReplaceCards => {
+            "/admin/users".to_owned()
+        }
+        WishKind::WithdrawInvitation => "/admin/invitations".to_owned(),
         WishKind::ExpelSite => "/admin/sites".to_owned(),
         WishKind::EnrolPc | WishKind::RevokePc => "/admin/pcs".to_owned(),
         WishKind::StartRelease | WishKind::WithdrawRelease => "/admin/releases".to_owned(),
         WishKind::SetPolicy => "/admin/policies".to_owned(),
-        WishKind::DisableStaff | WishKind::EnableStaff => "/admin/staff".to_owned(),
+        WishKind::AddStaff
+        | WishKind::SetStaffRole
+        | WishKind::StaffPassword
+        | WishKind::ResetStaffStep
+        | WishKind::DisableStaff
+        | WishKind::EnableStaff => "/admin/staff".to_owned(),
     }
 }

@@ -47,7 +47,9 @@ pub(super) fn record(
         version: count(version, "a version")?,
         origin: SiteId::new(id(&origin, "a site id")?),
         sign_in_epoch: count(epoch, "an epoch")?,
-        second_factor: factor.map(|sealed| key.open(user, &sealed)).transpose()?,
+        second_factor: factor
+            .map(|sealed| key.open(user.as_bytes(), &sealed))
+            .transpose()?,
     })
 }
 
@@ -77,7 +79,7 @@ pub(super) async fn set_user(
     let factor = record
         .second_factor
         .as_ref()
-        .map(|factor| key.seal(who.user, factor))
+        .map(|factor| key.seal(who.user.as_bytes(), factor))
         .transpose()?;
     let epoch: Option<(i64,)> = sqlx::query_as("SELECT sign_in_epoch FROM users WHERE id = $1")
         .bind(who.user.as_bytes().as_slice())

@@ -8,11 +8,11 @@ use site_api::ProblemCode;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::{cookie::Cookie, csrf, form::Fields};
+use super::Fields;
 use crate::{error::ApiError, imports::MAX_FILE_BYTES};
 
 /// Largest form with two files and its texts, in bytes.
-pub(super) const UPLOAD_BYTES: usize = 2 * MAX_FILE_BYTES + (64 << 10);
+pub(crate) const UPLOAD_BYTES: usize = 2 * MAX_FILE_BYTES + (64 << 10);
 /// Most fields.
 const MOST_FIELDS: usize = 64;
 /// Longest text in a field, in bytes.
@@ -20,25 +20,14 @@ const TEXT_BYTES: usize = 4 << 10;
 /// Forms that are in memory at a time.
 static UPLOADS: Semaphore = Semaphore::const_new(4);
 
-/// Reads a form with files of a page of this browser.
-///
-/// # Errors
-/// As [`csrf::check`]: refused before the body is read when another site's page sent it.
-pub(super) async fn checked(request: Request) -> Result<(Cookie, Fields), ApiError> {
-    let (uri, headers) = (request.uri().clone(), request.headers().clone());
-    csrf::check_origin(&uri, &headers)?;
-    let fields = read(request).await?;
-    let cookie = csrf::check(&uri, &headers, fields.text("csrf"))?;
-    Ok((cookie, fields))
-}
-
 /// Reads a form with files. A file over [`MAX_FILE_BYTES`] is kept one byte longer than that, so that its reader says so.
-async fn read(request: Request) -> Result<Fields, ApiError> {
+pub(super) async fn read(request: Request) -> Result<Fields, ApiError> {
     let _place = UPLOADS.try_acquire().map_err(|_| {
         ApiError::new(
             ProblemCode::TooManyTries,
             "Many forms are sent to this site at the moment. Try again in a minute.",
         )
+        .japanese("フォームの送信が集中しています。1分ほど待ってからやり直してください。")
         .with_status(StatusCode::SERVICE_UNAVAILABLE)
     })?;
     let mut form = Multipart::from_request(request, &())
@@ -92,8 +81,8 @@ async fn read(request: Request) -> Result<Fields, ApiError> {
 fn not_a_form(status: StatusCode) -> ApiError {
     if status == StatusCode::PAYLOAD_TOO_LARGE {
         let detail = "The form is too large: a file may have 4 MB. Nothing was saved.";
-        return ApiError::new(ProblemCode::TooLarge, detail);
+        return ApiError::new(ProblemCode::TooLarge, detail)
+            .japanese("フォームが大きすぎます。ファイルは4MBまでです。何も保存されていません。");
     }
-    ApiError::bad("The browser did not send the form of this page. Open the page again and repeat.")
-        .with_status(status)
+    super::no_form(status)
 }

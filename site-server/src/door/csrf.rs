@@ -3,29 +3,24 @@
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use subtle::ConstantTimeEq as _;
 
-use super::cookie::Cookie;
+use super::{Cookie, Door};
 use crate::error::ApiError;
 
-/// The token for the forms of a browser with this cookie. It tells nothing of the cookie.
-pub(super) fn token(cookie: &Cookie) -> String {
-    hex::encode(blake3::derive_key(
-        "furoshiki portal csrf v1",
-        cookie.token().as_bytes(),
-    ))
-}
-
-/// Refuses a form that another site's page sent, or whose token is not that of the cookie.
+/// Refuses a form whose token is not that of the cookie.
 ///
 /// # Errors
 /// 403.
-pub(super) fn check(uri: &Uri, headers: &HeaderMap, sent: &str) -> Result<Cookie, ApiError> {
-    check_origin(uri, headers)?;
-    let cookie = Cookie::of(headers).ok_or_else(refused)?;
-    let same: bool = token(&cookie).as_bytes().ct_eq(sent.as_bytes()).into();
+pub(super) fn check(
+    door: &'static Door,
+    headers: &HeaderMap,
+    sent: &str,
+) -> Result<Cookie, ApiError> {
+    let cookie = door.cookie(headers).ok_or_else(refused)?;
+    let same: bool = cookie.csrf().as_bytes().ct_eq(sent.as_bytes()).into();
     if same { Ok(cookie) } else { Err(refused()) }
 }
 
-/// The part of [`check`] that needs no body.
+/// Refuses a form that another site's page sent, without reading it.
 ///
 /// # Errors
 /// 403.
@@ -40,12 +35,14 @@ pub(super) fn check_origin(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiErro
 fn refused() -> ApiError {
     let detail =
         "This form did not come from this page, or is too old. Open the page again and repeat.";
-    ApiError::bad(detail).with_status(StatusCode::FORBIDDEN)
+    ApiError::bad(detail)
+        .japanese("このページから送られたフォームではないか、古いフォームです。ページを開き直して、もう一度お試しください。")
+        .with_status(StatusCode::FORBIDDEN)
 }
 
 /// What the browser says about where the request comes from. Old browsers say nothing: then the
 /// token alone decides.
-pub(crate) fn same_origin(uri: &Uri, headers: &HeaderMap) -> bool {
+fn same_origin(uri: &Uri, headers: &HeaderMap) -> bool {
     let text = |name: &str| {
         headers
             .get(name)
@@ -66,7 +63,7 @@ pub(crate) fn same_origin(uri: &Uri, headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::PORTAL, *};
 
     #[test]
     fn only_a_form_of_this_site_with_its_token_is_taken() {
@@ -74,7 +71,7 @@ mod tests {
         let line = format!("__Host-furoshiki={cookie}");
         let mut mine = HeaderMap::new();
         mine.insert(header::COOKIE, line.parse().unwrap());
-        let right = token(&Cookie::of(&mine).unwrap());
+        let right = PORTAL.cookie(&mine).unwrap().csrf();
         let case = |more: &[(&'static str, &'static str)], sent: &str, with_cookie: bool| {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, "site.example:8443".parse().unwrap());
@@ -84,7 +81,8 @@ mod tests {
             for (name, value) in more {
                 headers.insert(*name, value.parse().unwrap());
             }
-            check(&Uri::from_static("/next-site"), &headers, sent).is_ok()
+            check_origin(&Uri::from_static("/next-site"), &headers).is_ok()
+                && check(&PORTAL, &headers, sent).is_ok()
         };
         assert!(case(&[], &right, true), "an old browser");
         assert!(case(
