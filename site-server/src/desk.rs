@@ -181,7 +181,7 @@ async fn page_of(
     };
     let fields = query_of(query)?;
     let view = view(site, &caller, (path, action, kind), &fields).await?;
-    let page = show::page(site, &view, (language(headers), caller.role));
+    let page = show::page(site, &view, (language(headers), &caller));
     let page = Page {
         done: fields.contains_key(DONE),
         ..page

@@ -45,6 +45,8 @@ pub(super) enum Part {
     Actions(&'static str, Vec<Form>),
     Bars(Bars),
     Link(Link),
+    /// A way to another page, and what it is good for.
+    Offer(&'static str, &'static str, Link),
 }
 
 /// A way to another page or to a file.

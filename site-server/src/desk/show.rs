@@ -8,11 +8,12 @@ mod plain;
 mod rules;
 
 use super::{
+    Caller,
     page::{Bar, Bars, Cell, Form, Mood, Page, Part, Table},
     words::{self as w, Language, Word},
 };
 use crate::{
-    admin::{Action, Overview, Role, View, allow, per_mille},
+    admin::{Action, Overview, View, allow, per_mille},
     app::Site,
     portal::{size, when},
 };
@@ -27,7 +28,7 @@ pub(super) use self::{
 #[derive(Clone, Copy)]
 struct Eye<'a> {
     language: Language,
-    role: Role,
+    caller: &'a Caller,
     site: &'a Site,
 }
 
@@ -37,7 +38,7 @@ impl Eye<'_> {
     }
 
     fn may(self, action: Action) -> bool {
-        allow(self.role, action)
+        allow(self.caller.role, action)
     }
 
     fn when(self, ms: i64) -> String {
@@ -101,10 +102,10 @@ fn progress(done: u64, total: u64) -> String {
 }
 
 /// The page of a view.
-pub(super) fn page(site: &Site, view: &View, (language, role): (Language, Role)) -> Page {
+pub(super) fn page(site: &Site, view: &View, (language, caller): (Language, &Caller)) -> Page {
     let eye = Eye {
         language,
-        role,
+        caller,
         site,
     };
     match view {
@@ -140,7 +141,11 @@ fn overview(eye: Eye<'_>, view: &Overview) -> Page {
         (eye.say(w::FAILED_PCS), failed),
         (
             eye.say(w::OBJECTS),
-            Cell::text(size(view.object_bytes)).below(view.objects),
+            Cell::text(size(view.object_bytes)).below(format!(
+                "{} {}",
+                view.objects,
+                eye.say(w::PIECES)
+            )),
         ),
         (eye.say(w::SITE_ID), Cell::code(view.site)),
     ];

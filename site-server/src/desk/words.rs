@@ -85,6 +85,7 @@ words! {
     PASSWORD = "Password" | "パスワード";
     WRONG = "Name or password is wrong. Type them again." | "名前またはパスワードが違います。もう一度入力してください。";
     SECOND_STEP = "Second step" | "二段階の確認";
+    SECOND_STEP_WHY = "After the password, the desk asks for a code of an authenticator app on your phone." | "パスワードのあとに、スマートフォンの認証アプリのコードを入力します。";
     CODE_FIELD = "Code" | "コード";
     CODE_WHY = "Type the 6 digits your authenticator app shows, or one of your recovery codes." | "認証アプリに表示される6桁の数字、または回復コードを入力してください。";
     CODE_WRONG = "This code is not right, or was used already. Wait for the next one." | "コードが違うか、使用済みです。次のコードをお待ちください。";
@@ -118,8 +119,9 @@ words! {
     RELAYS_OPEN = "Relays under way" | "進行中の転送";
     FAILED_PCS = "PCs that stopped with an error" | "エラーで止まったPC";
     OBJECTS = "Sealed objects" | "封印された項目";
+    PIECES = "pieces" | "個";
     SITE_ID = "Site ID" | "拠点ID";
-    METER = "What mirroring everything would take" | "全複製との比較";
+    METER = "Against full mirroring" | "全複製との比較";
     METER_WHY = "All sites together, as they last said: what was really moved and kept, of what it would be if every snapshot went to every site." | "全拠点の合計（各拠点の最新の報告）。実際の量 / すべてのスナップショットを全拠点に複製した場合の量です。";
     METER_MOVED = "Moved between sites" | "拠点間の転送量";
     METER_STORED = "Stored" | "保存量";
@@ -185,7 +187,7 @@ words! {
     SITES = "Sites" | "拠点";
     SITES_WHY = "The other sites, and how the talk with each goes." | "ほかの拠点と、通信の状況です。";
     SITE = "Site" | "拠点";
-    THIS_SITE = "this site" | "この拠点";
+    THIS_SITE = "This site" | "この拠点";
     EXCHANGE = "Last exchange" | "最後の交換";
     WAITING = "Records waiting" | "送信待ちの記録";
     ANSWERS = "answers" | "正常";
@@ -226,9 +228,10 @@ words! {
 
     POLICIES = "Policies" | "方針";
     POLICIES_WHY = "What holds at this site." | "この拠点で有効な設定です。";
-    NOT_SET = "nobody decided it" | "未設定（既定）";
+    NOT_SET = "default" | "既定値";
     ANY_TIME = "at any time" | "終日";
-    YES_ALLOWED = "yes" | "はい";
+    YES_ALLOWED = "yes" | "転送する";
+    NO_REFUSED = "no" | "転送しない";
     P_QUOTA = "Quota of a user" | "利用者ごとの容量";
     P_QUOTA_WHY = "Bytes a user may keep at this site. Empty: no limit." | "利用者がこの拠点に保存できるバイト数です。空欄なら上限なし。";
     P_WALK_IN = "Users who come unannounced" | "予告なしの利用者";

@@ -78,10 +78,10 @@ texts! {
     room_nearly: "Your room at this site is nearly used up: saving may fail. Delete large files you do not need, or ask the help desk for more.", "この拠点の容量がほぼいっぱいです。保存できなくなる恐れがあります。不要な大きいファイルを消すか、ヘルプデスクに相談してください。";
     no_quota: "no limit", "上限なし";
     live_off: "Something is being copied.", "コピーが進んでいます。";
-    live_on: "This page loads itself again every 5 seconds.", "このページは5秒ごとに更新されます。";
-    live_now: "Load again now", "今すぐ更新";
-    live_start: "Keep loading it again", "自動で更新する";
-    live_stop: "Stop that", "自動更新をやめる";
+    live_on: "This page refreshes every 5 seconds.", "このページは5秒ごとに更新されます。";
+    live_now: "Refresh now", "今すぐ更新";
+    live_start: "Refresh by itself", "自動で更新する";
+    live_stop: "Stop refreshing", "自動更新をやめる";
 
     next_site: "Next site", "次に使う拠点";
     next_site_why: "Your environment is copied only to the sites you choose.", "環境は、選んだ拠点だけにコピーされます。";

@@ -77,7 +77,7 @@ pub(in crate::desk) fn ask_code(site: &Site, language: Language, wrong: bool) ->
 fn eye(visit: &Visit) -> Eye<'_> {
     Eye {
         language: visit.language,
-        role: visit.caller.role,
+        caller: &visit.caller,
         site: &visit.site,
     }
 }
@@ -123,11 +123,13 @@ pub(in crate::desk) fn account(visit: &Visit, codes: Option<usize>, own: Own) ->
                 .titled(eye.say(w::SECOND_STEP), eye.say(w::TURN_OFF_WHY)),
         ));
     } else {
-        parts.push(Part::Link(Link {
+        let link = Link {
             to: "/admin/account/second-step".to_owned(),
             text: eye.say(w::SET_UP),
             button: true,
-        }));
+        };
+        let (title, help) = (eye.say(w::SECOND_STEP), eye.say(w::SECOND_STEP_WHY));
+        parts.push(Part::Offer(title, help, link));
     }
     let page = eye.page(eye.say(w::MY_ACCOUNT), w::MY_ACCOUNT_WHY, parts);
     Page {

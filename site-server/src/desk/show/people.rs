@@ -13,6 +13,7 @@ use crate::{
     admin::{Action, InvitationLine, Role, StaffLine, UserList, UserSheet},
     clock::now_ms,
     portal::size,
+    store::Actor,
 };
 
 pub(super) fn users(eye: Eye<'_>, view: &UserList) -> Page {
@@ -256,6 +257,10 @@ fn staff_forms(
         form.about(&one.name).quiet()
     };
     let mut forms = Vec::new();
+    // Nobody does this to himself.
+    if eye.caller.actor == Actor::Staff(one.name.clone()) {
+        return forms;
+    }
     if eye.may(Action::AddStaff) {
         let choice = Input::choice("role", eye.say(w::ROLE), one.role.name(), roles);
         forms.push(form("/staff/role", w::SET_ROLE).input(choice));

@@ -27,9 +27,13 @@ pub(super) fn policies(eye: Eye<'_>, view: &[PolicyLine]) -> Page {
             let policy = known(line)?;
             let now = line.value.as_deref().unwrap_or_default();
             let (word, help) = (policy_word(policy), policy_help(policy));
-            let label = eye.say(w::VALUE);
+            let label = eye.say(word);
             let input = if policy == Policy::WalkIn {
-                let options = vec![("", w::NOT_SET), ("yes", w::YES_ALLOWED), ("no", w::NO)];
+                let options = [
+                    ("", w::NOT_SET),
+                    ("yes", w::YES_ALLOWED),
+                    ("no", w::NO_REFUSED),
+                ];
                 let said = options
                     .into_iter()
                     .map(|(value, word)| (value, eye.say(word)));
@@ -67,7 +71,7 @@ fn value(eye: Eye<'_>, policy: Policy, line: &PolicyLine) -> Cell {
     let text = match policy {
         Policy::QuotaBytes => bytes(),
         Policy::RelayBytesPerS => format!("{}/s", bytes()),
-        Policy::WalkIn if value == "no" => eye.say(w::NO).to_owned(),
+        Policy::WalkIn if value == "no" => eye.say(w::NO_REFUSED).to_owned(),
         Policy::WalkIn => eye.say(w::YES_ALLOWED).to_owned(),
         Policy::DropCopiesAfterDays | Policy::KeepDays => format!("{value} {}", eye.say(w::DAYS)),
         Policy::KeepNewest | Policy::RelayWindow => value.clone(),
