@@ -234,13 +234,17 @@ pub fn router(site: Arc<Site>) -> Router {
                 .with_status(axum::http::StatusCode::METHOD_NOT_ALLOWED)
         })
         .layer(middleware::from_fn_with_state(site.clone(), around))
-        .layer(middleware::from_fn_with_state(site.clone(), linger))
         .with_state(site)
 }
 
-/// Around every request: headers that keep browsers careful, and one line of log with the route
-/// and nothing of its headers or query.
+/// Every request comes by here. One layer, because each is a few allocations a request.
 async fn around(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    linger(&site, request, |request| answered(&site, request, next)).await
+}
+
+/// Around every answer: headers that keep browsers careful, and one line of log with the route
+/// and nothing of its headers or query.
+async fn answered(site: &Site, request: Request, next: Next) -> Response {
     let _room = match site.admission.request() {
         Ok(room) => room,
         Err(busy) => return busy.into_response(),

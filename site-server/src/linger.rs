@@ -8,15 +8,13 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{
     body::{Body, BodyDataStream, Bytes, HttpBody as _},
-    extract::{Request, State},
-    middleware::Next,
+    extract::Request,
     response::Response,
 };
 use futures_util::{Stream, StreamExt as _};
@@ -29,13 +27,13 @@ use crate::{admission::Paced, app::Site};
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// Reads and drops what a handler left of the body, at most one object and for at most ten seconds.
-pub(crate) async fn linger(
-    State(site): State<Arc<Site>>,
+pub(crate) async fn linger<F: Future<Output = Response>>(
+    site: &Site,
     request: Request,
-    next: Next,
+    handler: impl FnOnce(Request) -> F,
 ) -> Response {
     if request.body().is_end_stream() {
-        return next.run(request).await;
+        return handler(request).await;
     }
     let (parts, body) = request.into_parts();
     let (back, rest) = oneshot::channel();
@@ -44,7 +42,7 @@ pub(crate) async fn linger(
         back: Some(back),
     };
     let lent = Request::from_parts(parts, Body::from_stream(lent));
-    let response = next.run(lent).await;
+    let response = handler(lent).await;
     if let Ok(mut pieces) = rest.await {
         let drain = async {
             let mut bytes = 0;

@@ -4,7 +4,11 @@
 
 mod counted;
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use axum::http::{Method, StatusCode};
 use metrics::{
@@ -29,13 +33,25 @@ const SIGN_INS: &str = "furoshiki_sign_ins_total";
 const FAILURES: &str = "furoshiki_failures_total";
 const RELOADS: &str = "furoshiki_certificate_reloads_total";
 
+/// Classes of status as labels, in the order of their first digit.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
 /// Counters of one server since it started.
 pub(crate) struct Meters {
     recorder: PrometheusRecorder,
+    /// By route: looking one up by its labels costs more than answering from memory does.
+    routes: RwLock<HashMap<String, Arc<OfRoute>>>,
     handle: PrometheusHandle,
     pub(crate) connections: Gauge,
     pub(crate) received: Counter,
     pub(crate) sent: Counter,
+}
+
+/// What is counted of a route.
+struct OfRoute {
+    seconds: Histogram,
+    /// A class appears with its first answer.
+    classes: [std::sync::OnceLock<Counter>; CLASSES.len()],
 }
 
 /// What lay behind an answer with 5xx: the handler puts it into the answer.
@@ -78,6 +94,7 @@ impl Meters {
             connections: recorder.register_gauge(&key(CONNECTIONS), &ABOUT),
             received: recorder.register_counter(&key(RECEIVED), &ABOUT),
             sent: recorder.register_counter(&key(SENT), &ABOUT),
+            routes: RwLock::default(),
             recorder,
         };
         // Seen from the start: a rate over something that appears with its first failure misses it.
@@ -116,6 +133,22 @@ impl Meters {
             .register_histogram(&Self::key(name, labels), &ABOUT)
     }
 
+    fn of_route(&self, route: &str) -> Arc<OfRoute> {
+        let known = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(meter) = known.get(route) {
+            return meter.clone();
+        }
+        drop(known);
+        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            Arc::new(OfRoute {
+                seconds: self.histogram(SECONDS, &[("route", route)]),
+                classes: Default::default(),
+            })
+        };
+        routes.entry(route.to_owned()).or_insert_with(new).clone()
+    }
+
     /// A request was answered. `route` is one of the router's, never what was asked for: that anybody may choose.
     pub(crate) fn answered(
         &self,
@@ -124,17 +157,14 @@ impl Meters {
         (status, failed): (StatusCode, Option<Failed>),
         took: Duration,
     ) {
-        let class = match status.as_u16() {
-            200..300 => "2xx",
-            300..400 => "3xx",
-            400..500 => "4xx",
-            500.. => "5xx",
-            _ => "1xx",
-        };
-        self.counter(REQUESTS, &[("route", route), ("class", class)])
-            .increment(1);
-        self.histogram(SECONDS, &[("route", route)])
-            .record(took.as_secs_f64());
+        let meter = self.of_route(route);
+        let class = usize::from(status.as_u16() / 100).saturating_sub(1);
+        if let (Some(cell), Some(class)) = (meter.classes.get(class), CLASSES.get(class)) {
+            let labels = [("route", route), ("class", class)];
+            cell.get_or_init(|| self.counter(REQUESTS, &labels))
+                .increment(1);
+        }
+        meter.seconds.record(took.as_secs_f64());
         if let Some(how) = sign_in(method, route) {
             let outcome = match status {
                 StatusCode::TOO_MANY_REQUESTS => "throttled",

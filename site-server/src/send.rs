@@ -1,7 +1,9 @@
 //! Sending a file: whole, a part, or "you have it already".
 
 mod file;
+mod gate;
 mod pool;
+mod request;
 
 use std::{collections::VecDeque, path::Path, sync::Arc};
 
@@ -14,13 +16,14 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
 use crate::{
-    admission::{Queue, Turn},
+    admission::Queue,
     error::{ApiError, ApiResult},
     range::{Wanted, wanted},
     store::{Counter, Run, Sent, StoreError, StoredObject, read_runs},
 };
 
 use self::file::{FileBody, open};
+pub(crate) use self::{gate::Gate, request::FileRequest};
 
 /// One read of the disk, one piece of the body.
 const PIECE_BYTES: usize = pool::LARGE_BYTES;
@@ -64,13 +67,12 @@ pub(crate) enum Answer {
 /// Answers a `GET` or `HEAD` of a file (RFC 9110 §13, §14).
 pub(crate) async fn send(
     what: Immutable<'_>,
-    method: &Method,
-    asked: &HeaderMap,
+    asked: &FileRequest,
     sent: Arc<Sent>,
 ) -> ApiResult<Response> {
     let (content, counter) = (what.content, what.counter);
     let (status, headers, start, len) =
-        match answer(what.bytes, what.tag, what.kind, what.cache, method, asked)? {
+        match answer(what.bytes, what.tag, what.kind, what.cache, asked)? {
             Answer::Done(response) => return Ok(response),
             Answer::Bytes(status, headers, start, len) => (status, headers, start, len),
         };
@@ -83,7 +85,9 @@ pub(crate) async fn send(
         Content::Object(object) => match object.file() {
             Some(path) => {
                 let file = open(path).await.map_err(lost(path))?;
-                of_file(file, (start, len), counter, sent, turn)?
+                let mut body = FileBody::new(file, (start, len), (counter, sent), turn);
+                body.through(asked.gate.clone());
+                body.whole_or_pieces().map_err(ApiError::internal)?
             }
             None => {
                 let part = object.open(start..start + len).await?.into_stream();
@@ -110,11 +114,15 @@ pub(crate) fn answer(
     tag: &str,
     kind: &'static str,
     cache: &'static str,
-    method: &Method,
-    asked: &HeaderMap,
+    asked: &FileRequest,
 ) -> ApiResult<Answer> {
     let etag = format!("\"{tag}\"");
-    let text = |name| asked.get(name).and_then(|value| value.to_str().ok());
+    let text = |name| {
+        asked
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
     let has = |list: &str| {
         list.split(',')
             .any(|one| matches!(one.trim(), "*") || one.trim().trim_start_matches("W/") == etag)
@@ -165,7 +173,7 @@ pub(crate) fn answer(
         );
     }
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
-    if method == Method::HEAD {
+    if asked.method == Method::HEAD {
         return Ok(Answer::Done((status, headers).into_response()));
     }
     Ok(Answer::Bytes(status, headers, start, len))
@@ -184,20 +192,6 @@ fn lost(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
             source: source.into(),
         },
     }
-}
-
-fn of_file(
-    file: std::fs::File,
-    (start, len): (u64, u64),
-    counter: Counter,
-    sent: Arc<Sent>,
-    turn: Option<Turn>,
-) -> ApiResult<Body> {
-    let mut body = FileBody::new(file, (start, len), counter, sent, turn);
-    Ok(match body.whole().map_err(ApiError::internal)? {
-        Some(bytes) => Body::from(bytes),
-        None => Body::new(body),
-    })
 }
 
 /// The bytes of `runs`, one after another.

@@ -4,6 +4,7 @@
 //! does nothing without a timer.
 
 mod balancer;
+mod lanes;
 mod manager;
 mod sockets;
 mod upkeep;
@@ -46,9 +47,11 @@ use crate::{
     meters::Counted,
     relay, replication,
     routes::{PeerIdentity, RemoteAddress},
+    send::Gate,
     tls::{self, peer_of},
 };
 
+use lanes::Lanes;
 use sockets::take;
 pub use sockets::{NoSocket, Sockets};
 
@@ -97,6 +100,9 @@ pub enum ServeError {
     /// DNS-SD.
     #[error("announce the site to the local network")]
     Announce(#[from] AnnounceError),
+    /// Threads for connections.
+    #[error("start the threads that serve connections")]
+    Lanes(#[source] std::io::Error),
     /// Signals.
     #[error("wait for signals")]
     Signal(#[source] std::io::Error),
@@ -174,6 +180,7 @@ pub struct Running {
     pub site: Arc<Site>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    lanes: Arc<Lanes>,
     announced: Option<Announced>,
     _lock: std::fs::File,
 }
@@ -241,12 +248,14 @@ impl Running {
             .transpose()?;
         tracing::info!(site = %site.config.site, %address, "listening");
 
+        let lanes = Arc::new(Lanes::start().map_err(ServeError::Lanes)?);
         let (stop, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let app = router(site.clone());
         let (pace, addresses) = (site.admission.pace, site.admission.addresses.clone());
         let behind = app.clone();
         let (at, shared) = (site.clone(), site.clone());
+        let (lane, other_lane) = (lanes.clone(), lanes.clone());
         tasks.spawn(accept(
             listener,
             MAX_CONNECTIONS,
@@ -258,7 +267,7 @@ impl Running {
                     return;
                 };
                 let (site, app) = (at.clone(), app.clone());
-                tokio::spawn(async move {
+                lane.serve(socket, async move |socket| {
                     connection(socket, from, site, app, (watcher, pace)).await;
                     drop((turn, counted));
                 });
@@ -271,7 +280,7 @@ impl Running {
                 stopping.clone(),
                 move |socket, from, watcher, turn| {
                     let (site, app) = (shared.clone(), behind.clone());
-                    tokio::spawn(async move {
+                    other_lane.serve(socket, async move |socket| {
                         plain_connection(socket, from.ip(), site, app, (watcher, pace)).await;
                         drop(turn);
                     });
@@ -293,6 +302,7 @@ impl Running {
             site,
             stop,
             tasks,
+            lanes,
             announced,
             _lock: lock,
         })
@@ -310,6 +320,7 @@ impl Running {
             tracing::warn!(error = %chain(&error), "jobs of this server are free a little later");
         }
         self.site.store.close().await;
+        drop(self.lanes);
     }
 }
 
@@ -454,11 +465,14 @@ async fn plain_connection(
     // Failing is only slower.
     let _ = socket.set_nodelay(true);
     let flow = Arc::new(Flow::default());
+    let gate = Gate::default();
+    let gated = gate.over(socket);
     let mark = move |request: &mut Request| {
+        request.extensions_mut().insert(gate.clone());
         let from = balancer::forwarded_for(request.headers()).unwrap_or(balancer);
         request.extensions_mut().insert(RemoteAddress(from));
     };
-    let stream = Counted::new(flow.of(socket), site.meters.clone());
+    let stream = Counted::new(flow.of(gated), site.meters.clone());
     let never = std::future::pending();
     serve_stream((stream, false), (app, mark), watcher, (&flow, pace), never).await;
 }
@@ -530,6 +544,8 @@ fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
+        // Bytes that stand for a file keep their place in memory only when they are not copied.
+        .writev(true)
         .max_buf_size(BUFFER_BYTES);
     builder
         .http2()

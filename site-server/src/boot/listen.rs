@@ -2,20 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, body::Body};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::Watcher},
-    service::TowerToHyperService,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, watch},
     time::timeout,
 };
+use tower::Service as _;
 
 use super::router;
-use crate::{app::Site, error::chain, serve::accept};
+use crate::{app::Site, error::chain, send::Gate, serve::accept};
 
 /// Connections at a time; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 512;
@@ -45,10 +46,17 @@ async fn connection(socket: TcpStream, app: Router, watcher: Watcher, _turn: Own
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS);
-    let serving = builder
-        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(app))
-        .into_owned();
+        .header_read_timeout(HEADERS)
+        // Bytes that stand for a file keep their place in memory only when they are not copied.
+        .writev(true);
+    let gate = Gate::default();
+    let stream = TokioIo::new(gate.over(socket));
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(gate.clone());
+        app.clone().call(request)
+    });
+    let serving = builder.serve_connection(stream, service).into_owned();
     match timeout(CONNECTION, watcher.watch(serving)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {

@@ -18,13 +18,7 @@ mod script;
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    extract::State,
-    http::{HeaderMap, Method, StatusCode},
-    response::Response,
-    routing::get,
-};
+use axum::{Router, extract::State, http::StatusCode, response::Response, routing::get};
 use bytes::Bytes;
 use site_api::{ReleaseFile, ReleaseInfo};
 use snapshot::id::ReleaseId;
@@ -37,7 +31,7 @@ use crate::{
     config::SiteConfig,
     error::{ApiError, ApiResult},
     routes::{extract::Ids, releases},
-    send::{Content, Immutable, send},
+    send::{Content, FileRequest, Immutable, send},
     store::Counter,
 };
 
@@ -85,21 +79,19 @@ async fn release(site: &Site) -> ApiResult<ReleaseInfo> {
 async fn chosen(
     State(site): State<Arc<Site>>,
     Ids(file): Ids<String>,
-    method: Method,
-    headers: HeaderMap,
+    asked: FileRequest,
 ) -> ApiResult<Response> {
     let release = release(&site).await?.release;
-    answer(&site, release, &file, CHANGES, &method, &headers).await
+    answer(&site, release, &file, CHANGES, &asked).await
 }
 
 async fn of_release(
     State(site): State<Arc<Site>>,
     Ids((release, file)): Ids<(ReleaseId, String)>,
-    method: Method,
-    headers: HeaderMap,
+    asked: FileRequest,
 ) -> ApiResult<Response> {
     site.store.release(release).await?.ok_or_else(none)?;
-    answer(&site, release, &file, STAYS, &method, &headers).await
+    answer(&site, release, &file, STAYS, &asked).await
 }
 
 async fn answer(
@@ -107,8 +99,7 @@ async fn answer(
     release: ReleaseId,
     name: &str,
     cache: &'static str,
-    method: &Method,
-    headers: &HeaderMap,
+    asked: &FileRequest,
 ) -> ApiResult<Response> {
     if name == SCRIPT {
         let (manifest, _) = releases::verified(site, release).await?;
@@ -123,7 +114,7 @@ async fn answer(
             counter: Counter::ReleaseBytesSent,
             line: None,
         };
-        return send(what, method, headers, site.store.sent()).await;
+        return send(what, asked, site.store.sent()).await;
     }
     // UEFI firmware looks at the type when the name says nothing (UEFI specification, HTTP boot).
     let (file, kind) = match ReleaseFile::from_name(name) {
@@ -133,5 +124,5 @@ async fn answer(
         }
         _ => return Err(none()),
     };
-    releases::send_file(site, release, file, kind, cache, method, headers).await
+    releases::send_file(site, release, file, kind, cache, asked).await
 }

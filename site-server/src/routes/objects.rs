@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     body::Body,
     extract::State,
-    http::{HeaderMap, Method, StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::Response,
 };
 use site_api::{MAX_OBJECT_BYTES, Missing, MissingRequest, ProblemCode};
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     app::Site,
     error::{ApiError, ApiResult},
-    send::{Content, Immutable, send},
+    send::{Content, FileRequest, Immutable, send},
     store::{Counter, Origin, Pusher, Put},
 };
 
@@ -93,15 +93,13 @@ pub(crate) async fn get(
     State(site): State<Arc<Site>>,
     Reader(user): Reader,
     Ids(object): Ids<ObjectId>,
-    method: Method,
-    headers: HeaderMap,
+    asked: FileRequest,
 ) -> ApiResult<Response> {
-    let asked = (&method, &headers);
     sealed(
         &site,
         (user, object),
         (Counter::ObjectBytesSent, *user.as_bytes()),
-        asked,
+        &asked,
     )
     .await?
     .ok_or_else(|| ApiError::not_found("This user has no such object here."))
@@ -112,7 +110,7 @@ pub(crate) async fn sealed(
     site: &Site,
     (user, object): (UserId, ObjectId),
     (counter, who): (Counter, [u8; 16]),
-    (method, headers): (&Method, &HeaderMap),
+    asked: &FileRequest,
 ) -> ApiResult<Option<Response>> {
     let tag = object.to_string();
     let mut again = false;
@@ -129,7 +127,7 @@ pub(crate) async fn sealed(
             counter,
             line: Some((&site.admission.downloads, who)),
         };
-        match send(what, method, headers, site.store.sent()).await {
+        match send(what, asked, site.store.sent()).await {
             // Deleted since its row was read, or lost by the disk: the database knows.
             Err(error) if !again && error.is_lost() => {
                 site.store.look_again(user, object);

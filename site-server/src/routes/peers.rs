@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::{HeaderMap, Method, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use site_api::{
@@ -22,6 +22,7 @@ use crate::{
     app::Site,
     error::{ApiError, ApiResult},
     replication,
+    send::FileRequest,
     store::{Counter, Wish},
 };
 
@@ -156,12 +157,10 @@ pub(crate) async fn object(
     State(site): State<Arc<Site>>,
     KnownSite(peer): KnownSite,
     Ids((user, object)): Ids<(UserId, ObjectId)>,
-    method: Method,
-    headers: HeaderMap,
+    asked: FileRequest,
 ) -> ApiResult<Response> {
-    let asked = (&method, &headers);
     let sender = (Counter::RelayBytesSent, *peer.site.as_bytes());
-    sealed(&site, (user, object), sender, asked)
+    sealed(&site, (user, object), sender, &asked)
         .await?
         .ok_or_else(|| ApiError::not_found("This site does not have that object."))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::{
     body::Body,
     extract::State,
-    http::{HeaderMap, Method, StatusCode},
+    http::StatusCode,
     response::{IntoResponse as _, Response},
 };
 use site_api::{ProblemCode, ReleaseFile, ReleaseInfo};
@@ -22,7 +22,7 @@ use crate::{
     clock::now_ms,
     config::SiteConfig,
     error::{ApiError, ApiResult, chain},
-    send::{Answer, Content, Immutable, answer, runs, send},
+    send::{Answer, Content, FileRequest, Immutable, answer, runs, send},
     store::Counter,
 };
 
@@ -68,8 +68,7 @@ pub(crate) async fn of_baseline(
 pub(crate) async fn get(
     State(site): State<Arc<Site>>,
     Ids((release, name)): Ids<(ReleaseId, String)>,
-    method: Method,
-    headers: HeaderMap,
+    asked: FileRequest,
 ) -> ApiResult<Response> {
     let file = file(&name)?;
     let kind = if file == ReleaseFile::Manifest {
@@ -77,7 +76,7 @@ pub(crate) async fn get(
     } else {
         "application/octet-stream"
     };
-    send_file(&site, release, file, kind, CACHE, &method, &headers).await
+    send_file(&site, release, file, kind, CACHE, &asked).await
 }
 
 /// A file of a listed release, of this `Content-Type` and `Cache-Control`.
@@ -87,13 +86,12 @@ pub(crate) async fn send_file(
     file: ReleaseFile,
     kind: &'static str,
     cache: &'static str,
-    method: &Method,
-    headers: &HeaderMap,
+    asked: &FileRequest,
 ) -> ApiResult<Response> {
     let none = || ApiError::not_found("This site lists no such release.");
     site.store.release(release).await?.ok_or_else(none)?;
     if file == ReleaseFile::Baseline {
-        return image(site, release, method, headers).await;
+        return image(site, release, asked).await;
     }
     let found = site
         .store
@@ -109,25 +107,19 @@ pub(crate) async fn send_file(
         line: None,
         counter: Counter::ReleaseBytesSent,
     };
-    send(what, method, headers, site.store.sent()).await
+    send(what, asked, site.store.sent()).await
 }
 
 /// The image, put together from its chunks.
-async fn image(
-    site: &Site,
-    release: ReleaseId,
-    method: &Method,
-    headers: &HeaderMap,
-) -> ApiResult<Response> {
+async fn image(site: &Site, release: ReleaseId, asked: &FileRequest) -> ApiResult<Response> {
     let (manifest, _) = verified(site, release).await?;
     let image = &manifest.image;
     let tag = format!("{release}-{}", ReleaseFile::Baseline.name());
     let kind = "application/octet-stream";
-    let (status, headers, start, len) =
-        match answer(image.bytes, &tag, kind, CACHE, method, headers)? {
-            Answer::Done(response) => return Ok(response),
-            Answer::Bytes(status, headers, start, len) => (status, headers, start, len),
-        };
+    let (status, headers, start, len) = match answer(image.bytes, &tag, kind, CACHE, asked)? {
+        Answer::Done(response) => return Ok(response),
+        Answer::Bytes(status, headers, start, len) => (status, headers, start, len),
+    };
     let parts = site.store.image_runs(release, image, (start, len)).await?;
     let parts = parts.ok_or_else(|| {
         ApiError::not_found("This site has lost chunks of that image. Publish the release again.")

@@ -20,7 +20,10 @@ use rustix::{
 };
 use tokio::sync::Semaphore;
 
-use super::pool::{Buffer, Pool};
+use super::{
+    gate::{self, Gate},
+    pool::{Buffer, Pool, SMALL_BYTES},
+};
 use crate::{
     admission::Turn,
     store::{Counter, Sent},
@@ -69,6 +72,8 @@ pub(crate) struct FileBody {
     sent: Arc<Sent>,
     reading: Option<Reading>,
     _turn: Option<Turn>,
+    /// Where what the page cache has goes out as it is.
+    gate: Option<Gate>,
     /// The last piece was given without a pause: others come first now.
     rest: bool,
 }
@@ -77,8 +82,7 @@ impl FileBody {
     pub(crate) fn new(
         file: File,
         (at, left): (u64, u64),
-        counter: Counter,
-        sent: Arc<Sent>,
+        (counter, sent): (Counter, Arc<Sent>),
         turn: Option<Turn>,
     ) -> Self {
         Self {
@@ -90,15 +94,63 @@ impl FileBody {
             sent,
             reading: None,
             _turn: turn,
+            gate: None,
             rest: false,
         }
+    }
+
+    /// Sends what the page cache has through `gate`, if there is one.
+    pub(super) fn through(&mut self, gate: Option<Gate>) {
+        self.gate = gate;
+    }
+
+    /// The body of an answer: bytes when it is one piece that the page cache has.
+    ///
+    /// # Errors
+    /// Those of read(2); `UnexpectedEof` when the file is shorter.
+    pub(super) fn whole_or_pieces(mut self) -> io::Result<axum::body::Body> {
+        let whole = match &self.gate {
+            Some(_) if self.left > SMALL_BYTES as u64 => None,
+            Some(_) => self.place()?,
+            None => self.whole()?,
+        };
+        Ok(match whole {
+            Some(bytes) => bytes.into(),
+            None => axum::body::Body::new(self),
+        })
+    }
+
+    /// The next piece through the gate; `None`: there is none, or the page cache does not have it.
+    fn place(&mut self) -> io::Result<Option<Bytes>> {
+        let Some(gate) = &self.gate else {
+            return Ok(None);
+        };
+        let len = self.left.min(gate::PIECE_BYTES as u64);
+        // Its ends stand for it: the kernel reads ahead, and forgets, in longer runs than this.
+        let here = |at| Ok::<_, io::Error>(read_now(&self.file, at, &mut [0])? == Some(1));
+        if !here(self.at + (len - 1))? || (len > SMALL_BYTES as u64 && !here(self.at)?) {
+            return Ok(None);
+        }
+        let place = gate.piece(
+            self.file.clone(),
+            self.at,
+            usize::try_from(len).unwrap_or(0),
+        );
+        self.gone(place.len());
+        Ok(Some(place))
+    }
+
+    fn gone(&mut self, n: usize) {
+        self.at += n as u64;
+        self.left = self.left.saturating_sub(n as u64);
+        self.sent.add(self.counter, n as u64);
     }
 
     /// All of it, when it is one piece that the page cache has.
     ///
     /// # Errors
     /// Those of read(2); `UnexpectedEof` when the file is shorter.
-    pub(crate) fn whole(&mut self) -> io::Result<Option<Bytes>> {
+    fn whole(&mut self) -> io::Result<Option<Bytes>> {
         let Some(mut buffer) = self.pool.take() else {
             return Ok(None);
         };
@@ -117,9 +169,7 @@ impl FileBody {
             // The file is shorter than its row says: break the connection rather than end the body.
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.at += n as u64;
-        self.left = self.left.saturating_sub(n as u64);
-        self.sent.add(self.counter, n as u64);
+        self.gone(n);
         Ok(buffer.filled(n))
     }
 
@@ -160,6 +210,10 @@ impl FileBody {
         if std::mem::replace(&mut self.rest, false) {
             context.waker().wake_by_ref();
             return Poll::Pending;
+        }
+        if let Some(place) = self.place()? {
+            self.rest = true;
+            return Poll::Ready(Ok(place));
         }
         let buffer = match self.pool.take() {
             None => None,

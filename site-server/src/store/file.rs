@@ -17,7 +17,7 @@ use tokio::{
 use super::{StoreError, shelf::bucket_io};
 
 /// Bytes are collected to this many, then hashed and written in one trip to the blocking pool while more come in.
-const BATCH_BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = 256 << 10;
 /// One read of [`Staged::copy_to`].
 const BUFFER_BYTES: usize = 256 << 10;
 
