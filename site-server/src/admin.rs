@@ -1,6 +1,7 @@
 //! What the operator does beside the running server: users, other sites, releases, the audit log.
 
 mod audit;
+mod lines;
 mod office;
 mod passwords;
 mod releases;
@@ -27,6 +28,10 @@ use crate::{
 
 pub(crate) use audit::export;
 pub use audit::{audit_export, audit_verify, audit_verify_file};
+pub use lines::{
+    AuditPage, InvitationLine, NextLine, Overview, PcLine, PolicyLine, RelayLine, Relays,
+    ReleaseList, SiteList, StaffLine, UserList, UserSheet, per_mille,
+};
 pub use office::{Office, look, wish};
 pub use passwords::calibrate;
 pub use releases::{releases, set_boot, set_release_key};
@@ -34,10 +39,7 @@ pub use roles::{Action, Role, allow};
 pub use sites::{Info, site_add, site_expel, site_info};
 pub use staff::{staff_add, staff_password};
 pub use users::{UserAdded, user_add, user_remove};
-pub use view::{
-    AuditPage, InvitationLine, NextLine, Overview, PcLine, PolicyLine, RelayLine, Relays,
-    ReleaseList, SiteList, StaffLine, UserList, UserSheet, View, ViewKind, per_mille,
-};
+pub use view::{View, ViewKind};
 pub use wipes::{wipe_line, wipes};
 pub use wish::{Done, Fields, Wish, WishKind};
 

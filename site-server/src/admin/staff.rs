@@ -47,6 +47,14 @@ impl Office<'_> {
         Ok(password)
     }
 
+    /// Turns the second step of one of the staff off, who lost phone and codes. One's own goes with a code alone: whoever
+    /// took over a browser has none.
+    pub(super) async fn reset_staff_step(&self, name: &str) -> Result<(), AdminError> {
+        self.not_oneself(name)?;
+        let actor = self.actor.clone();
+        found(self.store.clear_staff_factor(actor, name).await?)
+    }
+
     /// Lets one of the staff sign in no more, or again.
     pub(super) async fn switch_staff(&self, name: &str, disabled: bool) -> Result<(), AdminError> {
         self.not_oneself(name)?;

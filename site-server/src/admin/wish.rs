@@ -331,9 +331,7 @@ impl Wish {
                 name
             }
             Self::ResetStaffStep { name } => {
-                if !store.clear_staff_factor(actor, &name).await? {
-                    return Err(AdminError::NoSuch("staff"));
-                }
+                office.reset_staff_step(&name).await?;
                 name
             }
             Self::SwitchStaff { name, disabled } => {

@@ -136,6 +136,10 @@ async fn staff_with_a_second_step_give_a_code_at_the_desk_and_at_the_api() {
             assert!(!found, "{}", entry.path().display());
         }
     }
+    let own = half
+        .wish("/admin/staff/reset-step", "name=op&typed=op")
+        .await;
+    assert_eq!(own.status, 400, "one's own asks for a code");
     let mut boss = Browser::signed_in(&site, "boss").await;
     let asked = boss.wish("/admin/staff/reset-step", "name=op").await;
     assert!(asked.text().contains("name=\"typed\""));
