@@ -37,7 +37,7 @@ export const open = async ({ size, language, scripts, scheme }) => {
   });
   const name = `${language}-${size.width}-${scripts ? "scripts" : "no-scripts"}`;
   const page = await context.newPage();
-  page.setDefaultTimeout(15000);
+  page.setDefaultTimeout(60000);
   const asked = [];
   page.on("request", (request) => asked.push(request.url()));
   page.on("pageerror", (error) => failures.push(`${name}: ${error}`));

@@ -65,8 +65,7 @@ for (const walk of walks) {
   check((await page.locator(".chosen progress").count()) >= 1, `${name}: progress is shown`);
   // Followed live by who asks for it, and no longer than that.
   await press('.live a[href="/next-site?live=1"]');
-  const again = page.waitForEvent("load", { timeout: 15000 });
-  await again;
+  await page.waitForEvent("load");
   check(new URL(page.url()).search === "?live=1", `${name}: the page was loaded again by itself`);
   await shot("next-site-live");
   await press('.live a[href="/next-site"]');
