@@ -10,6 +10,9 @@ pub const MIN_CHARACTERS: usize = 6;
 /// Most characters of a PIN; also the length of a PUK.
 pub const MAX_CHARACTERS: usize = 8;
 const PAD: u8 = 0xFF;
+/// How a transport PIN of eight digits begins; nobody can choose such a PIN. PIV cards take digits
+/// only (NIST SP 800-73-4 part 2 §2.4.3), so letters cannot tell it apart.
+const TRANSPORT: &[u8] = b"00";
 const FACTORY_PIN: &[u8] = b"123456";
 const FACTORY_PUK: &[u8] = b"12345678";
 
@@ -36,6 +39,9 @@ pub enum PinFormatError {
     /// The value every new card has.
     #[error("the {0} is the one every new card has; everybody knows it")]
     Factory(&'static str),
+    /// One that looks as if it must be changed.
+    #[error("eight digits that begin with 00 are for PINs on their way to a user; choose another")]
+    Transport,
     /// PUK and PIN are the same.
     #[error("the PUK must differ from the PIN: who blocks one would block both")]
     PukIsPin,
@@ -103,14 +109,50 @@ impl Pin {
         Ok(Self::pad(text.as_bytes()))
     }
 
-    /// A PIN somebody chooses: [`typed`](Self::typed) and digits only.
+    /// A PIN somebody chooses: [`typed`](Self::typed), digits only, and not one that looks like a
+    /// [`transport`](Self::transport) PIN.
     ///
     /// # Errors
     /// [`PinFormatError`].
     pub fn chosen(text: &str) -> Result<Self, PinFormatError> {
         let pin = Self::typed(text)?;
         digits(text, "PIN")?;
+        if pin.is_transport() {
+            return Err(PinFormatError::Transport);
+        }
         Ok(pin)
+    }
+
+    /// Two zeros and six random digits: for the way from the station to the user, who must change it at
+    /// the first sign-in.
+    ///
+    /// # Errors
+    /// The system has no random bytes.
+    pub fn transport() -> Result<Self, getrandom::Error> {
+        let mut text = [0; MAX_CHARACTERS];
+        for (n, character) in text.iter_mut().enumerate() {
+            *character = match TRANSPORT.get(n) {
+                Some(letter) => *letter,
+                None => random_digit()?,
+            };
+        }
+        let pin = Self::pad(&text);
+        text.zeroize();
+        Ok(pin)
+    }
+
+    /// Whether this is a [`transport`](Self::transport) PIN.
+    #[must_use]
+    pub fn is_transport(&self) -> bool {
+        self.0
+            .strip_prefix(TRANSPORT)
+            .is_some_and(|rest| rest.iter().all(u8::is_ascii_digit))
+    }
+
+    /// The characters, for the one time an operator sees a transport PIN.
+    #[must_use]
+    pub fn show(&self) -> zeroize::Zeroizing<String> {
+        shown(&self.0)
     }
 
     /// The PIN of a card as it leaves the factory, 123456.
@@ -173,8 +215,15 @@ impl Puk {
     /// The digits, for the one time an operator sees them.
     #[must_use]
     pub fn show(&self) -> zeroize::Zeroizing<String> {
-        let digits = self.0.iter().filter(|byte| **byte != PAD);
-        zeroize::Zeroizing::new(digits.map(|byte| char::from(*byte)).collect())
+        shown(&self.0)
+    }
+
+    /// A PUK somebody kept; padding alone stands for none.
+    pub(crate) fn kept(bytes: &[u8; MAX_CHARACTERS]) -> Option<Self> {
+        bytes
+            .iter()
+            .any(|byte| *byte != PAD)
+            .then(|| Self::from_padded(bytes))
     }
 
     /// A second one, for an escrow. On purpose not `Clone`: each copy is a decision.
@@ -187,6 +236,14 @@ impl Puk {
     pub(crate) fn from_padded(bytes: &[u8; MAX_CHARACTERS]) -> Self {
         Self(*bytes)
     }
+}
+
+fn shown(padded: &[u8; MAX_CHARACTERS]) -> zeroize::Zeroizing<String> {
+    // As long as it can get, so that no copy is left behind by growing.
+    let mut text = zeroize::Zeroizing::new(String::with_capacity(MAX_CHARACTERS));
+    let typed = padded.iter().filter(|byte| byte.is_ascii_graphic());
+    text.extend(typed.map(|byte| char::from(*byte)));
+    text
 }
 
 /// A digit without bias: bytes from 250 are drawn again.
@@ -255,6 +312,18 @@ mod tests {
             ("47114712", Ok(())),
         ] {
             assert_eq!(Puk::chosen(text, &pin).map(|_| ()), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_transport_pin_is_known_by_its_look_and_never_chosen() {
+        let pin = Pin::transport().unwrap();
+        assert!(pin.is_transport());
+        assert_eq!(pin.show().len(), MAX_CHARACTERS);
+        assert!(Pin::typed(&pin.show()).unwrap().same(&pin));
+        assert!(Pin::chosen(&pin.show()).is_err());
+        for other in ["0012345", "00abcdef", "12345678", "01123456"] {
+            assert!(!Pin::typed(other).unwrap().is_transport(), "{other}");
         }
     }
 

@@ -6,107 +6,13 @@
     reason = "a test that cannot go on ends where it stands"
 )]
 
-use std::{
-    env, fs,
-    io::Write as _,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+mod operator;
+
+use std::process::Command;
 
 use serde_json::Value;
-use site_api::registration::Registration;
-use tempfile::TempDir;
 
-/// An operator with one card and a folder.
-struct Desk {
-    folder: TempDir,
-}
-
-/// What a command said.
-struct Said {
-    good: bool,
-    out: String,
-    err: String,
-}
-
-impl Desk {
-    fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.file(name).to_str().unwrap().to_owned()
-    }
-
-    /// Runs `furoshiki-agent card ARGUMENTS` with the card in the reader and `lines` to type.
-    fn card(&self, arguments: &[&str], lines: &[&str]) -> Said {
-        let mut child = Command::new(virtual_card())
-            .arg("--state")
-            .arg(self.file("card"))
-            .args(["host", "--", env!("CARGO_BIN_EXE_furoshiki-agent"), "card"])
-            .args(arguments)
-            .env("RUST_BACKTRACE", "0")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let typed: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        // A command that refuses at once does not read what is typed.
-        let _ = child.stdin.take().unwrap().write_all(typed.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        Said {
-            good: output.status.success(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    fn good(&self, arguments: &[&str], lines: &[&str]) -> String {
-        let said = self.card(arguments, lines);
-        assert!(said.good, "{arguments:?}: {}{}", said.out, said.err);
-        said.out
-    }
-
-    fn refused(&self, arguments: &[&str], lines: &[&str], why: &str) {
-        let said = self.card(arguments, lines);
-        assert!(
-            !said.good && said.err.contains(why),
-            "{arguments:?}: {}{}",
-            said.out,
-            said.err
-        );
-    }
-
-    fn info(&self) -> Value {
-        serde_json::from_str(&self.good(&["info", "--json"], &[])).unwrap()
-    }
-
-    fn registration(&self, name: &str) -> Registration {
-        let text = fs::read_to_string(self.file(name)).unwrap();
-        let registration: Registration = serde_json::from_str(&text).unwrap();
-        registration.check().unwrap();
-        registration
-    }
-}
-
-fn virtual_card() -> PathBuf {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../qemu-tests/virtual-card/target/debug/virtual-card");
-    let path = env::var_os("VIRTUAL_CARD").map_or(default, PathBuf::from);
-    assert!(
-        path.exists(),
-        "{} does not exist; build it: cargo build --manifest-path qemu-tests/virtual-card/Cargo.toml",
-        path.display()
-    );
-    path
-}
+use operator::Desk;
 
 #[test]
 fn a_card_is_issued_once_and_its_pin_changed() {
@@ -172,32 +78,7 @@ fn a_card_is_issued_once_and_its_pin_changed() {
 #[test]
 fn the_recovery_key_opens_what_a_blocked_card_needs() {
     let desk = Desk::new();
-    for (name, arguments) in [
-        (
-            "recovery.pem",
-            &[
-                "genpkey",
-                "-algorithm",
-                "EC",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-out",
-            ][..],
-        ),
-        (
-            "recovery.pub",
-            &["pkey", "-in", &desk.path("recovery.pem"), "-pubout", "-out"],
-        ),
-    ] {
-        let status = Command::new("openssl")
-            .args(arguments)
-            .arg(desk.file(name))
-            .output()
-            .unwrap()
-            .status;
-        assert!(status.success(), "openssl {arguments:?}");
-    }
-    let (secret, public) = (desk.path("recovery.pem"), desk.path("recovery.pub"));
+    let (secret, public) = desk.recovery_key("recovery");
     let out = desk.path("hanako.json");
     let said = desk.good(
         &[

@@ -25,7 +25,7 @@ use crate::{
     Card, CardApp, CardError, CardKey, LastTry, Pin, Puk,
     apdu::tlv,
     app::Verified,
-    escrow::RecoverySecret,
+    escrow::{RecoverySecret, SealedEscrow},
     manage::{self, ManagementKey, Manager},
     piv::{Piv, certificate},
 };
@@ -86,7 +86,13 @@ pub fn card_sealed(data: &[u8]) {
     if let Ok(read) = Challenge::parse(data) {
         assert_eq!([&read.enc[..], &read.ciphertext].concat(), data);
     }
-    assert!(fixed_recovery().open(data).is_err());
+    for escrow in SealedEscrow::read_all(data).into_iter().flatten() {
+        assert!(
+            data.windows(escrow.to_bytes().len())
+                .any(|part| part == escrow.to_bytes())
+        );
+        assert!(escrow.open(&mut fixed_recovery()).is_err());
+    }
     let _ = CardKey::from_point(data).map(drop);
     let _ = CardKey::from_spki(data).map(drop);
 }

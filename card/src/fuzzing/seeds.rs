@@ -104,8 +104,8 @@ fn bless() {
     let escrow = Escrow {
         user: UserId::new([1; 16]),
         card: CardId::new([2; 16]),
-        puk: Puk::factory(),
-        management_key: ManagementKey::factory(),
+        puk: Some(Puk::factory()),
+        management_key: Some(ManagementKey::factory()),
         user_key: UserKey::from_bytes([3; 32]),
     };
     let sealed = RecoveryKey::from_pem(&pem.unwrap()).unwrap().seal(&escrow);

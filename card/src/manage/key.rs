@@ -79,6 +79,12 @@ impl ManagementKey {
         Self(Zeroizing::new((0..32).map(|n| n % 8 + 1).collect()))
     }
 
+    /// Whether both are the same, in constant time.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        subtle::ConstantTimeEq::ct_eq(self.0.as_slice(), other.0.as_slice()).into()
+    }
+
     /// A new key.
     ///
     /// # Errors
@@ -120,6 +126,14 @@ impl ManagementKey {
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         Self(Zeroizing::new(bytes.to_vec()))
+    }
+
+    /// A key somebody kept; zeros stand for none.
+    pub(crate) fn kept(bytes: &[u8]) -> Option<Self> {
+        bytes
+            .iter()
+            .any(|byte| *byte != 0)
+            .then(|| Self::from_bytes(bytes))
     }
 
     pub(crate) fn expose(&self) -> &[u8] {

@@ -2,6 +2,7 @@
 //!
 //! Source: NIST SP 800-73-4 part 2 §3.2 and §3.3; docs/formats/card.md §issue.
 
+pub mod half;
 mod key;
 mod reference;
 
@@ -195,9 +196,24 @@ impl<T: Transport> Manager<'_, T> {
     /// the slot is gone for ever, and with it everything wrapped to it.
     ///
     /// # Errors
-    /// [`ManageError`]; the slot may hold a new key without a certificate.
+    /// [`ManageError`]; the slot may hold a new key without a certificate, as after [`Self::generate`].
     pub fn make_key(&mut self) -> Result<CardKey, ManageError> {
+        let key = self.generate()?;
+        self.write_certificate(&key)?;
+        Ok(key)
+    }
+
+    /// Makes the card generate its key. Until [`Self::write_certificate`] the card shows none, as
+    /// one that nobody issued: whoever stops in between may begin again.
+    ///
+    /// # Errors
+    /// [`ManageError`]; the slot may hold a new key without a certificate.
+    pub fn generate(&mut self) -> Result<CardKey, ManageError> {
         let doing = "generate the card's key";
+        // A certificate of the key that goes would name a card that is no more.
+        if self.piv.get_object(doing, &CERTIFICATE)?.is_some() {
+            self.put_object("remove the old certificate", &CERTIFICATE, &[])?;
+        }
         let command = Command {
             instruction: GENERATE,
             p1: 0x00,
@@ -210,14 +226,21 @@ impl<T: Transport> Manager<'_, T> {
         let point = tlv::find(public.unwrap_or_default(), 0x86)
             .map_err(CardError::malformed(doing))?
             .unwrap_or_default();
-        let key = CardKey::from_point(point).map_err(ManageError::WrongKey)?;
+        CardKey::from_point(point).map_err(ManageError::WrongKey)
+    }
+
+    /// Writes the certificate of the key that was just generated, and reads it back.
+    ///
+    /// # Errors
+    /// [`ManageError`]; [`ManageError::NotWritten`] when another key is read.
+    pub fn write_certificate(&mut self, key: &CardKey) -> Result<(), ManageError> {
         let envelope = certificate::envelope(key.spki(), key.id())?;
         let object = [put(0x70, &[&envelope]), put(0x71, &[&[0]]), put(0xFE, &[])].concat();
         self.put_object("write the card's certificate", &CERTIFICATE, &object)?;
-        if self.piv.key()? != key {
+        if self.piv.key()? != *key {
             return Err(ManageError::NotWritten);
         }
-        Ok(key)
+        Ok(())
     }
 
     /// Writes a CHUID with a random GUID if the card has none.

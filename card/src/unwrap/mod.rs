@@ -8,6 +8,7 @@ use snapshot::{
     keys::{Secret, UserKey},
     slot::{self, Challenge, POINT_BYTES, SIGN_IN_INFO, SLOT_INFO, Slot},
 };
+use zeroize::Zeroizing;
 
 use crate::{
     app::CardError,
@@ -95,16 +96,27 @@ impl Card<Unlocked> {
         info: &[u8],
         aad: &[u8],
     ) -> Result<[u8; 32], UnwrapError> {
-        if p256::PublicKey::from_sec1_bytes(enc).is_err() {
-            return Err(UnwrapError::NotAPoint);
-        }
-        let shared = self.app.agree(enc)?;
-        let plain = open_sealed(&shared, enc, self.key().point(), info, aad, ciphertext)
-            .ok_or(UnwrapError::Rejected)?;
+        let plain = self.open_bytes(enc, ciphertext, info, aad)?;
         plain
             .as_slice()
             .try_into()
             .map_err(|_| UnwrapError::Rejected)
+    }
+
+    /// Opens sealed bytes of any length with one ECDH on the card.
+    pub(crate) fn open_bytes(
+        &mut self,
+        enc: &[u8; POINT_BYTES],
+        ciphertext: &[u8],
+        info: &[u8],
+        aad: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
+        if p256::PublicKey::from_sec1_bytes(enc).is_err() {
+            return Err(UnwrapError::NotAPoint);
+        }
+        let shared = self.app.agree(enc)?;
+        open_sealed(&shared, enc, self.key().point(), info, aad, ciphertext)
+            .ok_or(UnwrapError::Rejected)
     }
 }
 

@@ -1,52 +1,87 @@
 //! A new PIN for a card that has one.
 
 use card::{
-    CardApp as _, LastTry, Pin,
+    CardApp as _, Pin,
     manage::{self, ManageError},
     reader::FoundCard,
 };
+use clap::Args;
+use serde::Serialize;
+use snapshot::id::CardId;
 
-use super::{OldEscrow, StationError, prompt, wait_for_card};
+use super::{
+    OldEscrow, StationError,
+    bench::{Bench, ask_about_last_try},
+    prompt,
+    say::print_json,
+};
+
+/// Options of `card change-pin`.
+#[derive(Debug, Args)]
+pub struct ChangePinArguments {
+    /// Print one line of JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `card unblock`.
+#[derive(Debug, Args)]
+pub struct UnblockArguments {
+    /// Take the PUK from an escrow instead of asking for it.
+    #[command(flatten)]
+    escrow: OldEscrow,
+    /// Print one line of JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The answer for programs.
+#[derive(Serialize)]
+struct Changed {
+    /// `null`: a card without a key.
+    card: Option<CardId>,
+    /// `null`: the card does not say.
+    tries_left: Option<u8>,
+}
 
 /// `card change-pin`.
-pub(super) fn change_pin() -> Result<(), StationError> {
-    let mut card = wait_for_card()?;
+pub(super) fn change_pin(arguments: &ChangePinArguments) -> Result<(), StationError> {
+    let mut card = Bench::connect()?.card()?;
     let last_try = ask_about_last_try(&mut card)?;
     let old = Pin::of_any_card(&prompt::secret("Card PIN now")?)?;
     let new = prompt::new_pin()?;
     manage::change_pin(&mut card, &old, &new, last_try)?;
-    println!("The card PIN is changed.");
-    Ok(())
+    tell(&mut card, arguments.json, "The card PIN is changed.")
 }
 
 /// `card unblock`.
-pub(super) fn unblock(escrow: &OldEscrow) -> Result<(), StationError> {
-    let mut card = wait_for_card()?;
-    let puk = match escrow.open(&mut card)? {
-        Some(escrow) => escrow.puk,
+pub(super) fn unblock(arguments: &UnblockArguments) -> Result<(), StationError> {
+    let bench = Bench::connect()?;
+    let (escrow, mut card) = arguments.escrow.open(&bench, bench.card()?)?;
+    let puk = match escrow {
+        Some(escrow) => escrow.puk.ok_or(StationError::NoPukInEscrow)?,
         None => prompt::puk()?,
     };
     let new = prompt::new_pin()?;
-    manage::unblock(&mut card, &puk, &new)?;
-    println!("The card PIN is new and has all its tries.");
-    Ok(())
+    match manage::unblock(&mut card, &puk, &new) {
+        Err(ManageError::Blocked("PUK")) => return Err(StationError::PukBlocked),
+        result => result?,
+    }
+    tell(
+        &mut card,
+        arguments.json,
+        "The card PIN is new and has all its tries.",
+    )
 }
 
-/// Says how many tries are left; with one, the operator decides.
-fn ask_about_last_try(card: &mut FoundCard) -> Result<LastTry, StationError> {
-    match card.tries_left()? {
-        Some(0) => Err(ManageError::Blocked("PIN").into()),
-        Some(1) => {
-            prompt::yes(
-                "One try is left for the card PIN. If it is wrong, only the PUK helps.",
-                "the last try was not used",
-            )?;
-            Ok(LastTry::Use)
-        }
-        Some(tries) => {
-            eprintln!("Tries left for the card PIN: {tries}");
-            Ok(LastTry::Keep)
-        }
-        None => Ok(LastTry::Keep),
+fn tell(card: &mut FoundCard, json: bool, text: &str) -> Result<(), StationError> {
+    if json {
+        print_json(&Changed {
+            card: manage::current_card(card)?,
+            tries_left: card.tries_left()?,
+        });
+    } else {
+        println!("{text}");
     }
+    Ok(())
 }

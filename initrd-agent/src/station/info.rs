@@ -1,12 +1,14 @@
 //! What is in the reader.
 
+use std::path::PathBuf;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use card::{CardApp as _, CardError};
+use card::{CardApp as _, CardError, escrow::RecoveryKey};
 use clap::Args;
 use serde::Serialize;
 use snapshot::id::CardId;
 
-use super::{StationError, wait_for_card};
+use super::{StationError, bench::Bench, half::write_public_key, say::print_json};
 
 /// Options of `card info`.
 #[derive(Debug, Args)]
@@ -14,6 +16,9 @@ pub struct InfoArguments {
     /// Print one line of JSON instead of text.
     #[arg(long)]
     json: bool,
+    /// Write the card's public key (PEM), to use the card as a recovery card.
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
 }
 
 /// The answer for programs.
@@ -29,12 +34,16 @@ struct Info {
 
 /// `card info`.
 pub(super) fn run(arguments: &InfoArguments) -> Result<(), StationError> {
-    let mut card = wait_for_card()?;
+    let mut card = Bench::connect()?.card()?;
     let key = match card.key() {
         Ok(key) => Some(key),
         Err(CardError::NoKey) => None,
         Err(err) => return Err(err.into()),
     };
+    if let Some(path) = &arguments.public_key {
+        let key = key.as_ref().ok_or(CardError::NoKey)?;
+        write_public_key(path, &RecoveryKey::pem_of(key)?)?;
+    }
     let info = Info {
         reader: card.transport().reader(),
         card: key.as_ref().map(card::CardKey::id),
@@ -42,8 +51,7 @@ pub(super) fn run(arguments: &InfoArguments) -> Result<(), StationError> {
         tries_left: card.tries_left()?,
     };
     if arguments.json {
-        let line = serde_json::to_string(&info).expect("ids, numbers and text are JSON");
-        println!("{line}");
+        print_json(&info);
         return Ok(());
     }
     println!("Reader:     {}", info.reader);

@@ -183,12 +183,19 @@ impl Card<'_> {
     }
 
     fn respond(&mut self, apdu: &[u8]) -> (&[u8], Status) {
+        let apdu = match apdu.strip_prefix(SELECT_SHORT) {
+            Some([] | [0]) if AS_YUBIKEY.load(Ordering::Relaxed) => SELECT_WHOLE,
+            _ => apdu,
+        };
         let command = match Command::<BUFFER_BYTES>::try_from(apdu) {
             Ok(command) => command,
             Err(FromSliceError::InvalidClass) => return (&[], Status::ClassNotSupported),
             Err(_) => return (&[], Status::WrongLength),
         };
-        let expected = command.expected();
+        let expected = match command.expected() {
+            0 if AS_YUBIKEY.load(Ordering::Relaxed) => ANSWER_BYTES,
+            expected => expected,
+        };
         if command.instruction() != Instruction::GetResponse {
             let whole = match self.chain(command) {
                 Ok(Some(whole)) => whole,
@@ -240,6 +247,18 @@ impl Card<'_> {
         };
         (part, status)
     }
+}
+
+/// SELECT of PIV by the five bytes of NIST's registered provider, and by its whole name.
+const SELECT_SHORT: &[u8] = b"\x00\xA4\x04\x00\x05\xA0\x00\x00\x03\x08";
+const SELECT_WHOLE: &[u8] = b"\x00\xA4\x04\x00\x0B\xA0\x00\x00\x03\x08\x00\x00\x10\x00\x01\x00";
+
+static AS_YUBIKEY: AtomicBool = AtomicBool::new(false);
+
+/// Whether the card is selected by a part of its name too, and answers data without being asked for
+/// it by an Le: `YubiKeys` do both, Nitrokeys neither.
+pub(crate) fn like_a_yubikey(on: bool) {
+    AS_YUBIKEY.store(on, Ordering::Relaxed);
 }
 
 static TRACE: AtomicBool = AtomicBool::new(false);

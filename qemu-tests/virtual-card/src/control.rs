@@ -46,10 +46,16 @@ fn talk(stream: &UnixStream, events: &Sender<Event>) -> Result<()> {
             "remove" => Order::Remove,
             "insert" => Order::Insert,
             "quit" => Order::Quit,
-            other => {
-                writeln!(out, "unknown order {other:?}: say remove, insert or quit")?;
-                continue;
-            }
+            other => match other.strip_prefix("put ") {
+                Some(folder) => Order::Put(folder.into()),
+                None => {
+                    writeln!(
+                        out,
+                        "unknown order {other:?}: say remove, insert, put FOLDER or quit"
+                    )?;
+                    continue;
+                }
+            },
         };
         let (done, wait) = mpsc::channel();
         events

@@ -45,7 +45,7 @@ const VPCD_CONFIG: &str = "/etc/reader.conf.d/vpcd";
 pub(crate) fn enter(
     state: &Path,
     control: Option<&Path>,
-    trace: bool,
+    switches: &[&str],
     command: &[String],
 ) -> Result<ExitCode> {
     fs::create_dir_all(state).with_context(|| format!("create {}", state.display()))?;
@@ -67,9 +67,7 @@ pub(crate) fn enter(
     if let Some(control) = control {
         unshare.arg("--control").arg(control);
     }
-    if trace {
-        unshare.arg("--trace");
-    }
+    unshare.args(switches);
     let status = unshare
         .arg("host-inside")
         .arg("--")
@@ -106,7 +104,7 @@ pub(crate) fn inside(state: &Path, control: Option<&Path>, command: &[String]) -
         Machine::new(Wire::Vpcd(VPCD), events, |notice| {
             card::log_notice(notice.word())
         })
-        .run(&state)
+        .run(state)
     });
     let mut pcscd = start_pcscd()?;
     let result = wait_for_card(&mut pcscd).and_then(|()| run(command));
@@ -115,7 +113,10 @@ pub(crate) fn inside(state: &Path, control: Option<&Path>, command: &[String]) -
     let card = card.join();
     pcscd.kill().context("end pcscd")?;
     pcscd.wait().context("end pcscd")?;
-    ensure!(card.is_ok(), "the card panicked, see above");
+    match card {
+        Ok(ended) => ended.context("put another card in")?,
+        Err(_) => bail!("the card panicked, see above"),
+    }
     result
 }
 

@@ -1,6 +1,7 @@
 //! Card, wire and orders together: one thread acts on one queue of events.
 
 use std::{
+    path::PathBuf,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender},
     thread,
     time::{Duration, Instant},
@@ -21,12 +22,14 @@ const CONNECT_AGAIN: Duration = Duration::from_millis(100);
 const OUT_AT_LEAST: Duration = Duration::from_secs(1);
 
 /// An order from the control socket or a signal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Take the card out of the reader.
     Remove,
     /// Put it in again.
     Insert,
+    /// Put another card in, the one in this folder. Only after the first was taken out.
+    Put(PathBuf),
     /// Take it out and end.
     Quit,
 }
@@ -77,6 +80,7 @@ enum Awaiting {
 /// Why a powered card stopped.
 enum End {
     PowerCycle,
+    OtherCard(PathBuf),
     Quit,
 }
 
@@ -117,8 +121,21 @@ impl<N: FnMut(Notice)> Machine<N> {
     }
 
     /// Runs until somebody orders [`Order::Quit`].
-    pub(crate) fn run(mut self, state: &State) {
-        while let End::PowerCycle = state.power_cycle(|card| self.serve(card)) {}
+    ///
+    /// # Errors
+    /// [`Order::Put`] named a folder that cannot be a card.
+    pub(crate) fn run(mut self, mut state: State) -> Result<()> {
+        loop {
+            match state.power_cycle(|card| self.serve(card)) {
+                End::PowerCycle => {}
+                End::OtherCard(folder) => {
+                    // Its lock may be the one we hold.
+                    drop(state);
+                    state = State::open(&folder)?;
+                }
+                End::Quit => return Ok(()),
+            }
+        }
     }
 
     fn serve(&mut self, card: &mut Card<'_>) -> End {
@@ -248,7 +265,7 @@ impl<N: FnMut(Notice)> Machine<N> {
 
     fn order(&mut self, order: Order) -> Option<End> {
         match order {
-            Order::Insert if !self.inserted => {
+            Order::Insert | Order::Put(_) if !self.inserted => {
                 self.inserted = true;
                 if let (Wire::VsCard(_), Some(link)) = (self.wire, &mut self.link) {
                     if let Err(err) = link.send_atr() {
@@ -257,9 +274,12 @@ impl<N: FnMut(Notice)> Machine<N> {
                     }
                     self.awaiting = Awaiting::Atr;
                 }
-                None // vpcd: connecting is inserting
+                match order {
+                    Order::Put(folder) => Some(End::OtherCard(folder)),
+                    _ => None, // vpcd: connecting is inserting
+                }
             }
-            Order::Insert => None,
+            Order::Insert | Order::Put(_) => None,
             Order::Remove | Order::Quit => {
                 if self.inserted {
                     self.take_out();
@@ -348,7 +368,7 @@ mod tests {
         let events = mpsc::channel();
         let orders = events.0.clone();
         thread::scope(|scope| {
-            scope.spawn(|| Machine::new(wire, events, |_| {}).run(&state));
+            scope.spawn(|| Machine::new(wire, events, |_| {}).run(state).unwrap());
             test(&listener, &orders);
             orders.send(Event::Order(Order::Quit, None)).unwrap();
         });
@@ -382,6 +402,24 @@ mod tests {
             qemu.send(2, &[0; 4]);
             assert_eq!(qemu.expect(5), crate::card::ATR);
         });
+    }
+
+    #[test]
+    fn another_card_is_put_into_the_same_reader() {
+        let second = tempfile::tempdir().unwrap();
+        on_a_wire(|listener, orders| {
+            let mut qemu = Qemu::accept(listener);
+            qemu.shake_hands();
+            qemu.expect(5);
+            order(orders, Order::Put(second.path().to_owned())); // one is in: nothing happens
+            order(orders, Order::Remove);
+            qemu.expect(6);
+            order(orders, Order::Put(second.path().to_owned()));
+            qemu.expect(5);
+            qemu.send(7, b"\x00\x20\x00\x80");
+            assert_eq!(qemu.expect(7), [0x63, 0xC3]);
+        });
+        assert!(second.path().join("internal.lfs").exists());
     }
 
     #[test]

@@ -29,12 +29,15 @@ struct Arguments {
     /// Folder that is the card; made when it does not exist.
     #[arg(long, global = true, default_value = "card")]
     state: PathBuf,
-    /// Unix socket that takes `remove`, `insert` and `quit`, one a line, and answers `ok`.
+    /// Unix socket that takes `remove`, `insert`, `put FOLDER` (another card) and `quit`, one a line, and answers `ok`.
     #[arg(long, global = true)]
     control: Option<PathBuf>,
     /// One line on standard error for each APDU: header, sizes, status, time; never data.
     #[arg(long, global = true)]
     trace: bool,
+    /// Behave like a YubiKey where Yubico's tools count on it: a part of the name selects, no Le asks for all.
+    #[arg(long, global = true)]
+    as_yubikey: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -70,14 +73,21 @@ enum Command {
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     card::trace(arguments.trace);
+    card::like_a_yubikey(arguments.as_yubikey);
     let wire = match arguments.command {
         Command::Vpcd { address } => Wire::Vpcd(address),
         Command::Vscard { address } => Wire::VsCard(address),
         Command::Host { command } => {
+            let switches = [
+                (arguments.trace, "--trace"),
+                (arguments.as_yubikey, "--as-yubikey"),
+            ];
+            let on = switches.into_iter().filter(|(on, _)| *on);
+            let switches: Vec<_> = on.map(|(_, name)| name).collect();
             return host::enter(
                 &arguments.state,
                 arguments.control.as_deref(),
-                arguments.trace,
+                &switches,
                 &command,
             );
         }
@@ -92,7 +102,7 @@ fn main() -> Result<ExitCode> {
         control::listen(path, &events.0)?;
     }
     say("ready");
-    Machine::new(wire, events, |notice| say(notice.word())).run(&state);
+    Machine::new(wire, events, |notice| say(notice.word())).run(state)?;
     Ok(ExitCode::SUCCESS)
 }
 

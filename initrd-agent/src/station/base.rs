@@ -1,0 +1,219 @@
+//! A user before the next card: nobody yet, or somebody with cards.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use card::{
+    CardKey, Puk,
+    escrow::{Escrow, RecoveryKey},
+    manage::ManagementKey,
+};
+use site_api::registration::{FORMAT, RegisteredCard, Registration, VERSION};
+use snapshot::{
+    id::{CardId, UserId},
+    keys::{SnapshotKeys, UserKey},
+    slot::{self, SlotContext},
+};
+
+use super::{StationError, recover::escrows};
+
+/// Epoch of a new user key.
+const FIRST_EPOCH: u32 = 1;
+
+/// Whose recovery key an escrow is sealed to.
+#[derive(Debug)]
+pub(super) enum Organisation {
+    /// Nobody's: whoever loses the cards loses the data.
+    Nobody,
+    /// One operator can help.
+    One(RecoveryKey),
+    /// Two operators together can.
+    Two(RecoveryKey, RecoveryKey),
+}
+
+impl Organisation {
+    pub(super) const fn keeps(&self) -> bool {
+        !matches!(self, Self::Nobody)
+    }
+
+    fn seal(&self, escrow: &Escrow) -> Result<Option<Vec<u8>>, StationError> {
+        Ok(match self {
+            Self::Nobody => None,
+            Self::One(key) => Some(key.seal(escrow)?),
+            Self::Two(first, second) => Some(first.seal_with(second, escrow)?),
+        })
+    }
+}
+
+/// A user with a key, and the registration so far. The user key is zeroized when this is dropped.
+pub(super) struct Base {
+    registration: Registration,
+    user_key: UserKey,
+    epoch: u32,
+    /// Who may open what is kept already; others are not taken for a further card.
+    kept: bool,
+}
+
+impl Base {
+    /// A new user.
+    pub(super) fn new(name: &str) -> Result<Self, StationError> {
+        let user_key = UserKey::generate()?;
+        let mut id = [0; 16];
+        getrandom::fill(&mut id)?;
+        let user = UserId::new(id);
+        let keys = SnapshotKeys::derive(&user_key, user, FIRST_EPOCH);
+        Ok(Self {
+            registration: Registration {
+                format: FORMAT.into(),
+                version: VERSION,
+                user,
+                name: name.to_owned(),
+                record_public_key: hex::encode(keys.record_public_key()),
+                cards: Vec::new(),
+                escrow_b64: None,
+            },
+            user_key,
+            epoch: FIRST_EPOCH,
+            kept: false,
+        })
+    }
+
+    /// The user of `registration`, whose key somebody opened. Refused when it is not that user's.
+    pub(super) fn of(registration: Registration, user_key: UserKey) -> Result<Self, StationError> {
+        let epoch = registration.cards.iter().map(|card| card.epoch).max();
+        let epoch = epoch.unwrap_or(FIRST_EPOCH);
+        let keys = SnapshotKeys::derive(&user_key, registration.user, epoch);
+        if hex::encode(keys.record_public_key()) != registration.record_public_key {
+            return Err(StationError::OtherUserKey);
+        }
+        Ok(Self {
+            kept: registration.escrow_b64.is_some(),
+            registration,
+            user_key,
+            epoch,
+        })
+    }
+
+    /// Whether `opened` is the user's key.
+    pub(super) fn check(&self, opened: &UserKey) -> Result<(), StationError> {
+        if opened.expose() == self.user_key.expose() {
+            Ok(())
+        } else {
+            Err(StationError::WrongProof)
+        }
+    }
+
+    /// Whether an organisation keeps what the user's cards need.
+    pub(super) const fn is_kept(&self) -> bool {
+        self.kept
+    }
+
+    /// Forgets a lost card, and what was kept for it.
+    pub(super) fn without(mut self, lost: CardId) -> Result<Self, StationError> {
+        self.registration = without(self.registration, lost)?;
+        Ok(self)
+    }
+
+    /// The registration with one more card.
+    pub(super) fn with(
+        &self,
+        key: &CardKey,
+        label: &str,
+        organisation: &Organisation,
+        secrets: Option<(&Puk, Option<&ManagementKey>)>,
+    ) -> Result<Registration, StationError> {
+        let mut registration = self.registration.clone();
+        let used = registration.cards.iter().map(|card| card.slot);
+        let context = SlotContext {
+            user: registration.user,
+            slot: used.max().unwrap_or(0) + 1,
+            card: key.id(),
+            epoch: self.epoch,
+        };
+        let wrapped = slot::wrap(&self.user_key, key.point(), &context)?;
+        registration.cards.push(RegisteredCard {
+            card: key.id(),
+            spki_b64: STANDARD.encode(key.spki()),
+            label: label.to_owned(),
+            slot: context.slot,
+            epoch: context.epoch,
+            slot_b64: STANDARD.encode(wrapped),
+        });
+        let sealed = organisation.seal(&Escrow {
+            user: registration.user,
+            card: key.id(),
+            puk: secrets.map(|(puk, _)| puk.copy()),
+            management_key: secrets.and_then(|(_, key)| key.map(ManagementKey::copy)),
+            user_key: UserKey::from_bytes(*self.user_key.expose()),
+        })?;
+        if let Some(sealed) = sealed {
+            let mut all: Vec<u8> = escrows(&registration)?
+                .iter()
+                .flat_map(card::escrow::SealedEscrow::to_bytes)
+                .collect();
+            all.extend_from_slice(&sealed);
+            registration.escrow_b64 = Some(STANDARD.encode(all));
+        }
+        registration.check()?;
+        Ok(registration)
+    }
+}
+
+/// `registration` without a card and without its escrow. It may be left without any card.
+pub(super) fn without(
+    mut registration: Registration,
+    lost: CardId,
+) -> Result<Registration, StationError> {
+    let before = registration.cards.len();
+    registration.cards.retain(|card| card.card != lost);
+    if registration.cards.len() == before {
+        return Err(StationError::NotOfTheUser(lost));
+    }
+    let kept: Vec<u8> = escrows(&registration)?
+        .iter()
+        .filter(|escrow| escrow.card() != lost)
+        .flat_map(card::escrow::SealedEscrow::to_bytes)
+        .collect();
+    registration.escrow_b64 = (!kept.is_empty()).then(|| STANDARD.encode(kept));
+    Ok(registration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u8) -> CardKey {
+        let secret = p256_point(n);
+        CardKey::from_point(&secret).unwrap()
+    }
+
+    /// Points somebody knows: multiples of the generator, from SEC 2 and NIST's test values.
+    fn p256_point(n: u8) -> Vec<u8> {
+        let hex = [
+            "046B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C2964FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5",
+            "047CF27B188D034F7E8A52380304B51AC3C08969E277F21B35A60B48FC4766997807775510DB8ED040293D9AC69F7430DBBA7DADE63CE982299E04B79D227873D1",
+        ];
+        hex::decode(hex[usize::from(n)]).unwrap()
+    }
+
+    #[test]
+    fn a_spare_has_its_own_slot_and_a_lost_card_leaves_nothing() {
+        let base = Base::new("hanako").unwrap();
+        let nobody = Organisation::Nobody;
+        let first = base.with(&key(0), "first card", &nobody, None).unwrap();
+        let again = Base::of(first.clone(), UserKey::from_bytes(*base.user_key.expose())).unwrap();
+        let both = again.with(&key(1), "spare", &nobody, None).unwrap();
+        assert_eq!(both.cards.len(), 2);
+        assert_eq!((both.cards[0].slot, both.cards[1].slot), (1, 2));
+        assert_eq!(both.user, first.user);
+
+        let left = without(both.clone(), key(0).id()).unwrap();
+        assert_eq!(left.cards, both.cards[1..]);
+        assert!(matches!(
+            without(left, key(0).id()),
+            Err(StationError::NotOfTheUser(_))
+        ));
+        assert!(matches!(
+            Base::of(both, UserKey::from_bytes([9; 32])),
+            Err(StationError::OtherUserKey)
+        ));
+    }
+}

@@ -1,0 +1,251 @@
+//! From an empty card and a user to a card with a key and a registration.
+//!
+//! Order: everything that is asked; the key; what it takes to finish, on disk; only then the card's
+//! certificate, PIN, PUK and management key. Whoever stops in between finds the card empty, or
+//! finishes with `FILE.part` and the PIN: no card ends with secrets that nobody has.
+
+use std::path::PathBuf;
+
+use card::{
+    CardApp as _, Pin, Puk,
+    escrow::{Escrow, RecoveryKey},
+    manage::{
+        self, ManageError, ManagementKey,
+        half::{self, Between},
+    },
+    reader::FoundCard,
+};
+use clap::Args;
+use snapshot::id::CardId;
+
+use super::{
+    StationError,
+    base::{Base, Organisation},
+    finish::{self, Secrets},
+    half::{self as part, Part},
+    prompt,
+    recover::read,
+    say::{Outcome, progress},
+};
+
+/// What the new card and its registration shall be.
+#[derive(Debug, Args)]
+pub struct NewCard {
+    /// Where to write the registration, for `furoshiki-site user add`.
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: PathBuf,
+    /// Public recovery key of the organisation (PEM): PUK, management key and user key are sealed
+    /// to it inside the registration. Twice: two operators must open them together.
+    #[arg(long, value_name = "PEM", conflicts_with = "no_recovery")]
+    recovery_key: Vec<PathBuf>,
+    /// No escrow: the PUK is shown once, and whoever loses the card loses the data.
+    #[arg(long)]
+    no_recovery: bool,
+    /// What people call this card.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) label: Option<String>,
+    /// Print one line of JSON instead of text.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// How the card itself is made.
+#[derive(Debug, Args)]
+pub struct Making {
+    /// Overwrite the key that is on the card.
+    #[arg(long)]
+    replace: bool,
+    /// Give up a half-issued card: forget FILE.part and begin again.
+    #[arg(long)]
+    start_over: bool,
+    /// Make a PIN for the way to the user, who must change it at the first sign-in, and show it once.
+    #[arg(long)]
+    transport_pin: bool,
+}
+
+/// An order that was checked before any card was touched.
+pub(super) struct Job<'a> {
+    pub(super) new: &'a NewCard,
+    pub(super) organisation: Organisation,
+    part: Option<Part>,
+}
+
+impl<'a> Job<'a> {
+    /// Reads recovery keys and looks whether an earlier try left something.
+    pub(super) fn prepare(new: &'a NewCard) -> Result<Self, StationError> {
+        let key = |path| -> Result<_, StationError> { Ok(RecoveryKey::from_pem(&read(path)?)?) };
+        let organisation = match (&new.recovery_key[..], new.no_recovery) {
+            ([], false) => return Err(StationError::RecoveryUndecided),
+            ([], true) => Organisation::Nobody,
+            ([one], _) => Organisation::One(key(one)?),
+            ([first, second], _) => Organisation::Two(key(first)?, key(second)?),
+            _ => return Err(StationError::TooManyOperators),
+        };
+        if new.out.exists() {
+            // Stopped after the last step of all: the card is issued, only the part was left.
+            if Part::read(&new.out)?.is_some() {
+                part::remove(&new.out)?;
+            }
+            return Err(StationError::Exists(new.out.clone()));
+        }
+        Ok(Self {
+            new,
+            organisation,
+            part: Part::read(&new.out)?,
+        })
+    }
+
+    /// What an earlier try left of the card in the reader, if it shall be finished.
+    ///
+    /// # Errors
+    /// [`StationError::HalfOther`]: it is of another card or user.
+    pub(super) fn take_part(
+        &mut self,
+        making: &Making,
+        card: &mut FoundCard,
+        name: &str,
+    ) -> Result<Option<Part>, StationError> {
+        let Some(part) = self.part.take() else {
+            return Ok(None);
+        };
+        if making.start_over {
+            self.part = Some(part);
+            return Ok(None);
+        }
+        let present = manage::current_card(card)?;
+        if present == Some(part.card) && part.registration.name == name {
+            return Ok(Some(part));
+        }
+        Err(StationError::HalfOther {
+            part: part::path_for(&self.new.out),
+            card: part.card,
+            name: part.registration.name,
+        })
+    }
+
+    /// Makes the card in the reader one of the user of `base`.
+    pub(super) fn make(
+        mut self,
+        making: &Making,
+        mut card: FoundCard,
+        base: &Base,
+        old: Option<Escrow>,
+    ) -> Result<Outcome, StationError> {
+        let present = manage::current_card(&mut card)?;
+        let given_up = self.part.take();
+        let (old_pin, old_puk, old_management_key) = match (&given_up, present) {
+            (Some(part), Some(id)) if part.card == id => finish::settle(&mut card, part)?,
+            (_, Some(id)) if !making.replace => return Err(StationError::Occupied(id)),
+            _ => ask_before(&mut card, present, old)?,
+        };
+        let pin = if making.transport_pin {
+            Pin::transport()?
+        } else {
+            prompt::new_pin()?
+        };
+        let keeps = self.organisation.keeps();
+        let between = Between {
+            puk: Puk::random()?,
+            management_key: keeps.then(ManagementKey::random).transpose()?,
+            old_puk,
+            old_management_key,
+        };
+        if given_up.is_some() {
+            part::remove(&self.new.out)?;
+        }
+        if making.transport_pin {
+            eprintln!("Transport PIN: {}", pin.show().as_str());
+        }
+
+        progress("Making a key on the card; this may take some seconds");
+        let mut manager = manage::authenticate(&mut card, &between.old_management_key)?;
+        manager.write_chuid_if_absent()?;
+        let key = manager.generate()?;
+        let label = self.new.label.as_deref().unwrap_or("first card");
+        let kept = (&between.puk, between.management_key.as_ref());
+        let registration = base.with(&key, label, &self.organisation, Some(kept))?;
+        let sealed = half::seal(&key, &between)?;
+        let part = Part::new(key.id(), &sealed, registration);
+        part.write(&self.new.out)?;
+        let secrets = Secrets {
+            old_pin,
+            pin,
+            between,
+        };
+        let result = manager
+            .write_certificate(&key)
+            .map_err(StationError::from)
+            .and_then(|()| finish::hand_over(card, &secrets, &part));
+        self.end(result, part, &secrets)
+    }
+
+    /// Finishes a card that an earlier try left half-issued.
+    pub(super) fn finish(self, mut card: FoundCard, part: Part) -> Result<Outcome, StationError> {
+        eprintln!(
+            "This card is half issued to {}: it is finished now.",
+            part.registration.name
+        );
+        let secrets = finish::recall(&mut card, &part)?;
+        let result = finish::hand_over(card, &secrets, &part);
+        self.end(result, part, &secrets)
+    }
+
+    fn end(
+        &self,
+        result: Result<(), StationError>,
+        part: Part,
+        secrets: &Secrets,
+    ) -> Result<Outcome, StationError> {
+        result.map_err(|source| StationError::HalfIssued {
+            kept: part::path_for(&self.new.out),
+            source: Box::new(source),
+        })?;
+        part::complete(&self.new.out, &part.registration)?;
+        Ok(Outcome::of(&part.registration, part.card, &self.new.out)
+            .with_secrets(secrets, self.organisation.keeps()))
+    }
+}
+
+/// Everything the card's present state asks for. Nothing on the card is changed.
+fn ask_before(
+    card: &mut FoundCard,
+    present: Option<CardId>,
+    old: Option<Escrow>,
+) -> Result<(Pin, Puk, ManagementKey), StationError> {
+    if card.tries_left()? == Some(0) {
+        return Err(ManageError::Blocked("PIN").into());
+    }
+    let (escrow_puk, escrow_key) = match old {
+        Some(escrow) => (escrow.puk, escrow.management_key),
+        None => (None, None),
+    };
+    let management_key = match escrow_key {
+        Some(key) => key,
+        None => management_key(card)?,
+    };
+    // A card nobody issued has the factory's PIN and PUK; trying them on another would cost a try.
+    let (pin, puk) = match present {
+        None => (Pin::factory(), Puk::factory()),
+        Some(_) => (
+            Pin::of_any_card(&prompt::secret("Card PIN now")?)?,
+            match escrow_puk {
+                Some(puk) => puk,
+                None => prompt::puk()?,
+            },
+        ),
+    };
+    Ok((pin, puk, management_key))
+}
+
+/// The factory's management key if the card takes it (cards count no tries here), else the operator's.
+fn management_key(card: &mut FoundCard) -> Result<ManagementKey, StationError> {
+    let factory = ManagementKey::factory();
+    match manage::authenticate(card, &factory) {
+        Ok(_) => Ok(factory),
+        Err(ManageError::WrongManagementKey) => {
+            let typed = prompt::secret("Management key of the card (hex)")?;
+            Ok(ManagementKey::typed(&typed)?)
+        }
+        Err(err) => Err(err.into()),
+    }
+}
