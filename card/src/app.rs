@@ -154,6 +154,12 @@ pub trait CardApp: Send {
     /// [`CardError`]; the try may be spent.
     fn verify(&mut self, pin: &Pin) -> Result<Verified, CardError>;
 
+    /// Replaces the PIN `old` by `new`, giving the card `old` once. The card may be locked afterwards.
+    ///
+    /// # Errors
+    /// [`CardError`]; the try may be spent.
+    fn change_pin(&mut self, old: &Pin, new: &Pin) -> Result<Verified, CardError>;
+
     /// ECDH of the card's key with `point` (uncompressed): the x coordinate.
     ///
     /// # Errors

@@ -150,15 +150,30 @@ impl Card<Locked> {
             Some(1) if last_try == LastTry::Keep => return Err(PinError::LastTry),
             _ => {}
         }
-        match self.app.verify(pin)? {
-            Verified::Yes => Ok(()),
-            Verified::Wrong(tries_left) => Err(PinError::Wrong { tries_left }),
-            Verified::Blocked => Err(PinError::Blocked),
-        }
+        accepted(self.app.verify(pin)?)
+    }
+}
+
+fn accepted(answer: Verified) -> Result<(), PinError> {
+    match answer {
+        Verified::Yes => Ok(()),
+        Verified::Wrong(tries_left) => Err(PinError::Wrong { tries_left }),
+        Verified::Blocked => Err(PinError::Blocked),
     }
 }
 
 impl Card<Unlocked> {
+    /// Replaces the PIN `old`, with which the card was unlocked, by `new`. The card stays unlocked.
+    ///
+    /// # Errors
+    /// [`PinError`]; the card is locked then, and its PIN may be either.
+    pub fn change_pin(mut self, old: &Pin, new: &Pin) -> Result<Self, PinError> {
+        accepted(self.app.change_pin(old, new)?)?;
+        // Many cards are locked by a change.
+        accepted(self.app.verify(new)?)?;
+        Ok(self)
+    }
+
     /// Makes the card forget that it saw the PIN. Dropping the card does the same, without a word
     /// when it fails.
     ///

@@ -85,8 +85,7 @@ fn graphical(pc: &mut SharedPc, site: &mut TestSite, hanako: &Person) -> Result<
 
     // An error's code is read from the picture, and goes when the next prompt comes.
     pc.remove_card();
-    pc.type_on_japanese_keyboard(WRONG_PIN)?;
-    pc.expect_message("SIGN-IN-CARD-FAILED")?;
+    pc.expect_message("SIGN-IN-CARD-REMOVED")?;
     pc.expect_prompt("insert-card")?;
     site.kill();
     pc.insert(&hanako.card)?;

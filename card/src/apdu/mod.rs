@@ -255,6 +255,24 @@ pub fn was_removed(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
+/// Whether the error is, somewhere in its chain, a card that another program holds.
+#[must_use]
+pub fn is_in_use(error: &(dyn std::error::Error + 'static)) -> bool {
+    let in_use = |error: &TransportError| matches!(error, TransportError::InUse(_));
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let transport = error.downcast_ref().is_some_and(in_use);
+        let apdu = error.downcast_ref().is_some_and(
+            |error| matches!(error, ApduError::Transport(transport) if in_use(transport)),
+        );
+        if transport || apdu {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 #[cfg(test)]
 pub(crate) mod script;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use getrandom::Error as RandomError;
 use snapshot::{id::CardId, slot::SlotError};
 use subtle::ConstantTimeEq as _;
 
+pub(crate) use self::reference::change_reference;
 pub use self::{
     key::{Algorithm, ManagementKey, ManagementKeyFormatError},
     reference::{change_pin, change_puk, unblock},

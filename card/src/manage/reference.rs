@@ -34,7 +34,7 @@ pub fn change_pin<T: Transport>(
         Some(1) if last_try == LastTry::Keep => return Err(ManageError::LastTry("PIN")),
         _ => {}
     }
-    let status = change(piv, CHANGE_REFERENCE_DATA, PIN, old.padded(), new.padded())?;
+    let status = change_reference(piv, old, new)?;
     if status == Status::OK {
         return Ok(piv.lock()?); // some cards take the change as a verification
     }
@@ -78,6 +78,15 @@ pub fn unblock<T: Transport>(piv: &mut Piv<T>, puk: &Puk, new: &Pin) -> Result<(
         status,
         status.tries_left(),
     ))
+}
+
+/// Gives the card its PIN once, with the one that replaces it.
+pub(crate) fn change_reference<T: Transport>(
+    piv: &mut Piv<T>,
+    old: &Pin,
+    new: &Pin,
+) -> Result<Status, CardError> {
+    change(piv, CHANGE_REFERENCE_DATA, PIN, old.padded(), new.padded())
 }
 
 fn change<T: Transport>(

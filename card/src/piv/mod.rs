@@ -13,6 +13,7 @@ use crate::{
         tlv::{self, put},
     },
     app::{CardApp, CardError, CardKey, Verified},
+    manage::change_reference,
     pin::Pin,
 };
 
@@ -157,6 +158,24 @@ impl<T: Transport> Piv<T> {
         self.select_again()
     }
 
+    /// What the answer to a command that carried the PIN means.
+    fn meaning(&mut self, doing: &'static str, status: Status) -> Result<Verified, CardError> {
+        match status {
+            Status::OK => Ok(Verified::Yes),
+            Status::BLOCKED => Ok(Verified::Blocked),
+            status if status.tries_left() == Some(0) => Ok(Verified::Blocked),
+            status if status.tries_left().is_some() => Ok(Verified::Wrong(status.tries_left())),
+            // Cards that do not count in their answer.
+            status if status == Status::NOT_ALLOWED || status.word() == 0x6300 => {
+                Ok(match self.tries_left()? {
+                    Some(0) => Verified::Blocked,
+                    tries => Verified::Wrong(tries),
+                })
+            }
+            status => Err(CardError::Refused { doing, status }),
+        }
+    }
+
     /// Tries left as the card says them now; `None` means it is unlocked or does not say.
     fn ask_tries(&mut self) -> Result<Tries, CardError> {
         Ok(match self.verify_command(0, &[])? {
@@ -200,23 +219,15 @@ impl<T: Transport> CardApp for Piv<T> {
     fn verify(&mut self, pin: &Pin) -> Result<Verified, CardError> {
         // Before the answer: it may be lost after the card took the PIN.
         self.unlocked = true;
-        match self.verify_command(0, pin.padded())? {
-            Status::OK => Ok(Verified::Yes),
-            Status::BLOCKED => Ok(Verified::Blocked),
-            status if status.tries_left() == Some(0) => Ok(Verified::Blocked),
-            status if status.tries_left().is_some() => Ok(Verified::Wrong(status.tries_left())),
-            // Cards that do not count in their answer.
-            status if status == Status::NOT_ALLOWED || status.word() == 0x6300 => {
-                Ok(match self.tries_left()? {
-                    Some(0) => Verified::Blocked,
-                    tries => Verified::Wrong(tries),
-                })
-            }
-            status => Err(CardError::Refused {
-                doing: "verify the card PIN",
-                status,
-            }),
-        }
+        let status = self.verify_command(0, pin.padded())?;
+        self.meaning("verify the card PIN", status)
+    }
+
+    // CHANGE REFERENCE DATA, NIST SP 800-73-4 part 2 §3.2.2
+    fn change_pin(&mut self, old: &Pin, new: &Pin) -> Result<Verified, CardError> {
+        self.unlocked = true; // some cards take the change as a verification
+        let status = change_reference(self, old, new)?;
+        self.meaning("change the card PIN", status)
     }
 
     // GENERAL AUTHENTICATE, NIST SP 800-73-4 part 2 §3.2.4 and A.5.1

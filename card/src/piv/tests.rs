@@ -129,6 +129,23 @@ fn the_last_try_is_kept_unless_the_user_says_so() {
 }
 
 #[test]
+fn a_pin_on_its_way_is_changed_and_the_card_stays_open() {
+    let (old, new) = (Pin::typed("00471147").unwrap(), pin());
+    let verify_old = "00200080083030343731313437";
+    let change = "00240080103030343731313437343731313437FFFF";
+    let verify_new = "0020008008343731313437FFFF";
+    let before = [("00200080", "63C3"), (verify_old, "9000")];
+    let after = [(change, "9000"), (verify_new, "9000"), ("0020FF80", "9000")];
+    let open = card(&[&before[..], &after].concat()).unlock(&old, LastTry::Keep);
+    open.unwrap().change_pin(&old, &new).unwrap();
+    for answer in ["63C2", "6A80"] {
+        let after = [(change, answer), ("0020FF80", "9000")];
+        let open = card(&[&before[..], &after].concat()).unlock(&old, LastTry::Keep);
+        assert!(open.unwrap().change_pin(&old, &new).is_err(), "{answer}");
+    }
+}
+
+#[test]
 fn the_factory_pin_never_reaches_a_card() {
     let refused = card(&[]).unlock(&Pin::factory(), LastTry::Use).unwrap_err();
     assert!(matches!(refused.error, PinError::Format(_)));

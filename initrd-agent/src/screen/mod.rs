@@ -185,6 +185,23 @@ impl Screen {
     /// # Errors
     /// [`AskError::NoConsole`]: nobody could ever answer.
     pub fn ask(&self, prompt: Prompt) -> Result<Zeroizing<String>, AskError> {
+        loop {
+            if let Some(answer) = self.ask_while(prompt.clone(), || true)? {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// The same, until `goes_on` says no: then the question is taken back and what was typed is forgotten. It is
+    /// asked at least every second.
+    ///
+    /// # Errors
+    /// [`AskError::NoConsole`]: nobody could ever answer.
+    pub fn ask_while(
+        &self,
+        prompt: Prompt,
+        mut goes_on: impl FnMut() -> bool,
+    ) -> Result<Option<Zeroizing<String>>, AskError> {
         let fds = {
             let mut shared = self.lock();
             shared.begin(prompt.clone());
@@ -213,7 +230,11 @@ impl Screen {
                 return Err(AskError::Wait(source.into()));
             }
             if let Some(answer) = self.lock().read() {
-                return Ok(answer);
+                return Ok(Some(answer));
+            }
+            if !goes_on() {
+                self.lock().take_back();
+                return Ok(None);
             }
         }
     }
@@ -330,6 +351,15 @@ impl Shared {
         self.open = Some(Open { prompt, lines });
     }
 
+    /// Ends a question that nobody answered.
+    fn take_back(&mut self) {
+        self.open = None;
+        for console in &mut self.consoles {
+            console.excuse_silence();
+            console.write("\n");
+        }
+    }
+
     /// Takes what was typed; the answer once a line ended. What a terminal shows of it the splash shows too: the
     /// keyboard of both is the same.
     fn read(&mut self) -> Option<Zeroizing<String>> {
@@ -424,6 +454,28 @@ mod tests {
         assert_eq!(answer.join().unwrap().as_str(), "taro");
         let events = std::fs::read_to_string(file.path()).unwrap();
         assert!(events.contains(r#""prompt":"user""#), "{events}");
+    }
+
+    #[test]
+    fn a_question_is_taken_back_and_half_an_answer_is_forgotten() {
+        let (console, mut other_end) = Console::pair(Kind::Serial);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let screen = Screen::on(vec![console], Events::to(file.path()), Language::English);
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let asker = screen.clone();
+        let answer = std::thread::spawn(move || {
+            let goes_on = || ended.try_recv().is_err();
+            asker.ask_while(Prompt::NewPin, goes_on).unwrap()
+        });
+        other_end.wait_for("digits): ");
+        other_end.send(b"4711");
+        end.send(()).unwrap();
+        assert!(answer.join().unwrap().is_none());
+        let asker = screen.clone();
+        let answer = std::thread::spawn(move || asker.ask(Prompt::User).unwrap());
+        other_end.wait_for("name: ");
+        other_end.send(b"taro\n");
+        assert_eq!(answer.join().unwrap().as_str(), "taro");
     }
 
     #[test]

@@ -56,6 +56,18 @@ pub enum Sentence {
     FetchingNewer,
     /// No reader is plugged in.
     NoReader,
+    /// A card that does not answer to power.
+    CardMute,
+    /// A card of another kind.
+    CardOfAnotherKind,
+    /// A card that another program holds.
+    CardInUse,
+    /// A card that cannot be talked to.
+    CardUnreadable,
+    /// More cards than one.
+    SeveralCards,
+    /// A PIN that was for the way.
+    ChooseYourPin,
     /// The disk after a session.
     Forgotten {
         /// What was asked of the disk.
@@ -114,6 +126,36 @@ impl Said for Sentence {
             }
             (Self::NoReader, En) => "No card reader is connected.".into(),
             (Self::NoReader, Ja) => "カード読み取り機が接続されていません。".into(),
+            (Self::CardMute, En) => {
+                "The card does not answer. Take it out and put it in with the chip first.".into()
+            }
+            (Self::CardMute, Ja) => {
+                "カードが応答しません。向きを確かめて挿し直してください。".into()
+            }
+            (Self::CardOfAnotherKind, En) => {
+                "The card in the reader is of another kind. Insert the card you were given here.".into()
+            }
+            (Self::CardOfAnotherKind, Ja) => {
+                "このカードは種類が違います。登録済みのカードを挿入してください。".into()
+            }
+            (Self::CardInUse, En) => "Another program uses the card. Waiting for it.".into(),
+            (Self::CardInUse, Ja) => "カードは他で使用中です。このまま待ちます。".into(),
+            (Self::CardUnreadable, En) => {
+                "The card cannot be read. Take it out and put it in again.".into()
+            }
+            (Self::CardUnreadable, Ja) => "カードを読み取れません。挿し直してください。".into(),
+            (Self::SeveralCards, En) => {
+                "More than one card is in the readers. Leave only your own.".into()
+            }
+            (Self::SeveralCards, Ja) => {
+                "カードが 2 枚以上あります。自分のカードだけを挿入してください。".into()
+            }
+            (Self::ChooseYourPin, En) => {
+                "The PIN you were given works once. Choose one of your own now.".into()
+            }
+            (Self::ChooseYourPin, Ja) => {
+                "この暗証番号は最初の 1 回だけのものです。新しい暗証番号に変更してください。".into()
+            }
             (
                 Self::Forgotten {
                     how,
@@ -328,7 +370,13 @@ mod tests {
 
     #[test]
     fn english_is_ascii_because_every_screen_can_show_it() {
-        let all: [&dyn Said; 6] = [
+        let all: [&dyn Said; 12] = [
+            &Sentence::CardMute,
+            &Sentence::CardOfAnotherKind,
+            &Sentence::CardInUse,
+            &Sentence::CardUnreadable,
+            &Sentence::SeveralCards,
+            &Sentence::ChooseYourPin,
             &Sentence::StillChecking,
             &Sentence::NoReader,
             &Label::Relay,

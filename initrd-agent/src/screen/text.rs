@@ -24,6 +24,10 @@ pub enum Prompt {
         /// Tries the card still allows, if it says.
         tries_left: Option<u32>,
     },
+    /// A PIN of the user's own, for the one the card came with.
+    NewPin,
+    /// The same once more.
+    NewPinAgain,
     /// May the last try of the PIN be used?
     LastTry,
     /// User name.
@@ -46,6 +50,8 @@ impl Prompt {
         match self {
             Self::InsertCard => "insert-card",
             Self::Pin { .. } => "pin",
+            Self::NewPin => "new-pin",
+            Self::NewPinAgain => "new-pin-again",
             Self::LastTry => "last-try",
             Self::User => "user",
             Self::Password => "password",
@@ -67,7 +73,10 @@ impl Prompt {
     /// Whether typing stays invisible.
     #[must_use]
     pub const fn is_secret(&self) -> bool {
-        matches!(self, Self::Pin { .. } | Self::Password)
+        matches!(
+            self,
+            Self::Pin { .. } | Self::NewPin | Self::NewPinAgain | Self::Password
+        )
     }
 
     /// What stands on the screen; a question ends in a space.
@@ -91,6 +100,10 @@ impl Prompt {
             ) => format!("カードの暗証番号 (残り {n} 回): "),
             (Self::Pin { tries_left: None }, En) => "Card PIN: ".into(),
             (Self::Pin { tries_left: None }, Ja) => "カードの暗証番号: ".into(),
+            (Self::NewPin, En) => "New card PIN (6 to 8 digits): ".into(),
+            (Self::NewPin, Ja) => "新しい暗証番号 (数字 6 から 8 桁): ".into(),
+            (Self::NewPinAgain, En) => "New card PIN again: ".into(),
+            (Self::NewPinAgain, Ja) => "新しい暗証番号をもう一度: ".into(),
             (Self::LastTry, En) => "Type yes to use the last try, anything else to stop: ".into(),
             (Self::LastTry, Ja) => "最後の 1 回を使うには yes、中止するには他の文字を入力: ".into(),
             (Self::User, En) => "User name: ".into(),
@@ -168,6 +181,22 @@ codes! {
     PinBlocked = "SIGN-IN-PIN-BLOCKED":
         ["The card is blocked.", SAFE, "Take the card to the operator, who unblocks it with the PUK."],
         ["カードが使用停止になっています。", SAFE_JA, "管理者にカードを渡して解除してもらってください。"];
+    /// The card left the reader before the user was signed in.
+    CardRemoved = "SIGN-IN-CARD-REMOVED":
+        ["The card was taken out.", SAFE, "Put it in again; sign-in begins anew."],
+        ["カードが抜かれました。", SAFE_JA, "もう一度挿入してください。最初からやり直します。"];
+    /// A card that nobody issued.
+    CardWithoutKey = "SIGN-IN-CARD-WITHOUT-KEY":
+        ["This card has no key.", "Nothing was changed; no files are touched without a known card.", "Use the card you were given here, or take this one to the operator."],
+        ["このカードには鍵がありません。", "何も変更されていません。", "登録済みのカードを使うか、管理者にこのカードを渡してください。"];
+    /// A key of a kind that this program does not use.
+    CardUnfit = "SIGN-IN-CARD-UNFIT":
+        ["This PC cannot use the key on this card.", "Nothing was changed; no files are touched without a known card.", "Use the card you were given here; if it is this one, report code SIGN-IN-CARD-UNFIT to the operator."],
+        ["この PC ではこのカードの鍵を使えません。", "何も変更されていません。", "登録済みのカードを使ってください。このカードの場合は SIGN-IN-CARD-UNFIT と管理者に伝えてください。"];
+    /// A new PIN that cannot be one.
+    NewPinRefused = "SIGN-IN-NEW-PIN":
+        ["This cannot be your new PIN.", "The card still has the PIN you were given.", "Type 6 to 8 digits, the same twice."],
+        ["この暗証番号は使えません。", "カードの暗証番号は変更されていません。", "数字 6 から 8 桁を 2 回とも同じに入力してください。"];
     /// The site refused the password.
     WrongPassword = "SIGN-IN-WRONG-PASSWORD":
         ["The password is wrong.", SAFE, "Type PIN, name and password again."],

@@ -1,11 +1,15 @@
 //! What an answer of card or site means for the user. Pure.
 
-use card::PinError;
+use card::{
+    CardError, PinError,
+    apdu::{is_in_use, was_removed},
+    reader::ReaderError,
+};
 use site_api::ProblemCode;
 
 use super::Stop;
 use crate::{
-    screen::{Code, Notice},
+    screen::{Code, Notice, Sentence},
     site::{SiteError, code_of},
 };
 
@@ -29,6 +33,42 @@ pub(crate) const fn gate(tries_left: Option<u8>) -> Gate {
     }
 }
 
+/// What to tell about a card that did not do what it should.
+pub(crate) fn of_card(error: &(dyn std::error::Error + 'static)) -> Notice {
+    let code = if was_removed(error) {
+        Code::CardRemoved
+    } else {
+        match error.downcast_ref() {
+            Some(CardError::NoKey) => Code::CardWithoutKey,
+            Some(CardError::Compressed | CardError::WrongKey(_)) => Code::CardUnfit,
+            _ => Code::CardFailed,
+        }
+    };
+    Notice::of(code, error)
+}
+
+/// The same, as the end of a try: a card that was taken out need not be taken out.
+pub(super) fn stop_of_card(error: &(dyn std::error::Error + 'static)) -> Stop {
+    let notice = of_card(error);
+    match notice.code {
+        Code::CardRemoved => Stop::Again(notice),
+        _ => Stop::OtherCard(notice),
+    }
+}
+
+/// What is said while there is no card to work with; `None` when the invitation says it all.
+pub(super) fn of_missing(missing: &ReaderError) -> Option<Sentence> {
+    Some(match missing {
+        ReaderError::NoReader => Sentence::NoReader,
+        ReaderError::Mute { .. } => Sentence::CardMute,
+        ReaderError::WrongCard { .. } => Sentence::CardOfAnotherKind,
+        ReaderError::SeveralCards(_) => Sentence::SeveralCards,
+        ReaderError::Card { source, .. } if is_in_use(source) => Sentence::CardInUse,
+        ReaderError::Card { .. } => Sentence::CardUnreadable,
+        _ => return None,
+    })
+}
+
 /// What to tell about a PIN that did not unlock the card. `before` is what the card reported before.
 pub(super) fn of_pin(error: &PinError, before: Option<u8>) -> Stop {
     match error {
@@ -44,7 +84,7 @@ pub(super) fn of_pin(error: &PinError, before: Option<u8>) -> Stop {
         }
         PinError::LastTry => Stop::Again(Notice::of(Code::LastTry, error).tries_left(1)),
         PinError::Blocked => Stop::OtherCard(Notice::of(Code::PinBlocked, error).tries_left(0)),
-        PinError::Card(_) => Stop::OtherCard(Notice::of(Code::CardFailed, error)),
+        PinError::Card(error) => stop_of_card(error),
     }
 }
 
@@ -79,6 +119,51 @@ mod tests {
         ];
         for (tries, want) in cases {
             assert_eq!(gate(tries), want, "{tries:?}");
+        }
+    }
+
+    #[test]
+    fn each_state_of_reader_and_card_has_its_own_words() {
+        let reader = || "A reader".to_owned();
+        let refused = CardError::NoPiv(card::apdu::Status::NOT_FOUND);
+        let broken = CardError::Malformed {
+            doing: "read",
+            source: None,
+        };
+        for (missing, want) in [
+            (ReaderError::NoReader, Some(Sentence::NoReader)),
+            (ReaderError::NoCard, None),
+            (
+                ReaderError::Mute { reader: reader() },
+                Some(Sentence::CardMute),
+            ),
+            (
+                ReaderError::WrongCard {
+                    reader: reader(),
+                    source: refused,
+                },
+                Some(Sentence::CardOfAnotherKind),
+            ),
+            (
+                ReaderError::Card {
+                    reader: reader(),
+                    source: broken,
+                },
+                Some(Sentence::CardUnreadable),
+            ),
+            (
+                ReaderError::SeveralCards(vec![reader(), reader()]),
+                Some(Sentence::SeveralCards),
+            ),
+        ] {
+            assert_eq!(of_missing(&missing), want, "{missing}");
+        }
+        for (error, want) in [
+            (CardError::NoKey, Code::CardWithoutKey),
+            (CardError::Compressed, Code::CardUnfit),
+            (CardError::StaysUnlocked, Code::CardFailed),
+        ] {
+            assert_eq!(of_card(&error).code, want, "{error}");
         }
     }
 

@@ -4,13 +4,15 @@
 //! PIN lives until the card saw it, the password until the site answered.
 
 mod decide;
+mod unlock;
 
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use card::{
-    Card, LastTry, Pin, Unlocked,
+    Card, Unlocked,
     reader::{ReaderError, Readers},
+    unwrap::UnwrapError,
 };
 use site_api::{
     HeadInfo, SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest, path as api,
@@ -22,11 +24,14 @@ use snapshot::{
 };
 use zeroize::Zeroizing;
 
-use self::decide::of_pin;
-pub(crate) use self::decide::{Gate, gate, of_site};
+pub(crate) use self::decide::{Gate, gate, of_card, of_site};
+use self::{
+    decide::{of_missing, stop_of_card},
+    unlock::Seat,
+};
 use crate::{
     clock,
-    screen::{AskError, Code, Notice, Prompt, Screen, Sentence, Step},
+    screen::{AskError, Code, Notice, Prompt, Screen, Step},
     site::{Finder, Site},
 };
 
@@ -146,7 +151,7 @@ fn once(
     screen: &Screen,
     (pc, baseline): (&str, BaselineId),
 ) -> Result<SignedIn, Stop> {
-    let mut card = wait_for_card(readers, reader, screen)?;
+    let card = wait_for_card(readers, reader, screen)?;
     let id = card.id();
     let asking = screen.step(Step::AskSite);
     let site = finder.wait();
@@ -154,38 +159,14 @@ fn once(
     challenge(&site, id, baseline)?;
 
     drop(asking);
-    let using = screen.step(Step::UseCard);
-    let tries = card
-        .tries_left()
-        .map_err(|e| Stop::OtherCard(Notice::of(Code::CardFailed, &e)))?;
-    drop(using);
-    let last_try = match gate(tries) {
-        Gate::Ask => LastTry::Keep,
-        Gate::LastTry => {
-            screen
-                .message(&Notice::new(Code::LastTry, "the card allows one more PIN").tries_left(1));
-            if screen.ask(Prompt::LastTry)?.trim() != "yes" {
-                return Err(Stop::Quiet);
-            }
-            LastTry::Use
-        }
-        Gate::Blocked => {
-            return Err(Stop::OtherCard(
-                Notice::new(Code::PinBlocked, "the card takes no PIN").tries_left(0),
-            ));
-        }
+    let seat = Seat {
+        screen,
+        readers,
+        reader: reader.as_deref(),
     };
-    let mut card = {
-        let typed = screen.ask(Prompt::Pin {
-            tries_left: tries.map(u32::from),
-        })?;
-        let _using = screen.step(Step::UseCard);
-        let pin = Pin::typed(&typed).map_err(|e| Stop::Again(Notice::of(Code::WrongPin, &e)))?;
-        card.unlock(&pin, last_try)
-            .map_err(|not| of_pin(&not.error, tries))?
-    };
-    let name = screen.ask(Prompt::User)?.trim().to_owned();
-    let password = screen.ask(Prompt::Password)?;
+    let mut card = seat.unlock(card)?;
+    let name = seat.ask(Prompt::User)?.trim().to_owned();
+    let password = seat.ask(Prompt::Password)?;
 
     let _asking = screen.step(Step::AskSite);
     // A fresh challenge: the first one may have died while somebody typed.
@@ -226,10 +207,9 @@ fn wait_for_card(
         |code, error: &(dyn std::error::Error + 'static)| Stop::OtherCard(Notice::of(code, error));
     let waiting = screen.step(Step::Card);
     let found = readers.wait_for_card(CARD_PATIENCE, |missing| {
-        match missing {
-            ReaderError::NoCard => {}
-            ReaderError::NoReader => screen.say(Sentence::NoReader),
-            other => screen.say(other.to_string()),
+        tracing::info!(%missing, "no card to work with");
+        if let Some(sentence) = of_missing(missing) {
+            screen.say(sentence);
         }
         screen.invite(Prompt::InsertCard);
     });
@@ -244,7 +224,7 @@ fn wait_for_card(
         }
     };
     *reader = Some(found.transport().reader());
-    Card::open(found).map_err(|e| failed(Code::CardFailed, &e))
+    Card::open(found).map_err(|e| stop_of_card(&e))
 }
 
 fn challenge(site: &Site, card: CardId, baseline: BaselineId) -> Result<SignInChallenge, Stop> {
@@ -275,7 +255,7 @@ pub(crate) fn prove(
         .decode(&asked.sealed_b64)
         .map_err(|e| Notice::of(Code::SignInRefused, &e))?;
     card.prove(asked.site, &asked.challenge, &sealed)
-        .map_err(|e| Notice::of(Code::CardFailed, &e))
+        .map_err(|e| of_card(&e))
 }
 
 /// Unwraps the user key, derives what the session needs, and makes the card forget the PIN.
@@ -287,7 +267,10 @@ pub(crate) fn unwrap(mut card: Card<Unlocked>, answer: &SignIn) -> Result<Snapsh
         let detail = "the key slot the site sent is another user's";
         return Err(Notice::new(Code::KeyNotOpened, detail));
     }
-    let user_key = card.unwrap(&slot).map_err(|e| failed(&e))?;
+    let user_key = card.unwrap(&slot).map_err(|e| match e {
+        UnwrapError::Card(error) => of_card(&error),
+        other => failed(&other),
+    })?;
     let keys = SnapshotKeys::derive(&user_key, answer.user, slot.context.epoch);
     drop(user_key);
     if let Err(error) = card.lock() {
