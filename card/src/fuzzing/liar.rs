@@ -128,9 +128,13 @@ impl Transport for Liar {
     }
 }
 
-fn key() -> CardKey {
-    let secret = p256::SecretKey::from_slice(&[7; 32]).unwrap();
-    CardKey::from_point(&secret.public_key().to_sec1_bytes()).unwrap()
+/// One key for all: a fuzzer has better things to compute.
+fn key() -> &'static CardKey {
+    static KEY: std::sync::OnceLock<CardKey> = std::sync::OnceLock::new();
+    KEY.get_or_init(|| {
+        let secret = p256::SecretKey::from_slice(&[7; 32]).unwrap();
+        CardKey::from_point(&secret.public_key().to_sec1_bytes()).unwrap()
+    })
 }
 
 /// A certificate object as the station writes one, without the wait for randomness each time.

@@ -111,13 +111,6 @@ pub fn authenticate<'a, T: Transport>(
     let doing = "authenticate with the management key";
     let (algorithm, mut witness) = ask_for_witness(piv)?;
     let block = algorithm.block_bytes();
-    if witness.len() != block {
-        return Err(CardError::Malformed {
-            doing,
-            source: None,
-        }
-        .into());
-    }
     let key = key.cipher(algorithm)?;
     key.decrypt(&mut witness);
     let mut challenge = vec![0; block];
@@ -162,10 +155,15 @@ fn ask_for_witness<T: Transport>(piv: &mut Piv<T>) -> Result<(Algorithm, Vec<u8>
             answers: Answers::Data,
         };
         let answer = piv.send(doing, command)?;
-        if answer.status == Status::OK {
-            return Ok((algorithm, part(&answer.data, 0x80, doing)?.to_vec()));
-        }
         last = answer.status;
+        if last != Status::OK {
+            continue;
+        }
+        let witness = part(&answer.data, 0x80, doing)?.to_vec();
+        // Some cards answer whatever algorithm is asked for, with a witness of their own length.
+        if witness.len() == algorithm.block_bytes() {
+            return Ok((algorithm, witness));
+        }
     }
     Err(ManageError::UnknownAlgorithm(last))
 }

@@ -184,6 +184,22 @@ fn agreeing_takes_32_bytes_and_nothing_else() {
     }
 }
 
+/// One card, in Python, does not look at the algorithm it is asked for.
+#[test]
+fn a_witness_of_another_length_is_one_for_another_algorithm() {
+    let ask = |algorithm: &str| format!("0087{algorithm}9B047C028000");
+    let eight = "7C0A80081122334455667788 9000";
+    let (aes, des) = (ask("0A"), ask("03"));
+    let steps = [(aes.as_str(), eight), (des.as_str(), eight), ("*", "6982")];
+    let mut piv = piv(&steps);
+    let refused = manage::authenticate(&mut piv, &ManagementKey::factory());
+    assert!(matches!(
+        refused.err(),
+        Some(ManageError::WrongManagementKey)
+    ));
+    assert!(piv.transport().finished());
+}
+
 #[test]
 fn the_old_pin_and_the_puk_are_given_once() {
     let (old, new) = (pin(), Pin::typed("081508").unwrap());
