@@ -82,6 +82,10 @@ pub(crate) const RUN: &[Package] = &[
         "opensc",
         "the second program that must read the cards we issue",
     ),
+    (
+        "yubico-piv-tool",
+        "makes badges as somebody else would, and sees the cards we issue",
+    ),
     ("openssl", "makes recovery keys as an operator would"),
     ("e2fsprogs", "mke2fs makes the guests' tools disk"),
     (
