@@ -5,16 +5,18 @@
 
 What good vectors must say is in the `expected.txt` of each folder.
 """
+import json
 import struct
 import sys
 from pathlib import Path
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import blake3
-from opening import Fields, Keys, Pack, Refused, cuts, expand, extract, open_record
+from opening import Fields, Keys, Pack, Refused, cuts, expand, extract, open_record, rule
 from reader import BARE, FILES, open_manifest
 
 KEYS = Keys.derive(b"\1" * 32, b"\2" * 16, 3)
@@ -37,6 +39,33 @@ def slot(data):
     opened = hpke(int.from_bytes(b"\7" * 32, "big"), point, b"furoshiki key slot v1", data[:52], sealed).hex()
     names = f"user: UserId({user.hex()}), slot: {number}, card: CardId({card.hex()}), epoch: {epoch}"
     return f"SlotContext {{ {names} }} user key {opened}"
+
+
+def settings(data):
+    fields = Fields(data)
+    fields.head(b"FKST")
+    user, part = fields.take(16, "user id"), fields.number("B", "part")
+    rule(part in PARTS, "part: 1, 2 or 3")
+    version, origin = fields.number("Q", "version"), fields.take(16, "origin")
+    count = fields.number("B", "cards")
+    rule(1 <= count <= 16, "cards: 1 to 16")
+    keys = [(fields.take(16, "card id"), fields.take(65, "encapsulated key"), fields.take(48, "wrapped key"))
+            for _ in range(count)]
+    sealed = fields.take(fields.left(), "document")
+    wrapped = [key for key in keys if key[0] == b"\5" * 16]
+    rule(wrapped, "cards: not this one")
+    card, point, wrap = wrapped[0]
+    try:
+        content = hpke(int.from_bytes(b"\7" * 32, "big"), point, b"furoshiki settings v1", data[:53] + card, wrap)
+        plain = AESGCM(content).decrypt(bytes(12), sealed, data[:53])
+    except (InvalidTag, ValueError) as error:
+        raise Refused("altered, or not for this card") from error
+    rule(json.loads(plain)["settings"]["part"] == PARTS[part], "part: another one is inside")
+    names = f"user {user.hex()} version {version} origin {origin.hex()} cards {count}"
+    return f"{names} {plain.decode()}"
+
+
+PARTS = {1: "mail", 2: "input", 3: "browser"}
 
 
 def hpke(private, point, info, aad, sealed):
@@ -137,7 +166,7 @@ def record(data):
 
 
 FORMATS = {"keys": keys, "slot": slot, "chunk": chunk, "pack": pack, "manifest": manifest,
-           "manifest-delta": manifest_delta, "record": record}
+           "manifest-delta": manifest_delta, "record": record, "settings": settings}
 
 
 def main():

@@ -1,6 +1,7 @@
 //! What the operator does beside the running server: users, other sites, releases, the audit log.
 
 mod audit;
+mod leases;
 mod lines;
 mod office;
 mod passwords;
@@ -28,6 +29,7 @@ use crate::{
 
 pub(crate) use audit::export;
 pub use audit::{audit_export, audit_verify, audit_verify_file};
+pub use leases::{lease_release, leases};
 pub use lines::{
     AuditPage, InvitationLine, NextLine, Overview, PcLine, PolicyLine, RelayLine, Relays,
     ReleaseList, SiteList, StaffLine, UserList, UserSheet, per_mille,

@@ -10,8 +10,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::{
     config::{ConfigError, Layout, SiteConfig, write_private},
     join::hosts,
-    store::{SharedKind, Store, StoreError},
-    tls::{Ca, CrlError, Identity, IssueError, TlsError, private_folder, read_crl},
+    store::{Actor, Deed, SharedKind, Store, StoreError},
+    tls::{Ca, CrlError, Identity, IssueError, Revoke, TlsError, private_folder, read_crl},
 };
 
 /// Why it was not done.
@@ -101,10 +101,15 @@ pub fn trust(data: &Path, file: &Path) -> Result<usize, AuthorityError> {
 }
 
 /// Gives the site in `data` a list of revoked certificates, which takes it to all sites. Works while the server runs.
+/// `revoked` is what was just put on it. Both are in the audit log.
 ///
 /// # Errors
 /// [`AuthorityError::Crl`] when no CA of the site signed it.
-pub async fn publish(data: &Path, crl: &str) -> Result<(), AuthorityError> {
+pub async fn publish(
+    data: &Path,
+    crl: &str,
+    revoked: Option<&Revoke>,
+) -> Result<(), AuthorityError> {
     let layout = Layout::new(data);
     let config = SiteConfig::load(&layout)?;
     let list = read_crl(crl, Identity::load(&layout)?.cas())?;
@@ -116,8 +121,28 @@ pub async fn publish(data: &Path, crl: &str) -> Result<(), AuthorityError> {
         origin: config.site,
         body: serde_json::Value::from(crl).to_string(),
     };
+    let mut deeds = Vec::from([Deed::new(Actor::Operator, "ca.publish", list.ca)
+        .with(format_args!("list {}", list.number))]);
+    match revoked {
+        Some(Revoke::Serial(serial)) => {
+            deeds.insert(
+                0,
+                Deed::new(Actor::Operator, "ca.revoke", "")
+                    .with(format_args!("certificate {serial}")),
+            );
+        }
+        Some(Revoke::Site(site)) => deeds.insert(0, Deed::new(Actor::Operator, "ca.revoke", site)),
+        None => {}
+    }
     let store = Store::open(layout, &config.database, &config.objects).await?;
-    let published = store.publish_shared(&record).await;
+    let publish = async {
+        store.publish_shared(&record).await?;
+        for deed in &deeds {
+            store.audit(deed).await?;
+        }
+        Ok::<_, StoreError>(())
+    };
+    let published = publish.await;
     store.close().await;
-    published.map(drop).map_err(Into::into)
+    Ok(published?)
 }

@@ -18,6 +18,7 @@ mod jobs;
 mod joins;
 mod leases;
 mod leave;
+mod lines;
 mod merge;
 mod moment;
 mod objects;
@@ -192,6 +193,19 @@ pub enum StoreError {
     },
 }
 
+/// See [`StoreError::is_away`].
+fn is_away(error: &sqlx::Error) -> bool {
+    // 25006 read_only_sql_transaction, class 57P operator intervention, class 08 connection:
+    // https://www.postgresql.org/docs/current/errcodes-appendix.html
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            code == "25006" || code.starts_with("57P") || code.starts_with("08")
+        }),
+        _ => false,
+    }
+}
+
 impl StoreError {
     fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
@@ -212,18 +226,7 @@ impl StoreError {
     /// True when the database does not answer, or not as one that takes writes: it may soon, or another one.
     #[must_use]
     pub fn is_away(&self) -> bool {
-        // 25006 read_only_sql_transaction, class 57P operator intervention, class 08 connection:
-        // https://www.postgresql.org/docs/current/errcodes-appendix.html
-        match self {
-            Self::Db { source, .. } => match source {
-                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
-                sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-                    code == "25006" || code.starts_with("57P") || code.starts_with("08")
-                }),
-                _ => false,
-            },
-            _ => false,
-        }
+        matches!(self, Self::Db { source, .. } if is_away(source))
     }
 
     /// True when a text of the request is none to PostgreSQL: it holds U+0000.

@@ -9,13 +9,14 @@ use std::{
 };
 
 /// Formats of user data; the others are a baseline's.
-const FORMATS: [&str; 7] = [
+const FORMATS: [&str; 8] = [
     "chunk",
     "keys",
     "manifest",
     "manifest-delta",
     "pack",
     "record",
+    "settings",
     "slot",
 ];
 

@@ -59,7 +59,7 @@ pub struct Challenges(Waiting);
 
 enum Waiting {
     Here(Mutex<HashMap<String, Asked>>),
-    InTheDatabase(Store),
+    InTheDatabase(Box<Store>),
 }
 
 /// What is kept of an answer. Fast hashing is enough for what a random nonce made.
@@ -72,7 +72,7 @@ impl Challenges {
     #[must_use]
     pub fn new(store: &Store) -> Self {
         Self(if store.is_shared() {
-            Waiting::InTheDatabase(store.clone())
+            Waiting::InTheDatabase(Box::new(store.clone()))
         } else {
             Waiting::Here(Mutex::default())
         })

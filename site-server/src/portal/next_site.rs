@@ -238,7 +238,6 @@ async fn go_to(
             .choose_next_site(user, chosen, record, arrives_ms)
             .await?;
     } else if let Some(head) = head
-        && head.site != chosen
         && site.store.record(user, head.record).await?.is_none()
     {
         // Next is here: what lacks comes.

@@ -39,21 +39,36 @@ fn minute_of_day(ms: i64, offset_minutes: i16) -> u16 {
     u16::try_from(minutes.rem_euclid(24 * 60)).unwrap_or(0)
 }
 
-/// Shares one rate among all streams that take from it.
+/// Shares one rate among all streams that take from it, and knows the hours.
 #[derive(Debug)]
 pub(super) struct Pace {
     free: Mutex<Instant>,
+    limits: Mutex<Limits>,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         Self {
             free: Mutex::new(Instant::now()),
+            limits: Mutex::new(Limits {
+                open: true,
+                bytes_per_s: None,
+            }),
         }
     }
 }
 
 impl Pace {
+    /// What holds back from now on.
+    pub(super) fn keep(&self, limits: Limits) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    /// What holds back, as it was found last.
+    pub(super) fn limits(&self) -> Limits {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until so many bytes more may have come.
     pub(super) async fn take(&self, bytes: usize, bytes_per_s: u64) {
         let pause = {

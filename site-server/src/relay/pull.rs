@@ -4,17 +4,16 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
+use site_api::peer::Copies;
 use snapshot::{
     id::{ObjectId, RecordId, UserId},
     record::{self, RecordError},
 };
 
-use super::{
-    Outcome, lacking,
-    pace::{Pace, limits},
-};
+use super::{Outcome, lacking, pace::Pace};
 use crate::{
     app::Site,
+    copies::everywhere,
     peers::{Line, PeerError},
     store::{Incoming, Origin, Peer, StoreError},
 };
@@ -37,6 +36,8 @@ pub(super) enum PullError {
     NoUser,
     #[error("the site that has the snapshot is not known here")]
     NoSite,
+    #[error("the site that saved the snapshot has it no more, and not every other site answers")]
+    Unanswered,
     #[error("fetch object {object}")]
     Object {
         object: ObjectId,
@@ -58,6 +59,7 @@ impl PullError {
         match self {
             Self::Peer(error) if error.is_not_found() => Outcome::PeerLacks,
             Self::Peer(_)
+            | Self::Unanswered
             | Self::Object {
                 source: StoreError::BrokenOff { .. } | StoreError::StoodStill { .. },
                 ..
@@ -86,7 +88,7 @@ impl PullError {
 
 /// How a pull is to go.
 pub(super) struct Turn<'a> {
-    /// The rate that all announced relays share.
+    /// The rate and the hours that all announced relays share.
     pub(super) pace: &'a Pace,
     /// After so many bytes others go first, when others there are.
     pub(super) slice_bytes: u64,
@@ -101,14 +103,7 @@ pub(super) async fn pull(
     let user = incoming.user;
     let wanted = incoming.transfer.record;
     let known = site.store.user(user).await?.ok_or(PullError::NoUser)?;
-    let peer = site
-        .store
-        .site(incoming.transfer.from)
-        .await?
-        .ok_or(PullError::NoSite)?;
-    let line = site.peers.to(&peer)?;
-
-    let bytes = line.record(user, wanted).await?;
+    let (peer, bytes) = found(site, incoming).await?;
     let have = RecordId::of(&bytes);
     if have != wanted {
         return Err(PullError::OtherRecord { want: wanted, have });
@@ -143,6 +138,42 @@ pub(super) async fn pull(
     }
 }
 
+/// The record, and who has what it lists: the site that was named, or when that one is away or was left, another one.
+async fn found(site: &Site, incoming: &Incoming) -> Result<(Peer, Vec<u8>), PullError> {
+    let (user, wanted) = (incoming.user, incoming.transfer.record);
+    let named = incoming.transfer.from;
+    let ask = async |peer: Peer| -> Result<_, PullError> {
+        let bytes = site.peers.to(&peer)?.record(user, wanted).await?;
+        Ok((peer, bytes))
+    };
+    let error = match site.store.site(named).await? {
+        None => PullError::NoSite,
+        Some(peer) => match ask(peer).await {
+            Err(error @ PullError::Peer(_)) => error,
+            found => return found,
+        },
+    };
+    let mut others = site.store.sites().await?;
+    others.retain(|peer| peer.site != named);
+    let answers = everywhere(site, user, &others).await;
+    let silent = answers.iter().any(Option::is_none);
+    for (peer, copies) in others.into_iter().zip(answers) {
+        let has = |copies: Copies| {
+            !copies.leaving && copies.copies.iter().any(|copy| copy.record == wanted)
+        };
+        if copies.is_some_and(has) {
+            tracing::info!(%user, record = %wanted, peer = %peer.site, %named, "another site has the snapshot");
+            return ask(peer).await;
+        }
+    }
+    let gone = matches!(&error, PullError::Peer(error) if error.is_not_found());
+    Err(if gone && silent {
+        PullError::Unanswered
+    } else {
+        error
+    })
+}
+
 /// The first of `fetch` up to `bytes` together, at least one, and how many are left.
 fn slice(fetch: Vec<(ObjectId, u64)>, bytes: u64) -> (Vec<(ObjectId, u64)>, usize) {
     let all = fetch.len();
@@ -174,7 +205,7 @@ async fn object_of(
     let rate = if now.urgent {
         None
     } else {
-        let limits = limits(site).await?;
+        let limits = turn.pace.limits();
         if !limits.open {
             return Err(PullError::Later);
         }

@@ -76,8 +76,12 @@ async fn begin(
     busy: &mut HashSet<Job>,
     pace: &Arc<Pace>,
 ) -> Result<(), StoreError> {
-    let limits = limits(site).await?;
     let due = site.store.due_transfers().await?;
+    // Once for all of them, and not when nothing is to be done.
+    if !due.is_empty() || busy.iter().any(|job| matches!(job, Job::Pull(_))) {
+        pace.keep(limits(site).await?);
+    }
+    let limits = pace.limits();
     let others = due.len() > AT_A_TIME;
     for incoming in due {
         let job = Job::Pull(incoming.user);

@@ -72,7 +72,8 @@ pub(crate) async fn transfer(
     if let Some(done) = complete(&site, asked.user, &asked.head).await? {
         return Ok((StatusCode::OK, axum::Json(done)));
     }
-    if site.store.site(asked.from).await?.is_none() {
+    // One that was left here is asked of the others.
+    if asked.from != site.config.site && site.store.site(asked.from).await?.is_none() {
         let detail = format!(
             "Site {} has the snapshot and is not known here; add it with furoshiki-site site add.",
             asked.from

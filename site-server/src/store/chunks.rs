@@ -202,7 +202,7 @@ impl Store {
         let mut tx = self
             .db
             .pool
-            .begin()
+            .begin(&[])
             .await
             .map_err(StoreError::db("look for chunks"))?;
         for digest in digests {

@@ -11,26 +11,33 @@ use std::{
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use sqlx::{
-    Any, AnyPool, AssertSqlSafe, Connection as _, SqlSafeStr as _,
+    AssertSqlSafe, Connection as _, SqlSafeStr as _,
     any::{AnyConnectOptions, AnyPoolOptions},
     migrate::{Migration, MigrationType, Migrator},
 };
 
+pub(super) use super::lines::Tx;
 use super::{
     StoreError,
-    servers::{Servers, writes_soon},
+    lines::{Lines, Switched},
+    servers::{Servers, answers_soon, writes_soon},
 };
-
-/// A transaction.
-pub(super) type Tx = sqlx::Transaction<'static, Any>;
 
 /// Readers run beside the one writer; more would only wait for the disk.
 const MAX_CONNECTIONS: u32 = 8;
 /// How long a writer waits for another process, `user add` beside `serve`.
 const BUSY: Duration = Duration::from_secs(10);
 
+/// A connection that answered so short a time ago is not asked again.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// Who holds it alone writes: what SQLite's `BEGIN IMMEDIATE` is. A function that gives nothing is no column.
 const POSTGRES_WRITER: &str = "SELECT 1 FROM pg_advisory_xact_lock(7381221973)";
+
+/// A server of the site whose machine is gone may not hold that lock for two hours: PostgreSQL finds out within 20 s.
+/// <https://www.postgresql.org/docs/current/runtime-config-connection.html#RUNTIME-CONFIG-TCP-SETTINGS>
+const POSTGRES_SESSION: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; \
+    SET tcp_keepalives_count = 3; SET tcp_user_timeout = 20000";
 
 /// `[database]` of `site.toml`: where a site keeps its rows. Nothing there: SQLite in the data folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +102,7 @@ enum Kind {
 /// Connections to the database of a site.
 #[derive(Debug, Clone)]
 pub(super) struct Db {
-    pub(super) pool: AnyPool,
+    pub(super) pool: Lines,
     kind: Kind,
 }
 
@@ -133,13 +140,22 @@ impl Db {
             BUSY.as_millis()
         );
         let mut pool_options = AnyPoolOptions::new();
-        if several.is_some() {
-            // A connection to a server that was the one that writes is of no use any more.
+        let switched = Switched::default();
+        if kind == Kind::Postgres {
+            let (switched, several) = (switched.clone(), several.is_some());
             pool_options =
                 pool_options
                     .test_before_acquire(false)
-                    .before_acquire(|connection, _| {
-                        Box::pin(async move { Ok(writes_soon(connection).await) })
+                    .before_acquire(move |connection, about| {
+                        let old = switched.is_since(about.age);
+                        let asked = !several && about.idle_for < FRESH;
+                        Box::pin(async move {
+                            Ok(match several {
+                                // A connection to a server that was the one that writes is of no use any more.
+                                true => !old && writes_soon(connection).await,
+                                false => asked || answers_soon(connection).await.is_ok(),
+                            })
+                        })
                     });
         }
         let pool = pool_options
@@ -148,16 +164,18 @@ impl Db {
             .after_connect(move |connection, _| {
                 let pragmas = (kind == Kind::Sqlite).then(|| AssertSqlSafe(pragmas.clone()));
                 Box::pin(async move {
-                    if let Some(pragmas) = pragmas {
-                        sqlx::raw_sql(pragmas).execute(connection).await?;
-                    }
+                    match pragmas {
+                        Some(pragmas) => sqlx::raw_sql(pragmas).execute(connection).await?,
+                        None => sqlx::raw_sql(POSTGRES_SESSION).execute(connection).await?,
+                    };
                     Ok(())
                 })
             })
             .after_release(move |connection, _| {
                 Box::pin(async move {
                     if kind == Kind::Postgres {
-                        return Ok(true);
+                        // Else one that says nothing would keep its place in the pool for a quarter of an hour.
+                        return answers_soon(connection).await.map(|()| true);
                     }
                     // A full disk ends SQLite's transaction by itself, and the connection goes on counting it: it would
                     // refuse to begin another one for ever. The ping waits for a rollback under way.
@@ -169,8 +187,13 @@ impl Db {
             .await
             .map_err(StoreError::db("open it"))?;
         if let Some(servers) = several {
-            tokio::spawn(servers.follow(pool.clone(), at));
+            tokio::spawn(servers.follow(pool.clone(), at, switched));
         }
+        let pool = match kind {
+            Kind::Sqlite => Lines::to_file(pool),
+            // Long enough for one more try after a full wait for a connection.
+            Kind::Postgres => Lines::to_server(pool, BUSY * 2),
+        };
         Ok(Self { pool, kind })
     }
 
@@ -178,19 +201,19 @@ impl Db {
     pub(super) async fn bring_up_to(&self, steps: usize) -> Result<(), StoreError> {
         let migrations = self.migrator(steps);
         migrations
-            .run(&self.pool)
+            .run(self.pool.unlimited())
             .await
             .map_err(StoreError::Migrate)
     }
 
     /// A transaction that sees everything as it was at one moment, while others write.
     pub(super) async fn look(&self) -> Result<Tx, StoreError> {
-        let begin = match self.kind {
+        let begin: &[_] = match self.kind {
             // In WAL a reader stays where its first statement was.
-            Kind::Sqlite => "BEGIN",
-            Kind::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Kind::Sqlite => &["BEGIN"],
+            Kind::Postgres => &["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"],
         };
-        let begun = self.pool.begin_with(begin).await;
+        let begun = self.pool.begin(begin).await;
         begun.map_err(StoreError::db("look at all of it"))
     }
 
@@ -230,18 +253,12 @@ impl Db {
     /// A transaction that holds the write lock from its first statement, so that what it reads
     /// stays true until it commits.
     pub(super) async fn write(&self, what: &'static str) -> Result<Tx, StoreError> {
-        let fail = StoreError::db(what);
-        match self.kind {
-            Kind::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(fail),
-            Kind::Postgres => {
-                let begun = async {
-                    let mut tx = self.pool.begin().await?;
-                    sqlx::query(POSTGRES_WRITER).execute(&mut *tx).await?;
-                    Ok(tx)
-                };
-                begun.await.map_err(fail)
-            }
-        }
+        let begin: &[_] = match self.kind {
+            Kind::Sqlite => &["BEGIN IMMEDIATE"],
+            Kind::Postgres => &["BEGIN", POSTGRES_WRITER],
+        };
+        let begun = self.pool.begin(begin).await;
+        begun.map_err(StoreError::db(what))
     }
 
     /// Whether servers on other machines may use it too.

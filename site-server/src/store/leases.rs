@@ -270,6 +270,42 @@ impl Store {
         tx.commit().await.map_err(StoreError::db("end a lease"))
     }
 
+    /// Ends a user's sessions at this site, or that at one PC, because the operator says that the PC is gone. One that is
+    /// not begins again with its next sign of life. At which PCs.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`]; nothing changed then.
+    pub async fn release_leases(
+        &self,
+        (user, site): (UserId, SiteId),
+        pc: Option<&str>,
+    ) -> Result<Vec<String>, StoreError> {
+        let fail = || StoreError::db("release leases");
+        let mut tx = self.write("release leases").await?;
+        let rows: Vec<(String,)> = sqlx::query_as(
+            "UPDATE leases SET ended = 1 WHERE user_id = $1 AND site = $2 AND ended = 0 AND expires_ms > $3 \
+             AND (CAST($4 AS TEXT) IS NULL OR pc = $4) RETURNING pc",
+        )
+        .bind(user.as_bytes().as_slice())
+        .bind(site.as_bytes().as_slice())
+        .bind(now_ms())
+        .bind(pc)
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(fail())?;
+        let pcs: Vec<_> = rows.into_iter().map(|(pc,)| pc).collect();
+        if pcs.is_empty() {
+            return Ok(pcs);
+        }
+        for pc in &pcs {
+            let deed = Deed::new(Actor::Operator, "lease.release", user);
+            audit::write(&mut tx, &deed.with(format_args!("at PC {pc}"))).await?;
+        }
+        tell(&mut tx, user, site).await?;
+        tx.commit().await.map_err(fail())?;
+        Ok(pcs)
+    }
+
     /// Forgets leases that ended long ago. How many.
     ///
     /// # Errors

@@ -6,10 +6,10 @@ use std::{
 };
 
 use reqwest::Url;
-use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, any::AnyConnectOptions};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, any::AnyConnectOptions};
 use tokio::time::{sleep, timeout};
 
-use super::{DatabaseConfig, StoreError, shelf::first_line};
+use super::{DatabaseConfig, StoreError, lines::Switched, shelf::first_line};
 
 /// How often the server that writes is asked whether it still does.
 const LOOK: Duration = Duration::from_millis(500);
@@ -71,7 +71,7 @@ impl Servers {
     }
 
     /// Keeps new connections of `pool` going to the server that writes, until the pool is closed.
-    pub(super) async fn follow(self, pool: AnyPool, mut at: usize) {
+    pub(super) async fn follow(self, pool: AnyPool, mut at: usize, switched: Switched) {
         let following = async {
             let mut line: Option<AnyConnection> = None;
             loop {
@@ -91,6 +91,7 @@ impl Servers {
                 {
                     tracing::warn!(server = now, "another PostgreSQL server writes now");
                     pool.set_connect_options(options.clone());
+                    switched.now();
                     at = now;
                 }
             }
@@ -110,6 +111,18 @@ pub(super) async fn writes(connection: &mut AnyConnection) -> bool {
 /// As [`writes`], within two seconds: for a connection that may have lain long.
 pub(super) async fn writes_soon(connection: &mut AnyConnection) -> bool {
     matches!(timeout(ANSWER, writes(connection)).await, Ok(true))
+}
+
+/// Whether a connection that was used is still one, within two seconds. What was not committed is undone by then.
+pub(super) async fn answers_soon(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    let asked = timeout(ANSWER, connection.ping()).await;
+    asked.unwrap_or_else(|_| {
+        let why = "the PostgreSQL server says nothing";
+        Err(sqlx::Error::Io(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            why,
+        )))
+    })
 }
 
 /// An address of its own for each host.

@@ -250,13 +250,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Db`].
     pub async fn open_transfers(&self) -> Result<Vec<Incoming>, StoreError> {
-        let rows: Vec<IncomingRow> = sqlx::query_as(
-            "SELECT user_id, record, from_site, state, bytes_done, bytes_total, error, tries FROM transfers \
-             WHERE state <> 'done' ORDER BY state DESC, user_id LIMIT 500",
-        )
-        .fetch_all(&self.db.pool)
-        .await
-        .map_err(StoreError::db("list relays"))?;
+        let statement = format!(
+            "{INCOMING_COLUMNS} WHERE state <> 'done' ORDER BY state DESC, user_id LIMIT 500"
+        );
+        let rows: Vec<IncomingRow> = sqlx::query_as(AssertSqlSafe(statement))
+            .fetch_all(&self.db.pool)
+            .await
+            .map_err(StoreError::db("list relays"))?;
         rows.into_iter().map(incoming).collect()
     }
 

@@ -16,12 +16,15 @@ pub(crate) const ADDRESS: &str = "FUROSHIKI_TEST_S3";
 pub(crate) const SECRET_FILE: &str = "FUROSHIKI_TEST_S3_SECRET_FILE";
 pub(crate) const ACCESS_KEY: &str = "site";
 pub(crate) const SECRET: &str = "for this test";
+/// Before them are the masters.
+const FIRST_VOLUME_SERVER: usize = 3;
 /// How long a cluster may take to be whole; it does in 10 s.
 const WHOLE: Duration = Duration::from_secs(120);
 
 /// Runs until dropped.
 pub(crate) struct Cluster {
-    servers: Vec<Child>,
+    /// What each was started with, and its process.
+    servers: Vec<(Vec<String>, Child)>,
     dir: tempfile::TempDir,
     address: Ipv4Addr,
 }
@@ -77,27 +80,30 @@ impl Cluster {
     }
 
     fn run(&mut self, role: &str, port: u16, more: &[String]) {
-        let log = self.dir.path().join(format!("{role}-{port}.log"));
-        let log = std::fs::File::create(log).unwrap();
         let address = match role {
             "s3" => vec![format!("-ip.bind={}", self.address)],
             _ => ["-ip", "-ip.bind"]
                 .map(|name| format!("{name}={}", self.address))
                 .to_vec(),
         };
+        let mut told = vec![weed().display().to_string()];
+        told.extend(["-logtostderr".into(), role.into(), format!("-port={port}")]);
+        told.extend(address.into_iter().chain(more.iter().cloned()));
+        let server = self.spawned(&told, &format!("{role}-{port}"));
+        self.servers.push((told, server));
+    }
+
+    fn spawned(&self, told: &[String], name: &str) -> Child {
+        let log = self.dir.path().join(format!("{name}.log"));
         // Ends with this process, however that ends.
-        let server = Command::new("setpriv")
+        Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
-            .arg(weed())
-            .args(["-logtostderr", role, &format!("-port={port}")])
-            .args(address)
-            .args(more)
+            .args(told)
             .current_dir(self.dir.path())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(std::fs::File::create(log).unwrap())
             .spawn()
-            .unwrap();
-        self.servers.push(server);
+            .unwrap()
     }
 
     /// Waits until three volume servers are known and S3 answers.
@@ -164,11 +170,18 @@ impl Cluster {
         std::fs::File::open(path).unwrap()
     }
 
-    /// Kills a volume server: two copies of everything are left, or one.
-    pub(crate) fn lose_a_volume_server(&mut self) {
-        let server = &mut self.servers[3];
+    /// Kills one of the three volume servers: two copies of everything are left, or one.
+    pub(crate) fn kill_volume_server(&mut self, n: usize) {
+        let (_, server) = &mut self.servers[FIRST_VOLUME_SERVER + n];
         server.kill().unwrap();
         server.wait().unwrap();
+    }
+
+    /// Starts it again, with what it has.
+    pub(crate) fn start_volume_server(&mut self, n: usize) {
+        let at = FIRST_VOLUME_SERVER + n;
+        let again = self.spawned(&self.servers[at].0, &format!("volume-{n}-again"));
+        self.servers[at].1 = again;
     }
 }
 
@@ -181,7 +194,7 @@ pub(crate) fn client() -> reqwest::Client {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for server in &mut self.servers {
+        for (_, server) in &mut self.servers {
             server.kill().ok();
             server.wait().ok();
         }

@@ -13,8 +13,9 @@ use snapshot::{
 };
 
 use crate::{
-    program::{Server, add_user, all_bytes, contains, init, run, site},
-    support::Person,
+    postgres::Postgres,
+    program::{Server, add_user, all_bytes, contains, init, init_with, run, site},
+    support::{Person, csrf},
 };
 
 const NAME: &str = "Canary-Letter-To-Tanaka-4711.odt";
@@ -92,14 +93,100 @@ fn decoded(folder: &Path, into: &mut Vec<u8>) {
     }
 }
 
+/// What is registered in the portal, and must not be found afterwards.
+const REGISTERED: [(&str, &str); 4] = [
+    ("account", "canary-mailbox-8812"),
+    ("display_name", "Canary Kanariya"),
+    ("address", "canary@mailhost-5520.example"),
+    ("incoming_server", "imap.canary-host-7731.example"),
+];
+const WORD: &str = "金糸雀の書き置き";
+const PAGE: &str = "https://canary-page-6604.example/";
+
+/// Registers in the portal as a browser does: the form of initial settings with a dictionary and bookmarks.
+fn registers(dir: &Path, server: &Server, person: &Person) {
+    let (_, page, head) = server.ask(dir, "GET", "/register", "", b"");
+    let (_, rest) = head.split_once("set-cookie: ").unwrap();
+    let cookie = rest.split_once(';').unwrap().0;
+    let csrf = csrf(&String::from_utf8(page).unwrap());
+    let card = person.card.id.to_string();
+    let mut fields = vec![
+        ("csrf", csrf.as_str()),
+        ("user", person.name.as_str()),
+        ("card", card.as_str()),
+        ("password", person.password.as_str()),
+        ("mail_program", "thunderbird"),
+        ("incoming_protocol", "imap"),
+        ("incoming_security", "tls"),
+        ("incoming_port", ""),
+        ("smtp_server", "smtp.canary-host-7731.example"),
+        ("smtp_security", "tls"),
+        ("smtp_port", ""),
+        ("ime", "mozc"),
+        ("keyboard", "jp"),
+        ("language", "ja"),
+        ("browser", "firefox"),
+    ];
+    fields.extend(REGISTERED);
+    let mut body = String::new();
+    for (name, value) in fields {
+        let head = format!("--edge\r\nContent-Disposition: form-data; name=\"{name}\"");
+        body += &format!("{head}\r\n\r\n{value}\r\n");
+    }
+    let dictionary = format!("かなりあ\t{WORD}\t名詞\n");
+    let bookmarks = format!(
+        "<!DOCTYPE NETSCAPE-Bookmark-file-1>\n<DL><DT><A HREF=\"{PAGE}\">canary title 2291</A></DL>"
+    );
+    for (name, file) in [("dictionary", dictionary), ("bookmarks", bookmarks)] {
+        let head = format!(
+            "--edge\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{name}.txt\"\r\nContent-Type: text/plain"
+        );
+        body += &format!("{head}\r\n\r\n{file}\r\n");
+    }
+    body += "--edge--\r\n";
+    let headers =
+        format!("Content-Type: multipart/form-data; boundary=edge\r\nCookie: {cookie}\r\n");
+    let (status, said, _) = server.ask(dir, "POST", "/register", &headers, body.as_bytes());
+    assert_eq!(status, 303, "{}", String::from_utf8_lossy(&said));
+}
+
 #[test]
 fn no_clear_name_content_or_account_is_in_anything_a_site_has() {
     let dir = tempfile::tempdir().unwrap();
-    let dir = dir.path();
-    init(dir);
+    init(dir.path());
+    let log = dir.path().join("data/site.db-wal");
+    searched(dir.path(), &log, &dir.path().join("data"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn and_not_in_the_data_files_and_the_log_of_postgresql() {
+    let postgres = Postgres::start();
+    let config = postgres.config();
+    let dir = tempfile::tempdir().unwrap();
+    let password = config.password_file.unwrap().display().to_string();
+    let told = [
+        "--postgres".to_owned(),
+        config.postgres.unwrap(),
+        "--password-file".to_owned(),
+        password,
+    ];
+    init_with(dir.path(), &told);
+    let data = postgres.data();
+    tokio::task::block_in_place(|| searched(dir.path(), &data.join("pg_wal"), &data));
+    postgres.checkpoint().await;
+    // The rows themselves, not only what was to be written.
+    let mut rows = Vec::new();
+    all_bytes(&data.join("base"), &mut rows);
+    assert!(contains(&rows, b"hanako"), "the search sees rows");
+    nothing_clear(&rows);
+}
+
+/// A user saves and registers at a new site; then everything below `dir` and `rows` is searched.
+fn searched(dir: &Path, log: &Path, rows: &Path) {
     let hanako = Person::new("hanako");
     add_user(dir, &hanako).unwrap();
     let server = Server::serve(dir);
+    registers(dir, &server, &hanako);
     let token = server.sign_in(dir, &hanako).token;
     let objects = snapshot(&hanako);
     for bytes in &objects {
@@ -123,15 +210,15 @@ fn no_clear_name_content_or_account_is_in_anything_a_site_has() {
 
     let mut stored = Vec::new();
     all_bytes(&dir.join("data"), &mut stored);
+    if !rows.starts_with(dir) {
+        all_bytes(rows, &mut stored);
+    }
     all_bytes(&dir.join("backup"), &mut stored);
     decoded(&dir.join("backup"), &mut stored);
     stored.extend(std::fs::read(&server.log).unwrap());
     stored.extend(said.bytes());
     for (what, there) in [
-        (
-            "the log ahead of the database",
-            dir.join("data/site.db-wal").exists(),
-        ),
+        ("the log ahead of the database", log.exists()),
         ("the pack", contains(&stored, &objects[1])),
         (
             "the record, in the rows of the backup too",
@@ -140,23 +227,34 @@ fn no_clear_name_content_or_account_is_in_anything_a_site_has() {
     ] {
         assert!(there, "the search sees {what}");
     }
-    for word in [
+    nothing_clear(&stored);
+}
+
+fn nothing_clear(stored: &[u8]) {
+    let words = [
         NAME,
         CONTENT,
         ACCOUNT,
         "Tanaka",
         "ochanomizu",
         "canary.mail",
-    ] {
+        WORD,
+        "かなりあ",
+        PAGE,
+        "canary title 2291",
+        "canary-host-7731",
+    ];
+    let registered = REGISTERED.map(|(_, value)| value);
+    for word in words.into_iter().chain(registered) {
         for form in [
             word.to_owned(),
             word.to_lowercase(),
             STANDARD.encode(word),
             hex::encode(word),
         ] {
-            assert!(!contains(&stored, form.as_bytes()), "{word} as {form}");
+            assert!(!contains(stored, form.as_bytes()), "{word} as {form}");
         }
         let wide: Vec<u8> = word.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        assert!(!contains(&stored, &wide), "{word} in UTF-16");
+        assert!(!contains(stored, &wide), "{word} in UTF-16");
     }
 }

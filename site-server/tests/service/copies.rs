@@ -102,9 +102,45 @@ async fn who_returns_gets_what_is_newer_elsewhere_and_who_does_not_leaves_no_cop
     world.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_comes_from_another_site_when_the_user_left_the_one_that_saved_it() {
+    let world = World::of(3).await;
+    let [a, b, c] = [0, 1, 2].map(|n| &world.sites[n]);
+    let hanako = Person::new("hanako");
+    register(a.layout.root(), &hanako).await;
+    let mine = objects(3);
+    let first = hanako.record(1, None, &mine);
+    a.sign_in(&hanako).await.push(&first, None, &mine).await;
+    for site in [b, c] {
+        site.knows(&hanako).await;
+        eventually("the head is known", async || {
+            site.site().store.head(hanako.user).await.unwrap().is_some()
+        })
+        .await;
+    }
+    b.sign_in(&hanako).await.fetched(TransferState::Done).await;
+    let site = a.site();
+    let left = site.store.leave(hanako.user).await.unwrap();
+    assert_eq!(left.records, 1);
+
+    // The head still names a. Both c and a itself get it from b.
+    for site in [c, a] {
+        let pc = site.sign_in(&hanako).await;
+        assert!(pc.head().await.record_b64.is_none());
+        let done = pc.fetched(TransferState::Done).await;
+        assert_eq!(done.from, a.site().config.site);
+        assert!(pc.head().await.record_b64.is_some());
+        for bytes in &mine {
+            assert_eq!(&pc.object(bytes).await, bytes);
+        }
+    }
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn who_waits_goes_first_then_who_arrives_first() {
-    let site = TestSite::new().await;
+    // Nobody relays what is asked for here.
+    let site = TestSite::alone().await;
     let store = &site.site.store;
     let home = SiteId::new([9; 16]);
     store
@@ -126,6 +162,7 @@ async fn who_waits_goes_first_then_who_arrives_first() {
     wish(3, Wish::Announced(Some(5_000))).await;
     wish(4, Wish::Waits).await;
     assert_eq!(order().await, [4, 3, 2, 1]);
+    assert_eq!(store.open_transfers().await.unwrap().len(), 4);
     // Who arrives does not wait any more for his hour.
     wish(1, Wish::Waits).await;
     assert_eq!(order().await[2..], [3, 2]);

@@ -536,7 +536,7 @@ async fn an_enrolled_pc_signs_what_it_says_and_nobody_says_it_again() {
 
 #[tokio::test]
 async fn staff_wait_after_wrong_passwords_and_a_disabled_one_is_out() {
-    let site = TestSite::new().await;
+    let site = TestSite::alone().await;
     staff(&site, "helper", Role::HelpDesk).await;
     let good = token(&site, "helper").await;
     let users = async || site.json(Method::GET, "/v1/admin/users", &good, &()).await;

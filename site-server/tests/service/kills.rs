@@ -16,7 +16,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use site_api::{
     Head, PutHead, SignIn, SignInChallenge, SignInChallengeRequest, Transfer, TransferState, path,
@@ -35,6 +35,7 @@ use snapshot::{
 
 use crate::{
     bucket::Cluster,
+    patient::Client,
     postgres::Postgres,
     support::{Person, answer, random, random_bytes, register},
     world::{browser, eventually},
@@ -45,10 +46,10 @@ const KILLS: (u32, u32) = (100, 4);
 const PORT: u16 = 8443;
 
 /// Numbers from a seed: splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let seed = std::env::var("FUROSHIKI_SEED")
             .ok()
             .and_then(|text| text.parse().ok());
@@ -57,7 +58,19 @@ impl Dice {
         Self(seed)
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    /// From the seed of all tests of this process, and for one of its threads.
+    pub(crate) fn of(name: &str) -> Self {
+        let seed = std::env::var(crate::balance::SEED).unwrap_or_default();
+        let both = blake3::hash(format!("{seed} {name}").as_bytes());
+        let first = both.as_bytes().first_chunk().unwrap();
+        Self(u64::from_le_bytes(*first))
+    }
+
+    pub(crate) fn between(&mut self, (from, to): (u64, u64)) -> u64 {
+        from + self.below(to - from)
+    }
+
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -8,6 +8,7 @@ use site_api::{
     lease::{LEASE_MS, LeaseRequest, LeaseState},
     path,
 };
+use site_server::admin;
 use snapshot::{id::ObjectId, record::SignedRecord};
 
 use crate::{
@@ -228,6 +229,34 @@ async fn a_lease_ends_by_release_or_by_the_next_sign_in_at_its_pc() {
             .len(),
         1
     );
+}
+
+#[tokio::test]
+async fn an_operator_ends_the_session_of_a_pc_that_is_gone() {
+    let desk = Desk::new().await;
+    let first = desk.at("pc-1", true).await;
+    desk.at("pc-2", true).await;
+    let data = desk.site.site.layout.root();
+    let release = async |pc: Option<&str>| admin::lease_release(data, "hanako", pc).await.unwrap();
+    let alive = async || {
+        let leases = admin::leases(data, "hanako").await.unwrap();
+        leases.into_iter().map(|lease| lease.pc).collect::<Vec<_>>()
+    };
+    assert_eq!(release(Some("pc-3")).await, [""; 0]);
+    assert_eq!(release(Some("pc-2")).await, ["pc-2"]);
+    assert_eq!(alive().await, ["pc-1"]);
+    assert_eq!(release(None).await, ["pc-1"]);
+    assert_eq!(release(None).await, [""; 0]);
+    assert_eq!(alive().await, [""; 0]);
+    let rows = desk.site.site.store.audit_after(0, 1000).await.unwrap();
+    let ended = rows.iter().filter(|row| row.action == "lease.release");
+    assert_eq!(ended.count(), 2);
+    let nobody = admin::lease_release(data, "nobody", None).await;
+    assert!(matches!(nobody, Err(admin::AdminError::NoUser(_))));
+    // The PC was there after all.
+    let state: LeaseState = desk.renew(&first, false).await.json();
+    assert!(!state.fenced);
+    assert_eq!(alive().await, ["pc-1"]);
 }
 
 #[tokio::test]

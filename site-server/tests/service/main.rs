@@ -7,6 +7,7 @@
 )]
 
 mod audit;
+mod balance;
 mod boot_files;
 mod browser;
 mod bucket;
@@ -31,6 +32,8 @@ mod objects;
 mod openapi;
 mod operate;
 mod operation;
+mod other;
+mod patient;
 mod peers;
 mod portal;
 mod portal_account;
@@ -42,10 +45,12 @@ mod relay;
 mod releases;
 mod replicas;
 mod replication;
+mod rerun;
 mod retention;
 mod schemathesis;
 mod sign_in;
 mod signed_release;
+mod silent;
 mod store_contract;
 mod support;
 mod throttle;

@@ -1,7 +1,7 @@
 //! Several next sites, taking one back, and leaving a site.
 
 use axum::http::StatusCode;
-use site_api::peer::path as peer_path;
+use site_api::{TransferState, peer::path as peer_path};
 use snapshot::id::SiteId;
 
 use crate::{
@@ -116,6 +116,14 @@ async fn a_site_is_left_when_another_has_the_newest_snapshot() {
             .await
             .unwrap()
             .is_some()
+    })
+    .await;
+    // And a knows: else it would ask b again, which would have the copy again.
+    eventually("the relay is over", async || {
+        let choices = store_a.next_sites(hanako.user).await.unwrap();
+        choices
+            .iter()
+            .all(|choice| choice.state == TransferState::Done)
     })
     .await;
     // As the portal of one site asks the other.

@@ -2,25 +2,26 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Instant,
 };
 
 use site_server::store::DatabaseConfig;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, postgres::PgConnectOptions};
 
 use crate::{
-    bucket::{self, Cluster},
+    patient::{PATIENCE, PAUSE},
     support::random,
 };
 
 /// PostgreSQL refuses to run as root.
 const USER: &str = "postgres";
 
-/// Where the sites of this process keep their rows, if not in SQLite: set by
-/// [`every_test_of_the_service_passes_on_postgresql_and_s3`].
-const ADDRESS: &str = "FUROSHIKI_TEST_POSTGRES";
-const PASSWORD_FILE: &str = "FUROSHIKI_TEST_POSTGRES_PASSWORD_FILE";
+/// Where the sites of this process keep their rows, if not in SQLite: set by [`crate::rerun`].
+pub(crate) const ADDRESS: &str = "FUROSHIKI_TEST_POSTGRES";
+pub(crate) const PASSWORD_FILE: &str = "FUROSHIKI_TEST_POSTGRES_PASSWORD_FILE";
 /// Sites that run at once, with eight connections each.
 const CONNECTIONS: &str = "max_connections=400";
 
@@ -28,7 +29,7 @@ const CONNECTIONS: &str = "max_connections=400";
 pub(crate) struct Postgres {
     server: Child,
     dir: tempfile::TempDir,
-    address: std::net::Ipv4Addr,
+    address: Ipv4Addr,
 }
 
 impl Postgres {
@@ -45,11 +46,20 @@ impl Postgres {
             .output()
             .unwrap();
         assert!(made.status.success(), "{made:?}");
-        Self::run(new)
+        Self::run(new, somewhere())
     }
 
     /// Another server that follows this one. From now on this one acknowledges nothing the other does not have.
     pub(crate) async fn standby(&self) -> Self {
+        self.standby_at(somewhere()).await
+    }
+
+    /// As [`Self::standby`], in the place of one that is gone.
+    pub(crate) async fn standby_for(&self, gone: &Self) -> Self {
+        self.standby_at(gone.address).await
+    }
+
+    async fn standby_at(&self, address: Ipv4Addr) -> Self {
         let new = Self::folder();
         std::fs::copy(
             self.dir.path().join("password"),
@@ -67,11 +77,21 @@ impl Postgres {
             .output()
             .unwrap();
         assert!(copied.status.success(), "{copied:?}");
-        let standby = Self::run(new);
+        let standby = Self::run(new, address);
         self.does("ALTER SYSTEM SET synchronous_standby_names = '*'")
             .await;
         self.does("SELECT pg_reload_conf()").await;
         standby
+    }
+
+    /// Where its files are.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Writes what it has in memory to its files.
+    pub(crate) async fn checkpoint(&self) {
+        self.does("CHECKPOINT").await;
     }
 
     /// Makes a standby the server that writes.
@@ -100,10 +120,7 @@ impl Postgres {
         tempfile::tempdir().unwrap()
     }
 
-    fn run(dir: tempfile::TempDir) -> Self {
-        // An address of its own, and so no port that somebody else may take.
-        let [a, b, c] = random::<3>();
-        let address = std::net::Ipv4Addr::new(127, a, b, c.clamp(1, 254));
+    fn run(dir: tempfile::TempDir, address: Ipv4Addr) -> Self {
         let mut server = as_user(&programs().join("postgres"))
             .arg("-D")
             .arg(dir.path().join("data"))
@@ -168,70 +185,46 @@ pub(crate) async fn database_of_a_site() -> DatabaseConfig {
     new_database(&address, password.into()).await
 }
 
+/// Of several servers one takes writes, or will soon.
 async fn new_database(address: &str, password: PathBuf) -> DatabaseConfig {
     let name = format!("site_{}", hex::encode(random::<8>()));
     let secret = std::fs::read_to_string(&password).unwrap();
-    let server: PgConnectOptions = address.parse().unwrap();
-    let mut admin = server.password(secret.trim()).connect().await.unwrap();
-    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))
-        .execute(&mut admin)
-        .await
-        .unwrap();
-    admin.close().await.unwrap();
     let (server, _) = address.rsplit_once('/').unwrap();
+    let (user, hosts) = server.rsplit_once('@').unwrap();
+    let until = Instant::now() + PATIENCE;
+    for host in hosts.split(',').cycle() {
+        let one: PgConnectOptions = format!("{user}@{host}/postgres").parse().unwrap();
+        match create(one.password(secret.trim()), &name).await {
+            Ok(()) => break,
+            Err(error) if Instant::now() > until => panic!("{error}"),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
     DatabaseConfig {
         postgres: Some(format!("{server}/{name}")),
         password_file: Some(password),
     }
 }
 
-/// Runs this program again, its sites' rows in PostgreSQL and their objects in a bucket.
-#[tokio::test]
-async fn every_test_of_the_service_passes_on_postgresql_and_s3() {
-    let postgres = Postgres::start();
-    let cluster = Cluster::start().await;
-    let bucket = cluster.bucket().await;
-    let config = postgres.config();
-    let again = Command::new(std::env::current_exe().unwrap())
-        .env(ADDRESS, config.postgres.unwrap())
-        .env(PASSWORD_FILE, config.password_file.unwrap())
-        .env(bucket::ADDRESS, bucket.s3.unwrap())
-        .env(bucket::SECRET_FILE, bucket.secret_file.unwrap())
-        // They wait for servers more than for processors.
-        .arg("--test-threads=6")
-        // They start servers of their own, or sites by the command line.
-        .args([
-            "--skip",
-            "postgres::",
-            "--skip",
-            "store_contract::",
-            "--skip",
-            "program::",
-            "--skip",
-            "replicas::",
-            "--skip",
-            "ceph::",
-            "--skip",
-            "on_the_disk",
-            "--skip",
-            "canary::",
-            "--skip",
-            "kills::",
-            "--skip",
-            "disk_full::",
-            "--skip",
-            "operation::",
-        ])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&again.stdout);
-    assert!(
-        again.status.success(),
-        "{said}\n{}",
-        String::from_utf8_lossy(&again.stderr)
-    );
-    let passed = said.matches(" ... ok").count();
-    assert!(passed >= 60, "only {passed} tests ran:\n{said}");
+async fn create(server: PgConnectOptions, name: &str) -> sqlx::Result<()> {
+    let mut admin = server.connect().await?;
+    let made = sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+        .execute(&mut admin)
+        .await;
+    admin.close().await.ok();
+    match made {
+        // The answer to an earlier try was lost; nobody else knows the name.
+        Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == "42P04") => {
+            Ok(())
+        }
+        made => made.map(drop),
+    }
+}
+
+/// An address of its own, and so no port that somebody else may take.
+fn somewhere() -> Ipv4Addr {
+    let [a, b, c] = random::<3>();
+    Ipv4Addr::new(127, a, b, c.clamp(1, 254))
 }
 
 impl Drop for Postgres {

@@ -47,8 +47,13 @@ pub(crate) fn run(command: &mut Command, input: &str) -> Result<String, String> 
 }
 
 pub(crate) fn init(dir: &Path) {
+    init_with(dir, &[]);
+}
+
+pub(crate) fn init_with(dir: &Path, more: &[String]) {
     let mut command = site();
     command.args(["init", "--name", "Site A", "--url", "https://127.0.0.1:1"]);
+    command.args(more);
     run(
         command
             .arg("--data")

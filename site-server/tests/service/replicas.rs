@@ -1,20 +1,21 @@
 //! Several servers of one site: nothing that was acknowledged is lost when one of anything dies.
 
 use std::{
-    collections::VecDeque,
-    io::{BufRead as _, BufReader},
-    net::SocketAddr,
     path::Path,
-    process::{Child, Command, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
+use crate::{
+    balance::{Balancer, Server, replica_of},
+    bucket::Cluster,
+    patient::Client,
+    postgres::Postgres,
+    support::{Person, answer, random_bytes, register},
+    world::{World, browser, eventually},
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Method, StatusCode};
 use site_api::{
     Head, PutHead, SignIn, SignInChallenge, SignInChallengeRequest, TransferState, path,
 };
@@ -29,14 +30,6 @@ use snapshot::{
     id::{BaselineId, ObjectId},
     record::SignedRecord,
 };
-use tokio::net::{TcpListener, TcpStream};
-
-use crate::{
-    bucket::Cluster,
-    postgres::Postgres,
-    support::{Person, answer, random_bytes, register},
-    world::{World, browser, eventually},
-};
 
 /// Everybody saves so many snapshots after each thing that dies.
 fn saves() -> usize {
@@ -49,120 +42,6 @@ fn saves() -> usize {
 const PEOPLE: usize = 3;
 /// How long one save may take, however often it is tried.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Hands each connection to the next server that takes it.
-pub(crate) struct Balancer {
-    pub(crate) port: u16,
-    servers: Arc<Mutex<VecDeque<SocketAddr>>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Balancer {
-    pub(crate) async fn start(port: u16, servers: &[SocketAddr]) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let servers = Arc::new(Mutex::new(VecDeque::from(servers.to_vec())));
-        let known = servers.clone();
-        let task = tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
-            loop {
-                let (mut from, _) = listener.accept().await.unwrap();
-                let known = known.clone();
-                connections.spawn(async move {
-                    for _ in 0..2 {
-                        let server = {
-                            let mut known = known.lock().unwrap();
-                            known.rotate_left(1);
-                            known[0]
-                        };
-                        if let Ok(mut to) = TcpStream::connect(server).await {
-                            // Either side may break off.
-                            tokio::io::copy_bidirectional(&mut from, &mut to).await.ok();
-                            return;
-                        }
-                    }
-                });
-                while connections.try_join_next().is_some() {}
-            }
-        });
-        Self {
-            port,
-            servers,
-            task,
-        }
-    }
-
-    fn replace(&self, old: SocketAddr, new: SocketAddr) {
-        let mut servers = self.servers.lock().unwrap();
-        servers.retain(|server| *server != old);
-        servers.push_back(new);
-    }
-
-    pub(crate) async fn stop(self) {
-        self.task.abort();
-        self.task.await.ok();
-    }
-}
-
-/// What an operator copies to another machine: settings, certificates, the token.
-pub(crate) fn replica_of(layout: &Layout) -> Layout {
-    let name = layout.root().file_name().unwrap().to_string_lossy();
-    let data = layout.root().with_file_name(format!("{name}-replica"));
-    std::fs::create_dir_all(data.join("tls")).unwrap();
-    let other = Layout::new(&data);
-    for (from, to) in [
-        (layout.config(), other.config()),
-        (layout.operator_token(), other.operator_token()),
-        (layout.second_factor_key(), other.second_factor_key()),
-        (layout.certificate(), other.certificate()),
-        (layout.private_key(), other.private_key()),
-        (layout.ca(), other.ca()),
-    ] {
-        std::fs::copy(from, to).unwrap();
-    }
-    other
-}
-
-/// A server as a process; killed when it goes.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start(data: &Path) -> Self {
-        let log = data.with_extension("log");
-        let log = std::fs::File::options().create(true).append(true).open(log);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_furoshiki-site"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data)
-            .env("FUROSHIKI_LOG", "warn,site_server::relay=info")
-            .stdout(Stdio::piped())
-            .stderr(log.unwrap())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let address = line.trim().strip_prefix("listening https://");
-        let address = address.unwrap_or_else(|| {
-            let log = std::fs::read_to_string(data.with_extension("log"));
-            panic!("{line:?}: {}", log.unwrap())
-        });
-        Self {
-            address: address.parse().unwrap(),
-            child,
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
 
 /// Somebody who saves again and again, and tries again as a PC does.
 struct Saver {
@@ -366,7 +245,7 @@ async fn no_acknowledged_save_is_lost_while_one_of_everything_dies() {
     balancer.replace(gone_at, again.address);
     servers.push(again);
     everybody_saves("a volume server dies", &mut savers, async {
-        cluster.lose_a_volume_server();
+        cluster.kill_volume_server(0);
     })
     .await;
     everybody_saves(

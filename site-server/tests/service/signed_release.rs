@@ -134,7 +134,13 @@ impl Release {
         let file = site.dir.path().join("release.pub");
         let key = hex::encode(baseline::release_public_key(&self.seed));
         std::fs::write(&file, format!("{key}\n")).unwrap();
-        site_server::admin::set_release_key(site.site.layout.root(), &file).unwrap();
+        let second = site.second.as_ref().map(|second| second.data());
+        for data in [Some(site.site.layout.root()), second]
+            .into_iter()
+            .flatten()
+        {
+            site_server::admin::set_release_key(data, &file).unwrap();
+        }
     }
 
     pub(crate) async fn put(&self, site: &TestSite, file: ReleaseFile, bytes: Vec<u8>) -> Answer {

@@ -361,7 +361,7 @@ async fn postgresql_and_s3_keep_the_contract() {
         "nothing but rows and bytes in the bucket"
     );
     // Every promise holds while one volume server is away.
-    cluster.lose_a_volume_server();
+    cluster.kill_volume_server(0);
     contract(&open).await;
 }
 

@@ -266,6 +266,7 @@ async fn a_hash_is_renewed_at_the_next_right_password_on_the_disk() {
     assert!(phc(&site.site).await.contains("m=19456,"));
     let opened = Site::open(layout).await.unwrap();
     let dearer = TestSite {
+        second: None,
         dir: site.dir,
         app: site_server::app::router(opened.clone()),
         site: opened,

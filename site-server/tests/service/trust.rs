@@ -138,8 +138,21 @@ async fn a_revoked_certificate_is_refused_everywhere_and_its_open_connection_end
         .find(|path| CertificateDer::from_pem_file(path).unwrap() == der)
         .unwrap();
     let serial = name.file_name().unwrap().to_str().unwrap().to_owned();
-    let list = ca.revoke(&Revoke::Serial(serial)).unwrap();
-    authority::publish(a.layout.root(), &list).await.unwrap();
+    let list = ca.revoke(&Revoke::Serial(serial.clone())).unwrap();
+    let revoked = Revoke::Serial(serial.clone());
+    authority::publish(a.layout.root(), &list, Some(&revoked))
+        .await
+        .unwrap();
+    let rows = a.site().store.audit_after(0, 1000).await.unwrap();
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| (row.action.as_str(), row.detail.as_str()))
+        .collect();
+    assert!(
+        rows.contains(&("ca.revoke", format!("certificate {serial}").as_str())),
+        "{rows:?}"
+    );
+    assert!(rows.iter().any(|(action, _)| *action == "ca.publish"));
 
     assert!(closed(open).await, "the open connection ends");
     for site in [a, c] {
@@ -156,7 +169,8 @@ async fn a_revoked_certificate_is_refused_everywhere_and_its_open_connection_end
     let other = Ca::load_or_make(&world.dir.path().join("other")).unwrap();
     other.issue(id(b), &[HERE.to_owned()]).unwrap();
     let forged = other.revoke(&Revoke::Site(id(b))).unwrap();
-    assert!(authority::publish(a.layout.root(), &forged).await.is_err());
+    let refused = authority::publish(a.layout.root(), &forged, None).await;
+    assert!(refused.is_err());
     world.stop().await;
 }
 

@@ -8,6 +8,7 @@ mod delta;
 mod manifest;
 mod pack;
 mod seeds;
+mod settings;
 mod signed;
 mod small;
 

@@ -108,6 +108,9 @@ pub(super) enum Command {
     /// This site and others.
     #[command(subcommand)]
     Site(Site),
+    /// Who is signed in where.
+    #[command(subcommand)]
+    Lease(Lease),
     /// What PCs say they wiped.
     #[command(subcommand)]
     Wipes(Wipes),
@@ -167,6 +170,30 @@ pub(super) enum User {
     Remove {
         /// User name.
         name: String,
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+pub(super) enum Lease {
+    /// Lists the sessions of a user that are alive, at any site, the newest first.
+    List {
+        /// User name.
+        name: String,
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+    },
+    /// Ends a user's sessions at this site whose PC is gone: nobody is told of them any more. A PC that is alive after
+    /// all goes on; nothing it saved is lost.
+    Release {
+        /// User name.
+        name: String,
+        /// Only the session at this PC.
+        #[arg(long)]
+        pc: Option<String>,
         /// The data folder.
         #[arg(long)]
         data: PathBuf,

@@ -236,7 +236,7 @@ pub(super) async fn run(told: Ca) -> anyhow::Result<()> {
             let list = tls::Ca::load(&ca)?.revoke(&what)?;
             match data {
                 Some(data) => {
-                    authority::publish(&data, &list).await?;
+                    authority::publish(&data, &list, Some(&what)).await?;
                     println!("revoked; every site refuses it as soon as it hears");
                 }
                 None => println!(
@@ -248,7 +248,7 @@ pub(super) async fn run(told: Ca) -> anyhow::Result<()> {
         Ca::Publish { crl, data } => {
             let list =
                 std::fs::read_to_string(&crl).with_context(|| format!("read {}", crl.display()))?;
-            authority::publish(&data, &list).await?;
+            authority::publish(&data, &list, None).await?;
             println!(
                 "every site refuses what is in {} as soon as it hears",
                 crl.display()

@@ -15,7 +15,7 @@ use site_server::{
 use zeroize::Zeroizing;
 
 use crate::{
-    arguments::{Audit, Command, Netboot, Release, Site, User, Wipes},
+    arguments::{Audit, Command, Lease, Netboot, Release, Site, User, Wipes},
     ca, desk,
 };
 
@@ -188,6 +188,21 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
             }
             Command::Wipes(Wipes::List { data, json }) => {
                 print!("{}", admin::wipes(&data, json).await?);
+            }
+            Command::Lease(Lease::List { name, data }) => {
+                for lease in admin::leases(&data, &name).await? {
+                    let took = if lease.took_over { " took over" } else { "" };
+                    println!("{} at site {}, fence {}{took}", lease.pc, lease.site, lease.fence);
+                }
+            }
+            Command::Lease(Lease::Release { name, pc, data }) => {
+                let released = admin::lease_release(&data, &name, pc.as_deref()).await?;
+                for pc in &released {
+                    println!("the session at {pc} is over");
+                }
+                if released.is_empty() {
+                    println!("no such session is alive at this site");
+                }
             }
             Command::User(User::More(command)) => desk::user(command).await?,
             Command::Staff(command) => desk::staff(command).await?,
