@@ -1,6 +1,9 @@
 //! Snapshots that arrive without their user: what the signature of a record allows, and nothing beyond.
 
-use axum::http::{Method, StatusCode};
+use axum::{
+    body::Body,
+    http::{Method, StatusCode},
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use site_api::{
     Delivery, DeliveryGrant, DeliveryRequest, Head, Missing, MissingRequest, ProblemCode,
@@ -87,8 +90,11 @@ impl Waiting {
     async fn put_bytes(&self, token: &str, object: ObjectId, bytes: &[u8]) -> Answer {
         let bearer = format!("Bearer {token}");
         let headers = [("authorization", bearer.as_str())];
+        // In pieces: what is in one piece is announced by whoever writes it to a socket.
+        let pieces = [Ok::<_, std::io::Error>(bytes.to_vec())];
+        let body = Body::from_stream(futures_util::stream::iter(pieces));
         self.site
-            .call(Method::PUT, &path::object(object), &headers, bytes.to_vec())
+            .call(Method::PUT, &path::object(object), &headers, body)
             .await
     }
 
