@@ -51,6 +51,7 @@ use std::{
 };
 
 use snapshot::id::{ObjectId, SiteId};
+use sqlx::migrate::MigrateError;
 
 pub use audit::{
     Actor, Anchor, AuditFilter, AuditRow, BrokenChain, Chain, Deed, NotAnAnchor, RowHash,
@@ -118,7 +119,7 @@ pub enum StoreError {
     },
     /// A schema this program does not know, or one it could not bring up to date.
     #[error("bring the site database up to date")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    Migrate(#[source] MigrateError),
     /// `[database]` of `site.toml`.
     #[error("use the database address in site.toml: {0}; postgres://USER@HOST/NAME is one")]
     Address(&'static str),
@@ -226,7 +227,13 @@ impl StoreError {
     /// True when the database does not answer, or not as one that takes writes: it may soon, or another one.
     #[must_use]
     pub fn is_away(&self) -> bool {
-        matches!(self, Self::Db { source, .. } if is_away(source))
+        match self {
+            Self::Db { source, .. } => is_away(source),
+            Self::Migrate(
+                MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _),
+            ) => is_away(source),
+            _ => false,
+        }
     }
 
     /// True when a text of the request is none to PostgreSQL: it holds U+0000.

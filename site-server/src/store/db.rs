@@ -19,14 +19,19 @@ use sqlx::{
 pub(super) use super::lines::Tx;
 use super::{
     StoreError,
-    lines::{Lines, Switched},
+    lines::{Lines, Switched, Tries},
     servers::{Servers, answers_soon, writes_soon},
 };
+use crate::error::chain;
 
 /// Readers run beside the one writer; more would only wait for the disk.
 const MAX_CONNECTIONS: u32 = 8;
 /// How long a writer waits for another process, `user add` beside `serve`.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// How long a PostgreSQL server may be away before what can be tried again fails: one more try after a full wait for a
+/// connection.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A connection that answered so short a time ago is not asked again.
 const FRESH: Duration = Duration::from_secs(1);
@@ -107,11 +112,33 @@ pub(super) struct Db {
 }
 
 impl Db {
-    /// Opens the database, brings its schema up to date and checks it. `file` is where SQLite's lies.
+    /// Opens the database, brings its schema up to date and checks it. `file` is where SQLite's lies. A PostgreSQL server
+    /// that goes meanwhile may be followed by another one.
     pub(super) async fn open(file: &Path, config: &DatabaseConfig) -> Result<Self, StoreError> {
+        let mut tries = Tries::for_up_to(match config.postgres {
+            Some(_) => PATIENCE,
+            None => Duration::ZERO,
+        });
+        loop {
+            match Self::open_once(file, config).await {
+                Err(error) if error.is_away() && tries.waits().await => {
+                    tracing::warn!(error = %chain(&error), "the database went while it was opened; trying again");
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn open_once(file: &Path, config: &DatabaseConfig) -> Result<Self, StoreError> {
         let db = Self::connect(file, config).await?;
-        db.bring_up_to(SCHEMA).await?;
-        db.check().await?;
+        let good = async {
+            db.bring_up_to(SCHEMA).await?;
+            db.check().await
+        };
+        if let Err(error) = good.await {
+            db.pool.close().await;
+            return Err(error);
+        }
         Ok(db)
     }
 
@@ -191,8 +218,7 @@ impl Db {
         }
         let pool = match kind {
             Kind::Sqlite => Lines::to_file(pool),
-            // Long enough for one more try after a full wait for a connection.
-            Kind::Postgres => Lines::to_server(pool, BUSY * 2),
+            Kind::Postgres => Lines::to_server(pool, PATIENCE),
         };
         Ok(Self { pool, kind })
     }

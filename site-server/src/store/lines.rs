@@ -135,13 +135,13 @@ impl Lines {
 type Steps = Vec<Either<AnyQueryResult, AnyRow>>;
 
 /// Tries until it is not the server's absence that makes them fail, or patience ends.
-struct Tries {
+pub(super) struct Tries {
     until: Instant,
     pause: Duration,
 }
 
 impl Tries {
-    fn for_up_to(patience: Duration) -> Self {
+    pub(super) fn for_up_to(patience: Duration) -> Self {
         Self {
             until: Instant::now() + patience,
             pause: PAUSE,
@@ -150,20 +150,30 @@ impl Tries {
 
     /// Waits before another try, or gives the error back.
     async fn after(&mut self, error: Error) -> Result<(), Error> {
-        let closed = matches!(error, Error::PoolClosed);
-        if closed || !is_away(&error) || Instant::now() + self.pause >= self.until {
-            return Err(error);
+        let away = is_away(&error) && !matches!(error, Error::PoolClosed);
+        if away && self.waits().await {
+            tracing::debug!(%error, "the database is away; asking again");
+            Ok(())
+        } else {
+            Err(error)
         }
-        tracing::debug!(%error, "the database is away; asking again");
+    }
+
+    /// Waits before another try; false when patience is at its end.
+    pub(super) async fn waits(&mut self) -> bool {
+        if Instant::now() + self.pause >= self.until {
+            return false;
+        }
         sleep(self.pause).await;
         self.pause *= 2;
-        Ok(())
+        true
     }
 }
 
 /// Whether asking again changes nothing.
 fn only_reads(sql: &str) -> bool {
-    sql.trim_start().starts_with("SELECT")
+    let sql = sql.trim_start();
+    sql.starts_with("SELECT") || sql.starts_with("SHOW")
 }
 
 async fn within<T>(
@@ -312,6 +322,7 @@ mod tests {
         for (sql, want) in [
             ("SELECT 1", true),
             ("  SELECT a FROM b", true),
+            ("SHOW server_encoding", true),
             ("INSERT INTO a VALUES ($1)", false),
             ("UPDATE a SET b = (SELECT 1)", false),
             (

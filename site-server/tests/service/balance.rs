@@ -16,7 +16,10 @@ use std::{
 use site_server::config::Layout;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::kills::Dice;
+use crate::{
+    kills::Dice,
+    patient::{LOST, PATIENCE},
+};
 
 /// The seed of what dies when, if anything is to die while the tests of this process run: set by [`crate::rerun`].
 pub(crate) const SEED: &str = "FUROSHIKI_TEST_KILLS";
@@ -116,6 +119,19 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(data: &Path) -> Self {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match Self::try_start(data) {
+                Ok(server) => return server,
+                // Whoever started it starts it again.
+                Err(said) if is_disturbed() && Instant::now() < until => println!("{LOST}{said}"),
+                Err(said) => panic!("{said}"),
+            }
+        }
+    }
+
+    /// Or what it said instead of listening.
+    fn try_start(data: &Path) -> Result<Self, String> {
         let log = data.with_extension("log");
         let log = std::fs::File::options().create(true).append(true).open(log);
         // Ends with this process, however that ends.
@@ -133,15 +149,15 @@ impl Server {
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
-        let address = line.trim().strip_prefix("listening https://");
-        let address = address.unwrap_or_else(|| {
+        let Some(address) = line.trim().strip_prefix("listening https://") else {
+            child.wait().unwrap();
             let log = std::fs::read_to_string(data.with_extension("log"));
-            panic!("{line:?}: {}", log.unwrap())
-        });
-        Self {
+            return Err(format!("{line:?}: {}", log.unwrap()));
+        };
+        Ok(Self {
             address: address.parse().unwrap(),
             child,
-        }
+        })
     }
 }
 

@@ -17,7 +17,10 @@ use site_server::{
 };
 use snapshot::id::{SiteId, UserId};
 
-use crate::support::{Answer, Card, Person, TestSite, csrf, random, random_bytes};
+use crate::{
+    patient::again,
+    support::{Answer, Card, Person, TestSite, csrf, random, random_bytes},
+};
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 pub(crate) const PASSWORD: &str = "a password of the staff";
@@ -84,9 +87,8 @@ impl<'a> Browser<'a> {
 }
 
 pub(crate) async fn staff(site: &TestSite, name: &str, role: Role) {
-    admin::staff_add(site.site.layout.root(), name, role, PASSWORD)
-        .await
-        .unwrap();
+    let data = site.site.layout.root();
+    again(async || admin::staff_add(data, name, role, PASSWORD).await).await;
 }
 
 pub(crate) async fn token(site: &TestSite, name: &str) -> String {

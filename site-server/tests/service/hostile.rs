@@ -14,6 +14,8 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
+    balance::is_disturbed,
+    patient::lost,
     support::{Person, register},
     world::{Served, World},
 };
@@ -29,7 +31,12 @@ pub(super) async fn one_site() -> (World, Person) {
 }
 
 pub(super) async fn plain(site: &Served) -> TcpStream {
-    TcpStream::connect(("127.0.0.1", site.port)).await.unwrap()
+    let port = match &site.running {
+        // The other server is killed, and its connections break.
+        Some(running) if is_disturbed() => running.address.port(),
+        _ => site.port,
+    };
+    TcpStream::connect(("127.0.0.1", port)).await.unwrap()
 }
 
 /// A connection after its handshake, without a word said.
@@ -64,9 +71,15 @@ pub(super) async fn rest(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> St
 
 /// Sends raw bytes over TLS and HTTP/1.1, gives the answer until the site closes.
 pub(super) async fn raw(site: &Served, request: &str) -> String {
-    let mut stream = tls(site, b"http/1.1").await;
-    stream.write_all(request.as_bytes()).await.unwrap();
-    rest(&mut stream).await
+    loop {
+        let mut stream = tls(site, b"http/1.1").await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = rest(&mut stream).await;
+        if !is_disturbed() || status(&answer) != 503 {
+            return answer;
+        }
+        lost(&answer).await;
+    }
 }
 
 pub(super) fn status(answer: &str) -> u16 {

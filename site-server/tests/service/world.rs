@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     balance::{Balancer, Second, is_disturbed},
-    patient::{Client, again},
+    patient::{Client, again, lost},
     support::{Person, answer, make_under, random_bytes},
 };
 
@@ -153,8 +153,12 @@ impl Served {
         let mut text = String::new();
         // The server asked writes what it has in memory by itself: so the other one is asked before.
         for url in self.servers() {
-            let answer = self.client.get(url + path::METRICS).send().await.unwrap();
-            text = answer.text().await.unwrap();
+            match self.client.0.get(url + path::METRICS).send().await {
+                Ok(answer) => text = answer.text().await.unwrap(),
+                // Killed just now: what it did not write down is not counted.
+                Err(error) if is_disturbed() => lost(&error).await,
+                Err(error) => panic!("{error:?}"),
+            }
         }
         let line = text
             .lines()
