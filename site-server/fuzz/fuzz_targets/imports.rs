@@ -1,6 +1,10 @@
 #![no_main]
 
-#[allow(dead_code, reason = "the page's words for what is refused are not used here")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "what pages say of a file is not used here"
+)]
 #[path = "../../src/imports/mod.rs"]
 mod imports;
 
