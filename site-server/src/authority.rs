@@ -121,24 +121,19 @@ pub async fn publish(
         origin: config.site,
         body: serde_json::Value::from(crl).to_string(),
     };
-    let mut deeds = Vec::from([Deed::new(Actor::Operator, "ca.publish", list.ca)
-        .with(format_args!("list {}", list.number))]);
-    match revoked {
-        Some(Revoke::Serial(serial)) => {
-            deeds.insert(
-                0,
-                Deed::new(Actor::Operator, "ca.revoke", "")
-                    .with(format_args!("certificate {serial}")),
-            );
+    let revoked = revoked.map(|revoked| match revoked {
+        Revoke::Serial(serial) => {
+            Deed::new(Actor::Operator, "ca.revoke", "").with(format_args!("certificate {serial}"))
         }
-        Some(Revoke::Site(site)) => deeds.insert(0, Deed::new(Actor::Operator, "ca.revoke", site)),
-        None => {}
-    }
+        Revoke::Site(site) => Deed::new(Actor::Operator, "ca.revoke", site),
+    });
+    let publishes = Deed::new(Actor::Operator, "ca.publish", list.ca)
+        .with(format_args!("list {}", list.number));
     let store = Store::open(layout, &config.database, &config.objects).await?;
     let publish = async {
         store.publish_shared(&record).await?;
-        for deed in &deeds {
-            store.audit(deed).await?;
+        for deed in revoked.into_iter().chain([publishes]) {
+            store.audit(&deed).await?;
         }
         Ok::<_, StoreError>(())
     };

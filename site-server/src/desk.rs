@@ -33,7 +33,7 @@ use crate::{
     },
     app::Site,
     config::SiteConfig,
-    door::DESK,
+    door::{DESK, way},
     error::{ApiError, ApiResult, chain},
     routes::extract::{Json, bearer},
     store::{Actor, Deed, UserAddError},
@@ -61,22 +61,22 @@ pub(crate) fn router() -> Router<Arc<Site>> {
     let mut router = Router::new()
         .route(
             "/admin",
-            visit::open_page(session::page).merge(visit::open_form(session::sign_in)),
+            way::open_page(session::page).merge(way::open_form(session::sign_in)),
         )
         .route(
             "/admin/sign-in/code",
-            visit::open_page(session::ask_code).merge(visit::open_form(session::take_code)),
+            way::open_page(session::ask_code).merge(way::open_form(session::take_code)),
         )
-        .route("/admin/sign-out", visit::open_form(session::sign_out))
-        .route("/admin/account", visit::page(account::page))
-        .route("/admin/account/password", visit::form(account::password))
+        .route("/admin/sign-out", way::open_form(session::sign_out))
+        .route("/admin/account", way::page(account::page))
+        .route("/admin/account/password", way::form(account::password))
         .route(
             "/admin/account/second-step",
-            visit::page(account::set_up).merge(visit::form(account::turn_on)),
+            way::page(account::set_up).merge(way::form(account::turn_on)),
         )
         .route(
             "/admin/account/second-step/off",
-            visit::form(account::turn_off),
+            way::form(account::turn_off),
         )
         .route(&format!("/admin{EXPORT}"), get(export_file))
         .route(&format!("/v1/admin{EXPORT}"), get(export_lines))

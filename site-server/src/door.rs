@@ -8,6 +8,7 @@ mod cookie;
 mod csrf;
 mod fields;
 mod upload;
+pub(crate) mod way;
 
 use axum::{
     extract::{FromRequest as _, Request, rejection::FormRejection},
@@ -63,16 +64,15 @@ impl Door {
     /// # Errors
     /// 403 when another site's page sent it, or its token is not that of the cookie; 4xx for what is no form.
     pub(crate) async fn form(&'static self, request: Request) -> Result<Form, ApiError> {
-        let (uri, headers) = (request.uri().clone(), request.headers().clone());
-        csrf::check_origin(&uri, &headers)?;
-        #[allow(
-            clippy::disallowed_types,
-            reason = "what it gives is checked two lines below"
-        )]
-        let read = axum::Form::<Vec<(String, String)>>::from_request(request, &()).await;
-        let fields = Fields::of_pairs(read.map_err(not_a_form)?.0);
-        let cookie = csrf::check(self, &headers, fields.text(TOKEN))?;
-        Ok(Form { cookie, fields })
+        self.checked(request, async |request| {
+            #[allow(
+                clippy::disallowed_types,
+                reason = "what it gives is checked by the caller"
+            )]
+            let read = axum::Form::<Vec<(String, String)>>::from_request(request, &()).await;
+            Ok(Fields::of_pairs(read.map_err(not_a_form)?.0))
+        })
+        .await
     }
 
     /// Reads a form with files.
@@ -80,9 +80,17 @@ impl Door {
     /// # Errors
     /// As [`Self::form`]; 413 and 503 beside.
     pub(crate) async fn upload(&'static self, request: Request) -> Result<Form, ApiError> {
+        self.checked(request, upload::read).await
+    }
+
+    async fn checked<R: Future<Output = Result<Fields, ApiError>>>(
+        &'static self,
+        request: Request,
+        read: impl FnOnce(Request) -> R,
+    ) -> Result<Form, ApiError> {
         let (uri, headers) = (request.uri().clone(), request.headers().clone());
         csrf::check_origin(&uri, &headers)?;
-        let fields = upload::read(request).await?;
+        let fields = read(request).await?;
         let cookie = csrf::check(self, &headers, fields.text(TOKEN))?;
         Ok(Form { cookie, fields })
     }

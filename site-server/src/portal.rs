@@ -28,7 +28,11 @@ use axum::{
     routing::get,
 };
 
-use crate::{app::Site, door::UPLOAD_BYTES, error::ApiError};
+use crate::{
+    app::Site,
+    door::{UPLOAD_BYTES, way},
+    error::ApiError,
+};
 
 use serde::Deserialize;
 use session::Session;
@@ -60,42 +64,42 @@ pub(crate) fn router() -> Router<Arc<Site>> {
     let uploads = Router::new()
         .route(
             "/register",
-            visit::open_page(register::page).merge(visit::open_upload(register::register)),
+            way::open_page(register::page).merge(way::open_upload(register::register)),
         )
         .route(
             "/settings/{part}",
-            visit::page(settings::part_page).merge(visit::upload(settings::part_post)),
+            way::page(settings::part_page).merge(way::upload(settings::part_post)),
         )
         .layer(DefaultBodyLimit::max(UPLOAD_BYTES));
     Router::new()
-        .route("/", visit::open_page(sign_in::page))
-        .route("/sign-in", visit::open_form(sign_in::sign_in))
+        .route("/", way::open_page(sign_in::page))
+        .route("/sign-in", way::open_form(sign_in::sign_in))
         .route(
             "/sign-in/code",
-            visit::open_page(second_factor::ask).merge(visit::open_form(second_factor::answer)),
+            way::open_page(second_factor::ask).merge(way::open_form(second_factor::answer)),
         )
-        .route("/sign-out", visit::open_form(sign_in::sign_out))
-        .route("/environment", visit::page(environment::page))
+        .route("/sign-out", way::open_form(sign_in::sign_out))
+        .route("/environment", way::page(environment::page))
         .route(
             "/next-site",
-            visit::page(next_site::page).merge(visit::form(next_site::choose)),
+            way::page(next_site::page).merge(way::form(next_site::choose)),
         )
-        .route("/next-site/cancel", visit::form(next_site::cancel))
+        .route("/next-site/cancel", way::form(next_site::cancel))
         .route(
             "/leave",
-            visit::page(leave::page).merge(visit::form(leave::leave)),
+            way::page(leave::page).merge(way::form(leave::leave)),
         )
-        .route("/settings", visit::page(settings::page))
-        .route("/account", visit::page(account::page))
-        .route("/account/password", visit::form(account::password))
-        .route("/account/everywhere", visit::form(account::everywhere))
+        .route("/settings", way::page(settings::page))
+        .route("/account", way::page(account::page))
+        .route("/account/password", way::form(account::password))
+        .route("/account/everywhere", way::form(account::everywhere))
         .route(
             "/account/second-factor",
-            visit::page(second_factor::set_up).merge(visit::form(second_factor::turn_on)),
+            way::page(second_factor::set_up).merge(way::form(second_factor::turn_on)),
         )
         .route(
             "/account/second-factor/off",
-            visit::form(second_factor::turn_off),
+            way::form(second_factor::turn_off),
         )
         .route("/language", get(language::choose))
         .route("/portal.css", get(style))

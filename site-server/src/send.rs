@@ -85,8 +85,8 @@ pub(crate) async fn send(
         Content::Object(object) => match object.file() {
             Some(path) => {
                 let file = open(path).await.map_err(lost(path))?;
-                let mut body = FileBody::new(file, (start, len), (counter, sent), turn);
-                body.through(asked.gate.clone());
+                let part = (start, len);
+                let body = FileBody::new(file, part, (counter, sent), turn, asked.gate.clone());
                 body.whole_or_pieces().map_err(ApiError::internal)?
             }
             None => {

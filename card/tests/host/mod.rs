@@ -3,13 +3,17 @@
 //!
 //! Needs root and the Debian packages pcscd and vsmartcard-vpcd. What is missing fails the test.
 
+mod virtual_card;
+
 use std::{
     env,
     io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
+
+use self::virtual_card::virtual_card;
 
 const FOLDER: &str = "CARD_TEST_FOLDER";
 const PHASE: &str = "CARD_TEST_PHASE";
@@ -56,18 +60,6 @@ pub(crate) fn run(name: &str, phases: &[Phase]) {
             text(&output.stderr)
         );
     }
-}
-
-fn virtual_card() -> PathBuf {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../qemu-tests/virtual-card/target/debug/virtual-card");
-    let path = env::var_os("VIRTUAL_CARD").map_or(default, PathBuf::from);
-    assert!(
-        path.exists(),
-        "{} does not exist; build it: cargo build --manifest-path qemu-tests/virtual-card/Cargo.toml",
-        path.display()
-    );
-    path
 }
 
 /// A card that is gone when this is dropped.

@@ -7,17 +7,22 @@
     reason = "several tests share this; one that cannot go on ends where it stands"
 )]
 
+#[path = "../../../card/tests/host/virtual_card.rs"]
+mod virtual_card;
+
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
 use serde_json::Value;
 use site_api::registration::Registration;
 use tempfile::TempDir;
+
+use self::virtual_card::virtual_card;
 
 /// An operator with one card and a folder.
 pub(crate) struct Desk {
@@ -159,16 +164,4 @@ impl Desk {
         registration.check().unwrap();
         registration
     }
-}
-
-fn virtual_card() -> PathBuf {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../qemu-tests/virtual-card/target/debug/virtual-card");
-    let path = env::var_os("VIRTUAL_CARD").map_or(default, PathBuf::from);
-    assert!(
-        path.exists(),
-        "{} does not exist; build it: cargo build --manifest-path qemu-tests/virtual-card/Cargo.toml",
-        path.display()
-    );
-    path
 }

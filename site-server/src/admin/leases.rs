@@ -4,20 +4,14 @@ use std::path::Path;
 
 use site_api::lease::Lease;
 
-use super::AdminError;
-use crate::{
-    config::{Layout, SiteConfig},
-    store::Store,
-};
+use super::{AdminError, open};
 
 /// Sessions of a user that are alive, at any site, the newest first.
 ///
 /// # Errors
 /// [`AdminError`].
 pub async fn leases(data: &Path, name: &str) -> Result<Vec<Lease>, AdminError> {
-    let layout = Layout::new(data);
-    let config = SiteConfig::load(&layout)?;
-    let store = Store::open(layout, &config.database, &config.objects).await?;
+    let (_, store) = open(data).await?;
     let alive = match store.user_by_name(name).await? {
         Some(user) => Ok(store.leases(user.id).await?),
         None => Err(AdminError::NoUser(name.to_owned())),
@@ -35,9 +29,7 @@ pub async fn lease_release(
     name: &str,
     pc: Option<&str>,
 ) -> Result<Vec<String>, AdminError> {
-    let layout = Layout::new(data);
-    let config = SiteConfig::load(&layout)?;
-    let store = Store::open(layout, &config.database, &config.objects).await?;
+    let (config, store) = open(data).await?;
     let released = match store.user_by_name(name).await? {
         Some(user) => Ok(store.release_leases((user.id, config.site), pc).await?),
         None => Err(AdminError::NoUser(name.to_owned())),

@@ -1,13 +1,11 @@
-//! How the desk's own handlers are reached, and by whom: as the portal's, through [`DESK`], which checks whose page a form is
-//! of before anybody sees a field.
+//! Who comes to the desk.
 
 use std::{net::IpAddr, sync::Arc};
 
 use axum::{
-    extract::{Request, State},
+    extract::Request,
     http::HeaderMap,
     response::{IntoResponse as _, Redirect, Response},
-    routing::{MethodRouter, get, post},
 };
 
 use super::{
@@ -16,9 +14,11 @@ use super::{
 };
 use crate::{
     app::Site,
-    door::{Cookie, DESK, Fields, Form},
+    door::{
+        Cookie, DESK, Door,
+        way::{Guest, Visitor},
+    },
     error::ApiResult,
-    routes::RemoteAddress,
     store::Actor,
 };
 
@@ -46,6 +46,20 @@ impl Asked {
     pub(super) fn language(&self) -> Language {
         language(&self.headers)
     }
+}
+
+impl Guest for Asked {
+    const DOOR: &'static Door = &DESK;
+    type Visit = Visit;
+
+    fn of(site: Arc<Site>, address: IpAddr, request: &Request) -> Self {
+        Self {
+            site,
+            headers: request.headers().clone(),
+            address,
+            done: request.uri().query() == Some(DONE_QUERY),
+        }
+    }
 
     async fn visit(self) -> ApiResult<Option<Visit>> {
         let Some((cookie, caller)) = session::signed_in(&self.site, &self.headers).await? else {
@@ -65,90 +79,21 @@ impl Asked {
             done: self.done,
         }))
     }
+
+    fn turned_away() -> Response {
+        to_the_door()
+    }
+
+    fn shown(site: &Site, headers: &HeaderMap, shown: ApiResult<Response>) -> Response {
+        answer(site, headers, shown)
+    }
 }
 
-/// A page of anybody.
-pub(super) fn open_page<F, R>(handler: F) -> MethodRouter<Arc<Site>>
-where
-    F: Fn(Asked) -> R + Clone + Send + Sync + 'static,
-    R: Future<Output = ApiResult<Response>> + Send + 'static,
-{
-    get(async move |site, address, request| {
-        reach(site, address, request, async |asked, _| {
-            handler(asked).await
-        })
-        .await
-    })
-}
-
-/// A form of anybody.
-pub(super) fn open_form<F, R>(handler: F) -> MethodRouter<Arc<Site>>
-where
-    F: Fn(Asked, Form) -> R + Clone + Send + Sync + 'static,
-    R: Future<Output = ApiResult<Response>> + Send + 'static,
-{
-    post(async move |site, address, request| {
-        reach(site, address, request, async |asked, request| {
-            handler(asked, DESK.form(request).await?).await
-        })
-        .await
-    })
-}
-
-/// A page of one of the staff.
-pub(super) fn page<F, R>(handler: F) -> MethodRouter<Arc<Site>>
-where
-    F: Fn(Visit) -> R + Clone + Send + Sync + 'static,
-    R: Future<Output = ApiResult<Response>> + Send + 'static,
-{
-    get(async move |site, address, request| {
-        reach(site, address, request, async |asked, _| {
-            match asked.visit().await? {
-                Some(visit) => handler(visit).await,
-                None => Ok(to_the_door()),
-            }
-        })
-        .await
-    })
-}
-
-/// A form of one of the staff.
-pub(super) fn form<F, R>(handler: F) -> MethodRouter<Arc<Site>>
-where
-    F: Fn(Visit, Fields) -> R + Clone + Send + Sync + 'static,
-    R: Future<Output = ApiResult<Response>> + Send + 'static,
-{
-    post(async move |site, address, request| {
-        reach(site, address, request, async |asked, request| {
-            let Form { fields, .. } = DESK.form(request).await?;
-            match asked.visit().await? {
-                Some(visit) => handler(visit, fields).await,
-                None => Ok(to_the_door()),
-            }
-        })
-        .await
-    })
+impl Visitor for Visit {
+    type Guest = Asked;
 }
 
 /// Where who is not signed in goes.
 pub(super) fn to_the_door() -> Response {
     Redirect::to("/admin").into_response()
-}
-
-/// The answer, or the page that says why there is none.
-async fn reach(
-    State(site): State<Arc<Site>>,
-    RemoteAddress(address): RemoteAddress,
-    request: Request,
-    work: impl AsyncFnOnce(Asked, Request) -> ApiResult<Response>,
-) -> Response {
-    let headers = request.headers().clone();
-    let asked = Asked {
-        site: site.clone(),
-        headers: headers.clone(),
-        address,
-        done: request.uri().query() == Some(DONE_QUERY),
-    };
-    let shown = work(asked, request).await;
-    answer(&site, &headers, shown)
 }

@@ -84,6 +84,7 @@ impl FileBody {
         (at, left): (u64, u64),
         (counter, sent): (Counter, Arc<Sent>),
         turn: Option<Turn>,
+        gate: Option<Gate>,
     ) -> Self {
         Self {
             file: Arc::new(file),
@@ -94,14 +95,9 @@ impl FileBody {
             sent,
             reading: None,
             _turn: turn,
-            gate: None,
+            gate,
             rest: false,
         }
-    }
-
-    /// Sends what the page cache has through `gate`, if there is one.
-    pub(super) fn through(&mut self, gate: Option<Gate>) {
-        self.gate = gate;
     }
 
     /// The body of an answer: bytes when it is one piece that the page cache has.

@@ -14,7 +14,7 @@ use futures_util::{
     FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream, stream::BoxStream,
 };
 use sqlx::{
-    Any, AnyConnection, AnyPool, AssertSqlSafe, Either, Error, Execute, Executor, SqlStr,
+    Any, AnyConnection, AnyPool, Either, Error, Execute, Executor, SqlStr,
     any::{AnyArguments, AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
 };
 use tokio::time::{sleep, timeout};
@@ -114,7 +114,7 @@ impl Lines {
             Duration::ZERO
         });
         loop {
-            let sql = AssertSqlSafe(sql.as_str().to_owned());
+            let sql = sql.clone();
             let steps: BoxStream<'_, _> = match &arguments {
                 Some(arguments) => {
                     let mut copy = AnyArguments::default();
@@ -176,7 +176,8 @@ fn only_reads(sql: &str) -> bool {
     sql.starts_with("SELECT") || sql.starts_with("SHOW")
 }
 
-async fn within<T>(
+/// What `work` gives, or that the database said nothing for so long.
+pub(super) async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {

@@ -9,7 +9,11 @@ use reqwest::Url;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, any::AnyConnectOptions};
 use tokio::time::{sleep, timeout};
 
-use super::{DatabaseConfig, StoreError, lines::Switched, shelf::first_line};
+use super::{
+    DatabaseConfig, StoreError,
+    lines::{Switched, within},
+    shelf::first_line,
+};
 
 /// How often the server that writes is asked whether it still does.
 const LOOK: Duration = Duration::from_millis(500);
@@ -115,14 +119,7 @@ pub(super) async fn writes_soon(connection: &mut AnyConnection) -> bool {
 
 /// Whether a connection that was used is still one, within two seconds. What was not committed is undone by then.
 pub(super) async fn answers_soon(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-    let asked = timeout(ANSWER, connection.ping()).await;
-    asked.unwrap_or_else(|_| {
-        let why = "the PostgreSQL server says nothing";
-        Err(sqlx::Error::Io(std::io::Error::new(
-            std::io::ErrorKind::TimedOut,
-            why,
-        )))
-    })
+    within(ANSWER, connection.ping()).await
 }
 
 /// An address of its own for each host.

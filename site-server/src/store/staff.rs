@@ -1,5 +1,7 @@
 //! Staff of this site, and their sign-ins at the desk.
 
+use sqlx::{Any, any::AnyArguments, query::Query};
+
 use super::{Actor, Deed, Store, StoreError, audit, hash_token};
 use crate::{admin::Role, clock::now_ms};
 
@@ -94,21 +96,12 @@ impl Store {
         name: &str,
         password_phc: &str,
     ) -> Result<bool, StoreError> {
-        let error = || StoreError::db("change a password of the staff");
-        let mut tx = self.write("change a password of the staff").await?;
-        let changed = sqlx::query("UPDATE staff SET password_phc = $1 WHERE name = $2")
+        let change = sqlx::query("UPDATE staff SET password_phc = $1 WHERE name = $2")
             .bind(password_phc)
-            .bind(name)
-            .execute(&mut *tx)
-            .await
-            .map_err(error())?;
-        if changed.rows_affected() == 0 {
-            return Ok(false);
-        }
-        end_sign_ins(&mut tx, name).await?;
-        audit::write(&mut tx, &Deed::new(actor, "staff.password", name)).await?;
-        tx.commit().await.map_err(error())?;
-        Ok(true)
+            .bind(name);
+        let deed = Deed::new(actor, "staff.password", name);
+        let what = "change a password of the staff";
+        self.change_staff(what, name, change, deed).await
     }
 
     /// Lets one of the staff sign in no more, and ends their sign-ins; or lets them again. False: nobody has the name.
@@ -121,26 +114,17 @@ impl Store {
         name: &str,
         disabled: bool,
     ) -> Result<bool, StoreError> {
-        let error = || StoreError::db("disable one of the staff");
-        let mut tx = self.write("disable one of the staff").await?;
-        let changed = sqlx::query("UPDATE staff SET disabled = $1 WHERE name = $2")
+        let change = sqlx::query("UPDATE staff SET disabled = $1 WHERE name = $2")
             .bind(i64::from(disabled))
-            .bind(name)
-            .execute(&mut *tx)
-            .await
-            .map_err(error())?;
-        if changed.rows_affected() == 0 {
-            return Ok(false);
-        }
-        end_sign_ins(&mut tx, name).await?;
+            .bind(name);
         let action = if disabled {
             "staff.disable"
         } else {
             "staff.enable"
         };
-        audit::write(&mut tx, &Deed::new(actor, action, name)).await?;
-        tx.commit().await.map_err(error())?;
-        Ok(true)
+        let deed = Deed::new(actor, action, name);
+        let what = "disable one of the staff";
+        self.change_staff(what, name, change, deed).await
     }
 
     /// One of the staff, also a disabled one.
@@ -182,21 +166,30 @@ impl Store {
         name: &str,
         role: Role,
     ) -> Result<bool, StoreError> {
-        let error = || StoreError::db("change a role of the staff");
-        let mut tx = self.write("change a role of the staff").await?;
-        let changed = sqlx::query("UPDATE staff SET role = $1 WHERE name = $2")
+        let change = sqlx::query("UPDATE staff SET role = $1 WHERE name = $2")
             .bind(role.name())
-            .bind(name)
-            .execute(&mut *tx)
-            .await
-            .map_err(error())?;
-        if changed.rows_affected() == 0 {
+            .bind(name);
+        let deed = Deed::new(actor, "staff.role", name).with(role.name());
+        let what = "change a role of the staff";
+        self.change_staff(what, name, change, deed).await
+    }
+
+    /// A change that ends the sign-ins of one of the staff, and its deed. False: nobody has the name.
+    async fn change_staff(
+        &self,
+        what: &'static str,
+        name: &str,
+        change: Query<'_, Any, AnyArguments>,
+        deed: Deed,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.write(what).await?;
+        let changed = change.execute(&mut *tx).await;
+        if changed.map_err(StoreError::db(what))?.rows_affected() == 0 {
             return Ok(false);
         }
         end_sign_ins(&mut tx, name).await?;
-        let deed = Deed::new(actor, "staff.role", name).with(role.name());
         audit::write(&mut tx, &deed).await?;
-        tx.commit().await.map_err(error())?;
+        tx.commit().await.map_err(StoreError::db(what))?;
         Ok(true)
     }
 

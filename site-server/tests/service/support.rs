@@ -35,7 +35,7 @@ use snapshot::{
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
-use crate::{other::Other, patient::again};
+use crate::{other::Other, patient::again, program::contains};
 
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
@@ -283,6 +283,21 @@ impl TestSite {
             dir,
             app: router(site.clone()),
             site,
+        }
+    }
+
+    /// None of the secrets is in a file below the data folder.
+    pub(crate) fn hides(&self, secrets: &[&str]) {
+        for entry in walkdir::WalkDir::new(self.dir.path()) {
+            let entry = entry.unwrap();
+            if !entry.file_type().is_file() {
+                continue;
+            }
+            let bytes = std::fs::read(entry.path()).unwrap();
+            for secret in secrets {
+                let found = contains(&bytes, secret.as_bytes());
+                assert!(!found, "{secret} in {}", entry.path().display());
+            }
         }
     }
 
