@@ -152,6 +152,7 @@ impl SharedPc {
         firmware: Firmware,
     ) -> Result<RunningPc<'_>> {
         self.boots += 1;
+        room(&self.logs)?;
         let sites: Vec<String> = site_urls
             .iter()
             .map(|url| format!("furoshiki.site={url}"))
@@ -200,6 +201,22 @@ impl SharedPc {
     pub fn scrap(self) -> Result<()> {
         fs::remove_file(&self.disk).with_context(|| format!("remove {}", self.disk.display()))
     }
+}
+
+/// Room for a disk that fills: a guest whose host has none sees a disk that breaks.
+fn room(folder: &Path) -> Result<()> {
+    let system = rustix::fs::statvfs(folder)
+        .with_context(|| format!("ask how much room {} has", folder.display()))?;
+    let free = system.f_bavail.saturating_mul(system.f_frsize);
+    if free < DISK_BYTES {
+        bail!(
+            "{} has {} MiB free, and the disk of a PC may grow to {}: make room",
+            folder.display(),
+            free >> 20,
+            DISK_BYTES >> 20
+        );
+    }
+    Ok(())
 }
 
 /// A PC that is on. The plug is pulled when it is dropped.

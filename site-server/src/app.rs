@@ -1,14 +1,14 @@
 //! The whole site as one router; tests call it without a socket.
 
 use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+    Arc, LazyLock,
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::{get, post},
@@ -242,8 +242,7 @@ async fn around(State(site): State<Arc<Site>>, request: Request, next: Next) -> 
     linger(&site, request, |request| answered(&site, request, next)).await
 }
 
-/// Around every answer: headers that keep browsers careful, and one line of log with the route
-/// and nothing of its headers or query.
+/// Around every answer: the headers all have, and one line of log with the route and nothing of its headers or query.
 async fn answered(site: &Site, request: Request, next: Next) -> Response {
     let _room = match site.admission.request() {
         Ok(room) => room,
@@ -256,7 +255,7 @@ async fn answered(site: &Site, request: Request, next: Next) -> Response {
         .map_or("-", MatchedPath::as_str)
         .to_owned();
     let begun = std::time::Instant::now();
-    let id = hex::encode(random::<8>());
+    let id = request_id();
     let span = tracing::info_span!("request", id);
     let mut response = next.run(request).instrument(span.clone()).await;
     let headers = response.headers_mut();
@@ -264,21 +263,10 @@ async fn answered(site: &Site, request: Request, next: Next) -> Response {
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    headers.insert(
-        header::STRICT_TRANSPORT_SECURITY,
-        HeaderValue::from_static("max-age=31536000"),
-    );
-    // same-origin, not no-referrer: that would make browsers send "Origin: null" with forms.
-    headers.insert(
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("same-origin"),
-    );
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(
-            "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-        ),
-    );
+    // No browser asks for objects: their tokens are in no cookie.
+    if route != OBJECT {
+        careful(headers);
+    }
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
@@ -301,4 +289,31 @@ async fn answered(site: &Site, request: Request, next: Next) -> Response {
         tracing::info!(%method, route, status, ms, "request");
     }
     response
+}
+
+/// Headers that keep browsers careful.
+fn careful(headers: &mut HeaderMap) {
+    headers.insert(
+        header::STRICT_TRANSPORT_SECURITY,
+        HeaderValue::from_static("max-age=31536000"),
+    );
+    // same-origin, not no-referrer: that would make browsers send "Origin: null" with forms.
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("same-origin"),
+    );
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+        ),
+    );
+}
+
+/// Another one for every request of every server: nothing secret, so the kernel is asked for randomness once.
+fn request_id() -> String {
+    static SERVER: LazyLock<u32> = LazyLock::new(|| u32::from_le_bytes(random()));
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("{:08x}{number:08x}", *SERVER)
 }

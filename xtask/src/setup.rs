@@ -1,5 +1,6 @@
 //! Installs what is missing, and says what and why.
 
+use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -7,7 +8,13 @@ use anyhow::{Context, Result, bail};
 use crate::child;
 use crate::emulator;
 use crate::packages::{self, Package};
+use crate::paths;
 use crate::shim;
+
+/// What building and running everything takes, in GB: 14 were measured.
+const ALL_GB: u64 = 18;
+/// What it takes where everything was built before.
+const MORE_GB: u64 = 6;
 
 /// What the machine is to be ready for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,10 +53,35 @@ pub(crate) fn install(what: For) -> Result<()> {
         install_packages(&missing)?;
     }
     if what == For::Everything {
+        room()?;
         emulator::provide()?;
         shim::provide()?;
     }
     components()
+}
+
+/// Refuses a disk that would be full in the middle: nothing that follows would say so as clearly.
+fn room() -> Result<()> {
+    let target = paths::target();
+    fs::create_dir_all(&target).with_context(|| format!("make {}", target.display()))?;
+    let built = target.join("images").exists();
+    let need_gb = if built { MORE_GB } else { ALL_GB };
+    let mut ask = Command::new("df");
+    ask.args(["--output=avail", "--block-size=1GB"])
+        .arg(&target);
+    let said = child::output(&mut ask)?;
+    let free_gb: u64 = said
+        .lines()
+        .last()
+        .and_then(|line| line.trim().parse().ok())
+        .with_context(|| format!("read what df says: {said}"))?;
+    if free_gb < need_gb {
+        bail!(
+            "{} has {free_gb} GB free, and building and running everything takes {need_gb}: make room, or set CARGO_TARGET_DIR",
+            target.display()
+        );
+    }
+    Ok(())
 }
 
 fn installed(wanted: &[Package]) -> Result<String> {

@@ -4,9 +4,13 @@
 //! ended by this process is forgotten at once; one ended by another process, a command beside the server or another
 //! replica, within [`TOKEN`]. Rows of objects never change; what was deleted is found gone when it is opened.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::Hash,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 use snapshot::id::{ObjectId, UserId};
 
 use super::StoredObject;
@@ -14,30 +18,49 @@ use super::StoredObject;
 /// How long a token opens objects after the database was last asked.
 const TOKEN: Duration = Duration::from_secs(1);
 /// Tokens remembered; some 100 bytes each.
-const TOKENS: u64 = 4096;
+const TOKENS: usize = 4096;
 /// How long the row of an object is remembered.
 const ROW: Duration = Duration::from_secs(60);
 /// Rows remembered; some 400 bytes each.
-const ROWS: u64 = 16_384;
+const ROWS: usize = 16_384;
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub(super) struct Hot {
-    tokens: Cache<[u8; 32], (UserId, i64)>,
-    rows: Cache<(UserId, ObjectId), Arc<StoredObject>>,
+    tokens: Lately<[u8; 32], (UserId, i64)>,
+    rows: Lately<(UserId, ObjectId), Arc<StoredObject>>,
+}
+
+/// Answers by question, each for a time.
+#[derive(Debug, Clone)]
+struct Lately<K, V> {
+    answers: Arc<Cache<K, (Instant, V)>>,
+    lasts: Duration,
+}
+
+impl<K: Eq + Hash, V: Clone> Lately<K, V> {
+    fn new(most: usize, lasts: Duration) -> Self {
+        Self {
+            answers: Arc::new(Cache::new(most)),
+            lasts,
+        }
+    }
+
+    fn get(&self, question: &K) -> Option<V> {
+        let (noted, answer) = self.answers.get(question)?;
+        (noted.elapsed() < self.lasts).then_some(answer)
+    }
+
+    fn note(&self, question: K, answer: V) {
+        self.answers.insert(question, (Instant::now(), answer));
+    }
 }
 
 impl Default for Hot {
     fn default() -> Self {
         Self {
-            tokens: Cache::builder()
-                .max_capacity(TOKENS)
-                .time_to_live(TOKEN)
-                .build(),
-            rows: Cache::builder()
-                .max_capacity(ROWS)
-                .time_to_live(ROW)
-                .build(),
+            tokens: Lately::new(TOKENS, TOKEN),
+            rows: Lately::new(ROWS, ROW),
         }
     }
 }
@@ -50,17 +73,17 @@ impl Hot {
     }
 
     pub(super) fn note_token(&self, hash: [u8; 32], user: UserId, expires_ms: i64) {
-        self.tokens.insert(hash, (user, expires_ms));
+        self.tokens.note(hash, (user, expires_ms));
     }
 
     /// A sign-in ended.
     pub(super) fn forget_token(&self, hash: &[u8; 32]) {
-        self.tokens.invalidate(hash);
+        self.tokens.answers.remove(hash);
     }
 
     /// Some sign-ins ended.
     pub(super) fn forget_tokens(&self) {
-        self.tokens.invalidate_all();
+        self.tokens.answers.clear();
     }
 
     /// A row asked for lately.
@@ -69,11 +92,11 @@ impl Hot {
     }
 
     pub(super) fn note_row(&self, user: UserId, object: ObjectId, row: Arc<StoredObject>) {
-        self.rows.insert((user, object), row);
+        self.rows.note((user, object), row);
     }
 
     /// The object is gone, or lies elsewhere.
     pub(super) fn forget_row(&self, user: UserId, object: ObjectId) {
-        self.rows.invalidate(&(user, object));
+        self.rows.answers.remove(&(user, object));
     }
 }

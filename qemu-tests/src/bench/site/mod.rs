@@ -45,6 +45,9 @@ pub struct Options {
     /// Everything but the boot storm.
     #[arg(long)]
     pub no_storm: bool,
+    /// Only these figures, for instance `get.plain.64k`.
+    #[arg(long, value_name = "FIGURE", conflicts_with = "storm")]
+    pub only: Vec<String>,
     /// PCs of the storm.
     #[arg(long, default_value_t = 300)]
     pub pcs: u32,
@@ -61,9 +64,10 @@ pub fn measure(arguments: &Arguments) -> Result<Figures> {
     if !arguments.site.storm {
         let servers = Servers::start(&folder)?;
         let runs = arguments.runs.unwrap_or(5).max(1);
-        beside(&servers, (scale, arguments.seed, runs), &mut figures)?;
+        let only = &arguments.site.only;
+        beside(&servers, (scale, arguments.seed, runs), only, &mut figures)?;
     }
-    if !arguments.site.no_storm {
+    if !arguments.site.no_storm && arguments.site.only.is_empty() {
         storm::measure(&folder, arguments.site.pcs, scale, &mut figures)?;
     }
     // Gigabytes that nobody needs any more.
@@ -83,6 +87,7 @@ struct Turn {
 fn beside(
     servers: &Servers,
     (scale, seed, runs): (f64, u64, u32),
+    only: &[String],
     figures: &mut Figures,
 ) -> Result<()> {
     let sets: Vec<Vec<Object>> = SETS
@@ -115,6 +120,12 @@ fn beside(
             server,
         });
     }
+    turns.retain(|turn| only.is_empty() || only.contains(&turn.figure()));
+    ensure!(
+        !turns.is_empty(),
+        "no figure has the name {}",
+        only.join(", ")
+    );
     let packs = whole(PACKS * scale).max(WRITERS as u64);
     for run in 0..runs {
         let mut order: Vec<usize> = (0..turns.len()).collect();
