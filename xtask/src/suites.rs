@@ -261,11 +261,10 @@ impl Run {
             self.machine(name);
             let failed = self.broken.len() > before.1;
             let folder = paths::root().join("target/vm");
-            if let (true, Some(console)) = (failed, stall::console_of_stalled_guest(&folder, since))
-            {
-                let console = console.display();
+            if let (true, Some(log)) = (failed, stall::log_of_broken_guest(&folder, since)) {
+                let log = log.display();
                 eprintln!(
-                    "xtask: THE EMULATOR lost a processor of a guest ({console}), which says nothing about {name}: once again"
+                    "xtask: THE EMULATOR broke a guest ({log}), which says nothing about {name}: once again"
                 );
                 self.tally = before.0;
                 self.broken.truncate(before.1);

@@ -87,35 +87,42 @@ struct Engines {
     cluster: Cluster,
     dice: Dice,
     begun: Instant,
-    /// How often everything dies still.
-    rounds: u32,
+    /// Whether anything dies at all.
+    deadly: bool,
 }
 
 impl Engines {
-    /// Runs a program, and has everything die meanwhile.
+    /// Runs a program, and has everything die meanwhile, in turn. What died is back when the program has ended.
     async fn die_while(&mut self, mut program: Command) -> Output {
         let program = program.spawn().unwrap();
         let mut ends = tokio::task::spawn_blocking(move || program.wait_with_output().unwrap());
-        loop {
+        let mut database = false;
+        while self.deadly {
             tokio::select! {
                 output = &mut ends => return output.unwrap(),
-                () = self.die_in_turn(), if self.rounds > 0 => self.rounds -= 1,
+                () = self.pause(BETWEEN_MS) => {}
             }
+            if database {
+                self.the_database_changes_hands().await;
+            } else {
+                self.a_volume_server_dies().await;
+            }
+            database = !database;
         }
+        ends.await.unwrap()
     }
 
-    /// A volume server is killed and started again; then the PostgreSQL server that writes is killed, its standby becomes
-    /// the one, and gets a standby where the other was.
-    async fn die_in_turn(&mut self) {
-        self.pause(BETWEEN_MS).await;
+    async fn a_volume_server_dies(&mut self) {
         let n = usize::try_from(self.dice.below(3)).unwrap();
         self.says(&format!("volume server {n} is killed"));
         self.cluster.kill_volume_server(n);
         self.pause(AWAY_MS).await;
-        self.says("and started again");
         self.cluster.start_volume_server(n);
+        self.says("and started again");
+    }
 
-        self.pause(BETWEEN_MS).await;
+    /// The server that writes is killed, its standby becomes the one, and gets a standby where the other was.
+    async fn the_database_changes_hands(&mut self) {
         self.says("the PostgreSQL server that writes is killed");
         self.primary.crash();
         self.standby.promote().await;
@@ -202,7 +209,7 @@ async fn every_test_of_the_service_passes_on_two_servers_a_site() {
         cluster,
         dice,
         begun: Instant::now(),
-        rounds: if deadly { u32::MAX } else { 0 },
+        deadly,
     };
     let mut disturbed = again(&sites);
     if deadly {
@@ -234,10 +241,9 @@ async fn every_test_of_the_service_passes_on_two_servers_a_site() {
     ));
     assert!(passed >= 100);
 
-    // A volume server may be away still: they bear it.
     let mut calm = again(&sites);
     calm.args(CALM.map(|(name, _)| name));
-    engines.rounds = 0;
+    engines.deadly = false;
     let output = engines.die_while(calm).await;
     assert!(output.status.success(), "{}", all_said(&output));
     let passed = count(&output);
