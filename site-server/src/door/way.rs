@@ -56,10 +56,7 @@ where
     F: Fn(G, Form) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = ApiResult<Response>> + Send + 'static,
 {
-    way(MethodFilter::POST, move |asked, request| {
-        let handler = handler.clone();
-        async move { handler(asked, G::DOOR.form(request).await?).await }
-    })
+    posted(|request| G::DOOR.form(request), handler)
 }
 
 /// A form with files of anybody.
@@ -69,9 +66,23 @@ where
     F: Fn(G, Form) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = ApiResult<Response>> + Send + 'static,
 {
+    posted(|request| G::DOOR.upload(request), handler)
+}
+
+/// What `read` reads, from anybody.
+fn posted<G, L, F, R>(
+    read: impl Fn(Request) -> L + Copy + Send + Sync + 'static,
+    handler: F,
+) -> MethodRouter<Arc<Site>>
+where
+    G: Guest,
+    L: Future<Output = ApiResult<Form>> + Send + 'static,
+    F: Fn(G, Form) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = ApiResult<Response>> + Send + 'static,
+{
     way(MethodFilter::POST, move |asked, request| {
         let handler = handler.clone();
-        async move { handler(asked, G::DOOR.upload(request).await?).await }
+        async move { handler(asked, read(request).await?).await }
     })
 }
 
