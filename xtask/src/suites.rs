@@ -260,7 +260,7 @@ impl Run {
             let (since, before) = (SystemTime::now(), (self.tally, self.broken.len()));
             self.machine(name);
             let failed = self.broken.len() > before.1;
-            let folder = paths::root().join("target/vm");
+            let folder = paths::target().join("vm");
             if let (true, Some(log)) = (failed, stall::log_of_broken_guest(&folder, since)) {
                 let log = log.display();
                 eprintln!(

@@ -90,18 +90,6 @@ fn beside(
     only: &[String],
     figures: &mut Figures,
 ) -> Result<()> {
-    let sets: Vec<Vec<Object>> = SETS
-        .iter()
-        .map(|(name, bytes, count)| {
-            eprintln!("bench: {count} objects of {name}");
-            (0..*count)
-                .map(|n| servers.put(&content(seed, *bytes, n)))
-                .collect()
-        })
-        .collect::<Result<_>>()?;
-    for set in &sets {
-        verify(servers, set)?;
-    }
     let all = [Server::Site, Server::Nginx, Server::Rest];
     let mut turns = Vec::new();
     for server in all {
@@ -126,6 +114,18 @@ fn beside(
         "no figure has the name {}",
         only.join(", ")
     );
+    let sets: Vec<Vec<Object>> = SETS
+        .iter()
+        .map(|(name, bytes, count)| {
+            eprintln!("bench: {count} objects of {name}");
+            (0..*count)
+                .map(|n| servers.put(&content(seed, *bytes, n)))
+                .collect()
+        })
+        .collect::<Result<_>>()?;
+    for set in &sets {
+        verify(servers, set)?;
+    }
     let packs = whole(PACKS * scale).max(WRITERS as u64);
     for run in 0..runs {
         let mut order: Vec<usize> = (0..turns.len()).collect();
