@@ -3,15 +3,18 @@
 
     vectors.py DIR          where DIR has keys/v1, chunk/v1, pack/v1, manifest/v1, …
 
-What good vectors must say is in the `expected.txt` of each folder.
+What good vectors must say is in the `expected.txt` of each folder. Needs Debian's python3-argon2 beside what the
+reader needs.
 """
 import json
 import struct
 import sys
 from pathlib import Path
 
+from argon2.low_level import Type, hash_secret_raw
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -33,12 +36,29 @@ def slot(data):
     fields = Fields(data)
     fields.head(b"FKSL")
     user, number = fields.take(16, "user id"), fields.number("I", "number of the slot")
-    card, epoch = fields.take(16, "card id"), fields.number("I", "epoch")
-    point, sealed = fields.take(65, "encapsulated key"), fields.take(48, "sealed user key")
+    card, epoch, kind = fields.take(16, "card id"), fields.number("I", "epoch"), fields.number("B", "kind")
+    if kind == 4:
+        key = stretched(fields)
+    else:
+        rule(kind in CARDS, "kind: 1, 2, 3 or 4")
+        key = CARDS[kind]
+    aad = data[: fields.at]
+    enc, sealed = fields.take(key.size, "encapsulated key"), fields.take(48, "sealed user key")
     fields.end("key slot")
-    opened = hpke(int.from_bytes(b"\7" * 32, "big"), point, b"furoshiki key slot v1", data[:52], sealed).hex()
+    opened = key.open(enc, b"furoshiki key slot v1", aad, sealed).hex()
     names = f"user: UserId({user.hex()}), slot: {number}, card: CardId({card.hex()}), epoch: {epoch}"
-    return f"SlotContext {{ {names} }} user key {opened}"
+    return f"SlotContext {{ {names} }} kind {kind} user key {opened}"
+
+
+def stretched(fields):
+    """The key that a passphrase becomes."""
+    memory, passes = fields.number("I", "memory"), fields.number("I", "passes")
+    rule(19456 <= memory <= 1 << 20, "memory: 19 MiB to 1 GiB")
+    rule(2 <= passes <= 64, "passes: 2 to 64")
+    rule(memory * passes <= 8 << 20, "memory times passes: at most 8 GiB")
+    salt = fields.take(16, "salt")
+    typed = b"correct horse battery staple"
+    return X25519(hash_secret_raw(typed, salt, passes, memory, 1, 32, Type.ID))
 
 
 def settings(data):
@@ -49,17 +69,16 @@ def settings(data):
     version, origin = fields.number("Q", "version"), fields.take(16, "origin")
     count = fields.number("B", "cards")
     rule(1 <= count <= 16, "cards: 1 to 16")
-    keys = [(fields.take(16, "card id"), fields.take(65, "encapsulated key"), fields.take(48, "wrapped key"))
-            for _ in range(count)]
+    keys = [wrapped_key(fields) for _ in range(count)]
     sealed = fields.take(fields.left(), "document")
     wrapped = [key for key in keys if key[0] == b"\5" * 16]
     rule(wrapped, "cards: not this one")
-    card, point, wrap = wrapped[0]
+    card, key, enc, wrap = wrapped[0]
+    content = key.open(enc, b"furoshiki settings v1", data[:53] + card, wrap)
     try:
-        content = hpke(int.from_bytes(b"\7" * 32, "big"), point, b"furoshiki settings v1", data[:53] + card, wrap)
         plain = AESGCM(content).decrypt(bytes(12), sealed, data[:53])
-    except (InvalidTag, ValueError) as error:
-        raise Refused("altered, or not for this card") from error
+    except InvalidTag as error:
+        raise Refused("altered") from error
     rule(json.loads(plain)["settings"]["part"] == PARTS[part], "part: another one is inside")
     names = f"user {user.hex()} version {version} origin {origin.hex()} cards {count}"
     return f"{names} {plain.decode()}"
@@ -68,8 +87,71 @@ def settings(data):
 PARTS = {1: "mail", 2: "input", 3: "browser"}
 
 
-def hpke(private, point, info, aad, sealed):
-    """Opens in base mode with DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM: RFC 9180."""
+def wrapped_key(fields):
+    card, kind = fields.take(16, "card id"), fields.number("B", "kind")
+    rule(kind in CARDS, "kind: 1, 2 or 3")
+    key = CARDS[kind]
+    return card, key, fields.take(key.size, "encapsulated key"), fields.take(48, "wrapped key")
+
+
+def opening(open_sealed):
+    """Whatever is wrong with it, it is refused alike."""
+    def opened(*sealed):
+        try:
+            return open_sealed(*sealed)
+        except (InvalidTag, ValueError) as error:
+            raise Refused("altered, or for another card or purpose") from error
+    return opened
+
+
+class P256:
+    """p256-hpke, with the private scalar."""
+    size = 65
+
+    def __init__(self, private):
+        self.key = ec.derive_private_key(int.from_bytes(private, "big"), ec.SECP256R1())
+
+    @opening
+    def open(self, enc, info, aad, sealed):
+        shared = self.key.exchange(ec.ECDH(), ec.EllipticCurvePublicKey.from_encoded_point(self.key.curve, enc))
+        public = self.key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        return hpke(b"\0\x10", shared, enc + public, info, aad, sealed)
+
+
+class X25519:
+    """x25519-hpke, with the private key."""
+    size = 32
+
+    def __init__(self, private):
+        self.key = X25519PrivateKey.from_private_bytes(private)
+
+    @opening
+    def open(self, enc, info, aad, sealed):
+        shared = self.key.exchange(X25519PublicKey.from_public_bytes(enc))
+        public = self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        return hpke(b"\0\x20", shared, enc + public, info, aad, sealed)
+
+
+class Rsa2048:
+    """rsa2048-kem, with modulus and private exponent in hex, a line each."""
+    size = 256
+
+    def __init__(self, file):
+        numbers = dict(line.split() for line in Path(file).read_text().splitlines())
+        self.modulus, self.exponent = int(numbers["n"], 16), int(numbers["d"], 16)
+
+    @opening
+    def open(self, enc, info, aad, sealed):
+        number = int.from_bytes(enc, "big")
+        rule(number < self.modulus, "encapsulated key: not below the modulus")
+        number = pow(number, self.exponent, self.modulus).to_bytes(256, "big")
+        prk = extract(b"furoshiki rsa kem v1", number)
+        key = expand(prk, info + b"\0" + enc + self.modulus.to_bytes(256, "big"))
+        return AESGCM(key).decrypt(bytes(12), sealed, aad)
+
+
+def hpke(kem, shared, kem_context, info, aad, sealed):
+    """Opens in base mode with DHKEM(…, HKDF-SHA256), HKDF-SHA256, AES-256-GCM, after the Diffie-Hellman: RFC 9180."""
 
     def labeled_extract(salt, label, key):
         return extract(salt, b"HPKE-v1" + suite + label + key)
@@ -77,17 +159,16 @@ def hpke(private, point, info, aad, sealed):
     def labeled_expand(prk, label, text, size):
         return expand(prk, struct.pack(">H", size) + b"HPKE-v1" + suite + label + text)[:size]
 
-    curve = ec.SECP256R1()
-    card = ec.derive_private_key(private, curve)
-    shared = card.exchange(ec.ECDH(), ec.EllipticCurvePublicKey.from_encoded_point(curve, point))
-    public = card.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    suite = b"KEM\0\x10"
-    secret = labeled_expand(labeled_extract(b"", b"eae_prk", shared), b"shared_secret", point + public, 32)
-    suite = b"HPKE\0\x10\0\1\0\2"
+    suite = b"KEM" + kem
+    secret = labeled_expand(labeled_extract(b"", b"eae_prk", shared), b"shared_secret", kem_context, 32)
+    suite = b"HPKE" + kem + b"\0\1\0\2"
     context = b"\0" + labeled_extract(b"", b"psk_id_hash", b"") + labeled_extract(b"", b"info_hash", info)
     prk = labeled_extract(secret, b"secret", b"")
     key, nonce = labeled_expand(prk, b"key", context, 32), labeled_expand(prk, b"base_nonce", context, 12)
     return AESGCM(key).decrypt(nonce, sealed, aad)
+
+
+CARDS = {1: P256(b"\7" * 32), 2: Rsa2048(Path(sys.argv[1], "slot/rsa2048.txt")), 3: X25519(b"\7" * 32)}
 
 
 def chunk(words):

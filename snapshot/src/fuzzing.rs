@@ -209,14 +209,40 @@ pub fn sealed(data: &[u8]) {
     });
 }
 
-/// A key slot, a sign-in challenge, a card's public key.
+/// A key slot of every kind, a sign-in challenge, a card's public key.
 pub fn slot(data: &[u8]) {
+    use slot::{Wrapped, card_public_key};
     if let Ok(slot) = slot::parse(data) {
-        assert_eq!(
-            slot.aad().len() + slot.enc.len() + slot.ciphertext.len(),
-            data.len()
-        );
+        let sealed = match &slot.wrapped {
+            Wrapped::ToCard(sealed) => sealed,
+            Wrapped::ByPassphrase(by) => {
+                let (memory_kib, passes) = (by.stretch.cost.memory_kib(), by.stretch.cost.passes());
+                assert!((slot::MIN_MEMORY_KIB..=slot::MAX_MEMORY_KIB).contains(&memory_kib));
+                assert!(u64::from(memory_kib) * u64::from(passes) <= slot::MAX_WORK_KIB);
+                &by.sealed
+            }
+        };
+        // The parts are the whole.
+        let parts = [slot.aad(), sealed.enc.as_bytes(), &sealed.ciphertext].concat();
+        assert_eq!(parts, data);
+        assert!(data.len() <= slot::MAX_SLOT_BYTES);
     }
-    let _ = slot::Challenge::parse(data);
-    let _ = slot::card_public_key(data);
+    if let Ok(challenge) = slot::Challenge::parse(data) {
+        assert_eq!(challenge.to_bytes(), data);
+    }
+    if let Ok(key) = card_public_key(data)
+        && let Ok(spki) = key.to_spki()
+    {
+        assert_eq!(card_public_key(&spki).unwrap(), key);
+        let context = slot::SlotContext {
+            user: UserId::new([2; 16]),
+            slot: 1,
+            card: slot::card_id(data),
+            epoch: 1,
+        };
+        // Whatever key it is: it is sealed to, or refused.
+        if let Ok(wrapped) = slot::wrap(&UserKey::from_bytes([1; 32]), &key, &context) {
+            assert_eq!(slot::parse(&wrapped).unwrap().context, context);
+        }
+    }
 }

