@@ -1,16 +1,14 @@
-//! What every card application can do for us, whatever it is called inside.
-//!
-//! PIV is the one there is; an `OpenPGP` card has the same five abilities.
+//! What every card application can do for us, whatever it is called inside: PIV's, or that of an OpenPGP card.
 
 use snapshot::{
     id::CardId,
-    slot::{self, POINT_BYTES, SlotError},
+    slot::{self, Encapsulated, POINT_BYTES, PublicKey, SlotError},
 };
 use zeroize::Zeroizing;
 
 use crate::{
     apdu::{ApduError, Status, tlv::TlvError},
-    pin::Pin,
+    pin::{Pin, Puk},
 };
 
 /// Why a card application did not do what it was asked.
@@ -43,17 +41,23 @@ pub enum CardError {
         source: Option<TlvError>,
     },
     /// The card has no such application.
-    #[error("the card has no PIV application (it answered {0})")]
+    #[error("the card has no PIV application and no OpenPGP one (it answered {0})")]
     NoPiv(Status),
+    /// A PIV card is wanted.
+    #[error("this is used as an OpenPGP card; only a PIV card can be issued, enroll this one as a badge")]
+    NotPiv,
     /// The application has no key to agree with.
-    #[error("the card has no key in slot 9D (key management); issue it at the station")]
+    #[error("the card has no key for decryption (PIV slot 9D, OpenPGP key 2); issue it at the station")]
     NoKey,
     /// A certificate packed with gzip.
     #[error("the card's 9D certificate is compressed, which this program does not read")]
     Compressed,
-    /// A key that is not on P-256.
-    #[error("the card's 9D key cannot be used")]
+    /// A key of a kind that nothing is sealed to.
+    #[error("the card's key cannot be used")]
     WrongKey(#[source] SlotError),
+    /// An OpenPGP card that hashes PINs in a way of its own.
+    #[error("the card wants its PIN hashed (OpenPGP KDF), which this program does not do; switch that off with GnuPG (kdf-setup off)")]
+    HashedPin,
     /// A card that is still unlocked after everything that locks one.
     #[error("the card does not forget its PIN; take it out and put it in again")]
     StaysUnlocked,
@@ -76,7 +80,7 @@ impl CardError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CardKey {
     spki: Vec<u8>,
-    point: [u8; POINT_BYTES],
+    public: PublicKey,
     id: CardId,
 }
 
@@ -84,24 +88,30 @@ impl CardKey {
     /// Takes a DER `SubjectPublicKeyInfo`.
     ///
     /// # Errors
-    /// [`SlotError`]: not a key on P-256.
+    /// [`SlotError`]: not a key that things are sealed to.
     pub fn from_spki(spki: &[u8]) -> Result<Self, SlotError> {
         Ok(Self {
-            point: slot::card_public_key(spki)?,
+            public: slot::card_public_key(spki)?,
             id: slot::card_id(spki),
             spki: spki.to_owned(),
         })
     }
 
-    /// Takes an uncompressed point (SEC 1) and makes the usual `SubjectPublicKeyInfo` of it.
+    /// Takes a key and makes the usual `SubjectPublicKeyInfo` of it.
+    ///
+    /// # Errors
+    /// [`SlotError`]: not a key that things are sealed to.
+    pub fn from_public(public: &PublicKey) -> Result<Self, SlotError> {
+        Self::from_spki(&public.to_spki()?)
+    }
+
+    /// Takes an uncompressed point (SEC 1) of P-256.
     ///
     /// # Errors
     /// [`SlotError::NotAPoint`].
     pub fn from_point(point: &[u8]) -> Result<Self, SlotError> {
-        use p256::pkcs8::EncodePublicKey as _;
-        let key = p256::PublicKey::from_sec1_bytes(point).map_err(|_| SlotError::NotAPoint)?;
-        let spki = key.to_public_key_der().map_err(SlotError::NotSpki)?;
-        Self::from_spki(spki.as_bytes())
+        let point = point.try_into().map_err(|_| SlotError::NotAPoint)?;
+        Self::from_public(&PublicKey::P256(point))
     }
 
     /// DER `SubjectPublicKeyInfo`, exactly as it stands in the certificate.
@@ -110,10 +120,19 @@ impl CardKey {
         &self.spki
     }
 
-    /// The uncompressed point (SEC 1).
+    /// The key.
     #[must_use]
-    pub const fn point(&self) -> &[u8; POINT_BYTES] {
-        &self.point
+    pub const fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// The uncompressed point (SEC 1) of a P-256 key.
+    #[must_use]
+    pub const fn point(&self) -> Option<&[u8; POINT_BYTES]> {
+        match &self.public {
+            PublicKey::P256(point) => Some(point),
+            _ => None,
+        }
     }
 
     /// The card's name: a hash of the `SubjectPublicKeyInfo`.
@@ -134,13 +153,21 @@ pub enum Verified {
     Blocked,
 }
 
-/// A card application with a P-256 key behind a PIN.
+/// A card application with keys behind a PIN.
 pub trait CardApp: Send {
-    /// Reads the public key, without a PIN.
+    /// Reads the public key that is for us, without a PIN.
     ///
     /// # Errors
     /// [`CardError`]; [`CardError::NoKey`] for a card nobody issued.
     fn key(&mut self) -> Result<CardKey, CardError>;
+
+    /// Keys that were the card's before, the youngest first; those that cannot be used are left out.
+    ///
+    /// # Errors
+    /// [`CardError`].
+    fn older_keys(&mut self) -> Result<Vec<CardKey>, CardError> {
+        Ok(Vec::new())
+    }
 
     /// Tries left for the PIN, if the card says. Costs none, and locks the card if it was unlocked.
     ///
@@ -160,11 +187,19 @@ pub trait CardApp: Send {
     /// [`CardError`]; the try may be spent.
     fn change_pin(&mut self, old: &Pin, new: &Pin) -> Result<Verified, CardError>;
 
-    /// ECDH of the card's key with `point` (uncompressed): the x coordinate.
+    /// Gives the PIN `new` and all its tries, by what unblocks it: the PUK, the admin PIN of an OpenPGP card. What the
+    /// answer says is of that one.
     ///
     /// # Errors
-    /// [`CardError`], among them that no PIN was verified.
-    fn agree(&mut self, point: &[u8; POINT_BYTES]) -> Result<Zeroizing<[u8; 32]>, CardError>;
+    /// [`CardError`]; the try may be spent.
+    fn unblock(&mut self, puk: &Puk, new: &Pin) -> Result<Verified, CardError>;
+
+    /// The secret that `enc` and the private half of `key` make: the x coordinate of P-256, the u-coordinate of X25519,
+    /// the number of RSA. As long as that is.
+    ///
+    /// # Errors
+    /// [`CardError`], among them that no PIN was verified, or that the card has not `key`.
+    fn agree(&mut self, key: &CardKey, enc: &Encapsulated) -> Result<Zeroizing<Vec<u8>>, CardError>;
 
     /// Makes the card forget that it saw the PIN.
     ///

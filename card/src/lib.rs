@@ -1,7 +1,7 @@
 //! PIN and reader in, unlocked card that unwraps a user key out.
 //!
 //! Rooms, in the order data walks through them: [`reader`] finds the one card, [`apdu`] talks to it,
-//! [`piv`] knows its application, [`verify`] turns a PIN into an unlocked [`Card`], [`unwrap`] opens
+//! [`piv`] and [`openpgp`] know its application, [`verify`] turns a PIN into an unlocked [`Card`], [`unwrap`] opens
 //! what was sealed to it. Beside them, for the station that issues cards: [`manage`] and [`escrow`].
 //!
 //! What is stored on a card and every command sent to one: docs/formats/card.md.
@@ -14,6 +14,7 @@ pub mod reader;
 pub mod apdu;
 
 pub mod app;
+pub mod openpgp;
 pub mod piv;
 
 pub mod pin;

@@ -59,6 +59,13 @@ macro_rules! reference {
                 &self.0
             }
 
+            /// The characters, for cards that do not pad: nothing typed is FF.
+            pub(crate) fn typed_bytes(&self) -> &[u8] {
+                let end = self.0.iter().position(|byte| *byte == PAD);
+                let (typed, _) = self.0.split_at(end.unwrap_or(MAX_CHARACTERS));
+                typed
+            }
+
             fn pad(text: &[u8]) -> Self {
                 let mut padded = [PAD; MAX_CHARACTERS];
                 for (to, from) in padded.iter_mut().zip(text) {

@@ -89,6 +89,11 @@ impl<S> Card<S> {
         &self.key
     }
 
+    /// The application, and the key it is asked to use.
+    pub(crate) fn parts(&mut self) -> (&mut dyn CardApp, &CardKey) {
+        (&mut *self.app, &self.key)
+    }
+
     fn into_state<N>(self) -> Card<N> {
         Card {
             app: self.app,
@@ -105,17 +110,39 @@ impl<S> fmt::Debug for Card<S> {
 }
 
 impl Card<Locked> {
-    /// Reads the public key of the card; needs no PIN.
+    /// Reads the public key of the card; needs no PIN. Of a card whose key cannot be used, the youngest older one that
+    /// can.
     ///
     /// # Errors
     /// [`CardError`]; [`CardError::NoKey`] for a card nobody issued.
     pub fn open(mut app: impl CardApp + 'static) -> Result<Self, CardError> {
-        let key = Box::new(app.key()?);
+        let key = match app.key() {
+            Err(error @ (CardError::NoKey | CardError::WrongKey(_) | CardError::Compressed)) => {
+                app.older_keys()?.into_iter().next().ok_or(error)
+            }
+            key => key,
+        };
+        let key = Box::new(key?);
         Ok(Self {
             app: Box::new(app),
             key,
             state: PhantomData,
         })
+    }
+
+    /// Keys that were the card's before, the youngest first.
+    ///
+    /// # Errors
+    /// [`CardError`].
+    pub fn older_keys(&mut self) -> Result<Vec<CardKey>, CardError> {
+        let mut keys = self.app.older_keys()?;
+        keys.retain(|key| *key != *self.key);
+        Ok(keys)
+    }
+
+    /// Goes on with another of its keys: what [`Self::older_keys`] told.
+    pub fn use_key(&mut self, key: CardKey) {
+        *self.key = key;
     }
 
     /// Tries left for the PIN, 0 when blocked, `None` when the card does not say. Costs none.

@@ -24,7 +24,7 @@ use card::{
 use snapshot::{
     id::{SiteId, UserId},
     keys::UserKey,
-    slot::{self, Challenge, Slot, SlotContext},
+    slot::{self, Challenge, Encapsulated, Slot, SlotContext},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -60,11 +60,11 @@ fn issue() -> CardKey {
     let mut card = find();
     assert_eq!(manage::current_card(&mut card).unwrap(), None);
     let factory = ManagementKey::factory();
-    let mut manager = manage::authenticate(&mut card, &factory).unwrap();
+    let mut manager = manage::authenticate(card.piv().unwrap(), &factory).unwrap();
     manager.write_chuid_if_absent().unwrap();
     let key = manager.make_key().unwrap();
     manage::change_pin(&mut card, &Pin::factory(), &pin(), LastTry::Keep).unwrap();
-    manage::change_puk(&mut card, &Puk::factory(), &puk()).unwrap();
+    manage::change_puk(card.piv().unwrap(), &Puk::factory(), &puk()).unwrap();
     assert_eq!(manage::current_card(&mut card).unwrap(), Some(key.id()));
     key
 }
@@ -76,8 +76,13 @@ fn slot_for(key: &CardKey) -> Slot {
         card: key.id(),
         epoch: 1,
     };
-    let wrapped = slot::wrap(&UserKey::from_bytes(USER_KEY), key.point(), &context).unwrap();
+    let wrapped = slot::wrap(&UserKey::from_bytes(USER_KEY), key.public(), &context).unwrap();
     slot::parse(&wrapped).unwrap()
+}
+
+/// A point that is on the curve: the card's own.
+fn own_point(key: &CardKey) -> Encapsulated {
+    Encapsulated::P256(*key.point().unwrap())
 }
 
 #[test]
@@ -101,7 +106,7 @@ fn an_issued_card_counts_wrong_pins_and_opens_its_slot_with_the_right_one() {
         assert_eq!(card.unwrap(&slot).unwrap().expose(), &USER_KEY);
 
         let site = SiteId::new([5; 16]);
-        let (sealed, nonce) = Challenge::seal(key.point(), site, "c0ffee").unwrap();
+        let (sealed, nonce) = Challenge::seal(key.public(), site, "c0ffee").unwrap();
         let proof = card.prove(site, "c0ffee", &sealed).unwrap();
         assert!(slot::proof_matches(
             &nonce,
@@ -120,7 +125,7 @@ fn an_issued_card_counts_wrong_pins_and_opens_its_slot_with_the_right_one() {
         assert_eq!(card.tries_left().unwrap(), Some(3));
         drop(card);
         assert!(matches!(
-            find().agree(key.point()),
+            find().agree(&key, &own_point(&key)),
             Err(CardError::Refused { status, .. }) if status.word() == 0x6982
         ));
     }
@@ -176,7 +181,7 @@ fn the_last_try_is_kept_and_a_blocked_pin_is_unblocked_by_the_puk() {
 #[test]
 fn a_changed_pin_is_the_only_one() {
     fn inside(_: &host::Inside) {
-        issue();
+        let key = issue();
         let mut card = find();
         let new = Pin::chosen("222333").unwrap();
         assert!(matches!(
@@ -188,7 +193,7 @@ fn a_changed_pin_is_the_only_one() {
         ));
         manage::change_pin(&mut card, &pin(), &new, LastTry::Keep).unwrap();
         // Some cards take a change as a verification; ours must not stay open.
-        assert!(card.agree(&[4; 65]).is_err());
+        assert!(card.agree(&key, &own_point(&key)).is_err());
         drop(card);
         let refused = open().unlock(&pin(), LastTry::Keep).unwrap_err();
         refused.card.unlock(&new, LastTry::Keep).unwrap();
@@ -248,7 +253,7 @@ fn a_card_taken_out_is_noticed_and_works_again_when_put_back() {
         assert_eq!(missing, ["no card is in the reader"]);
         // Without power it forgot the PIN.
         let mut card = card.unwrap();
-        assert!(card.agree(key.point()).is_err());
+        assert!(card.agree(&key, &own_point(&key)).is_err());
         let mut card = Card::open(card)
             .unwrap()
             .unlock(&pin(), LastTry::Keep)
@@ -350,17 +355,17 @@ fn a_new_management_key_replaces_the_factory_s() {
     fn inside(_: &host::Inside) {
         let mut card = find();
         let key = ManagementKey::random().unwrap();
-        manage::authenticate(&mut card, &ManagementKey::factory())
+        manage::authenticate(card.piv().unwrap(), &ManagementKey::factory())
             .unwrap()
             .set_management_key(&key)
             .unwrap();
         drop(card);
         let mut card = find();
         assert!(matches!(
-            manage::authenticate(&mut card, &ManagementKey::factory()).err(),
+            manage::authenticate(card.piv().unwrap(), &ManagementKey::factory()).err(),
             Some(ManageError::WrongManagementKey)
         ));
-        assert!(manage::authenticate(&mut card, &key).is_ok());
+        assert!(manage::authenticate(card.piv().unwrap(), &key).is_ok());
     }
     host::run("a_new_management_key_replaces_the_factory_s", &[inside]);
 }
@@ -372,7 +377,7 @@ fn another_program_reads_the_card_and_agrees_on_the_same_secret() {
         use p256::{SecretKey, ecdh::diffie_hellman, pkcs8::EncodePublicKey as _};
         let key = issue();
         let ours = SecretKey::from_slice(&[7; 32]).unwrap();
-        let theirs = p256::PublicKey::from_sec1_bytes(key.point()).unwrap();
+        let theirs = p256::PublicKey::from_sec1_bytes(key.point().unwrap()).unwrap();
         let secret = diffie_hellman(ours.to_nonzero_scalar(), theirs.as_affine());
         let spki = ours.public_key().to_public_key_der().unwrap();
         fs::write(inside.file("ours.der"), spki.as_bytes()).unwrap();

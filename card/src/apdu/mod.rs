@@ -93,6 +93,20 @@ pub trait Transport: Send {
     fn protocol(&self) -> Protocol;
 }
 
+impl<T: Transport + ?Sized> Transport for &mut T {
+    fn transmit(&mut self, command: &[u8]) -> Result<Zeroizing<Vec<u8>>, TransportError> {
+        (**self).transmit(command)
+    }
+
+    fn power_cycle(&mut self) -> Result<(), TransportError> {
+        (**self).power_cycle()
+    }
+
+    fn protocol(&self) -> Protocol {
+        (**self).protocol()
+    }
+}
+
 /// A command before it is cut into APDUs.
 #[derive(Clone, Copy)]
 pub struct Command<'a> {

@@ -28,6 +28,12 @@ impl Status {
         self.0
     }
 
+    /// Whether it says that a PIN, PUK or key is wrong, without a count: 6982, or 6300.
+    #[must_use]
+    pub const fn is_wrong(self) -> bool {
+        matches!(self.0, 0x6982 | 0x6300)
+    }
+
     /// Le of the GET RESPONSE to send next, for 61xx. 0 asks for 256 bytes.
     pub(super) const fn more(self) -> Option<u8> {
         match self.0.to_be_bytes() {

@@ -103,10 +103,11 @@ impl RecoveryKey {
     /// Writes what [`Self::from_pem`] reads.
     ///
     /// # Errors
-    /// None for a key that a [`CardKey`] holds.
+    /// [`EscrowError::NotAPoint`]: the card's key is of another kind than recovery keys are.
     pub fn pem_of(card: &CardKey) -> Result<String, EscrowError> {
         use p256::pkcs8::{EncodePublicKey as _, LineEnding};
-        p256::PublicKey::from_sec1_bytes(card.point())
+        let point = card.point().ok_or(EscrowError::NotAPoint)?;
+        p256::PublicKey::from_sec1_bytes(point)
             .map_err(|_| EscrowError::NotAPoint)?
             .to_public_key_pem(LineEnding::LF)
             .map_err(EscrowError::PublicKey)

@@ -4,7 +4,7 @@ use p256::pkcs8::DecodePrivateKey as _;
 use snapshot::{
     id::{CardId, UserId},
     keys::UserKey,
-    slot::POINT_BYTES,
+    slot::{Encapsulated, POINT_BYTES},
 };
 use zeroize::Zeroizing;
 
@@ -13,10 +13,9 @@ use super::{
     HEAD_FOR_TWO, OUTER_INFO,
 };
 use crate::{
-    app::CardKey,
     manage::ManagementKey,
     pin::Puk,
-    unwrap::{UnwrapError, open_sealed},
+    unwrap::{Agreed, Kem, UnwrapError, open_agreed},
     verify::{Card, Unlocked},
 };
 
@@ -61,9 +60,14 @@ impl Opener for RecoverySecret {
         let peer = p256::PublicKey::from_sec1_bytes(enc).map_err(|_| EscrowError::Rejected)?;
         let shared = p256::ecdh::diffie_hellman(self.0.to_nonzero_scalar(), peer.as_affine());
         let shared = Zeroizing::new((*shared.raw_secret_bytes()).into());
-        let own = CardKey::from_point(&self.0.public_key().to_sec1_bytes())
-            .map_err(|_| EscrowError::NotAPoint)?;
-        open_sealed(&shared, enc, own.point(), info, aad, ciphertext).ok_or(EscrowError::Rejected)
+        let own = self.0.public_key().to_sec1_bytes();
+        let agreed = Agreed {
+            kem: Kem::P256,
+            shared: &shared,
+            enc,
+            recipient: &own,
+        };
+        open_agreed(&agreed, info, aad, ciphertext).ok_or(EscrowError::Rejected)
     }
 }
 
@@ -75,7 +79,7 @@ impl Opener for Card<Unlocked> {
         aad: &[u8],
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, EscrowError> {
-        self.open_bytes(enc, ciphertext, info, aad)
+        self.open_bytes(&Encapsulated::P256(*enc), ciphertext, info, aad)
             .map_err(|err| match err {
                 UnwrapError::Rejected | UnwrapError::NotAPoint => EscrowError::Rejected,
                 other => EscrowError::Card(other),

@@ -31,8 +31,14 @@ impl Told {
     /// Every secret a card was given is one that somebody typed for it, given once and in that order.
     pub(super) fn only(&self, typed: &[Vec<u8>]) {
         let seen = self.0.lock().unwrap();
-        let mut typed = typed.iter();
+        // One application pads, the other does not; nobody types FF.
+        let bare = |padded: &[u8]| -> Vec<u8> {
+            let bytes = padded.iter().filter(|byte| **byte != 0xFF);
+            bytes.copied().collect()
+        };
+        let mut typed = typed.iter().map(|typed| bare(typed));
         for secret in &seen.secrets {
+            let secret = bare(secret);
             assert!(
                 typed.any(|typed| typed == secret),
                 "a try was spent that nobody typed"
@@ -86,16 +92,20 @@ impl Liar {
             7 => vec![0x61, self.byte()?],
             8 => vec![0x6C, self.byte()?],
             9 => good(object()),
-            10 => {
-                let tag = if self.byte()?.is_multiple_of(2) {
-                    0x82
-                } else {
-                    0x80
-                };
-                let length = if tag == 0x80 { 16 } else { 32 };
-                good(put(TEMPLATE, &[&put(tag, &[self.take(length)?])]))
-            }
-            _ => good(put(0x7F49, &[&put(0x86, &[key().point()])])),
+            10 => match self.byte()? % 4 {
+                0 | 2 => good(put(TEMPLATE, &[&put(0x82, &[self.take(32)?])])),
+                1 => good(put(TEMPLATE, &[&put(0x80, &[self.take(16)?])])),
+                _ => good(self.take(32)?.to_vec()), // an OpenPGP card's secret
+            },
+            _ => match self.byte()? % 4 {
+                0 | 2 => good(put(0x7F49, &[&put(0x86, &[key().point()?])])),
+                // What an OpenPGP card says of itself, and the tries of its PINs.
+                1 => good(about()),
+                _ => {
+                    let tries = self.take(2)?;
+                    good(vec![1, 0x40, 0x40, 0x40, tries[0] & 3, 0, tries[1] & 3])
+                }
+            },
         })
     }
 }
@@ -135,6 +145,12 @@ fn key() -> &'static CardKey {
         let secret = p256::SecretKey::from_slice(&[7; 32]).unwrap();
         CardKey::from_point(&secret.public_key().to_sec1_bytes()).unwrap()
     })
+}
+
+/// Application related data of an OpenPGP card with a key on P-256.
+fn about() -> Vec<u8> {
+    let attributes = b"\x12\x2A\x86\x48\xCE\x3D\x03\x01\x07";
+    put(0x6E, &[&put(0x73, &[&put(0xC2, &[attributes])])])
 }
 
 /// A certificate object as the station writes one, without the wait for randomness each time.

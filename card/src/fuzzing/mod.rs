@@ -16,7 +16,7 @@ mod seeds;
 
 use snapshot::{
     id::SiteId,
-    slot::{self, Challenge, POINT_BYTES},
+    slot::{self, Challenge, Encapsulated, Wrapped},
 };
 use zeroize::Zeroizing;
 
@@ -27,7 +27,9 @@ use crate::{
     app::Verified,
     escrow::{RecoverySecret, SealedEscrow},
     manage::{self, ManagementKey, Manager},
+    openpgp::OpenPgp,
     piv::{Piv, certificate},
+    unwrap::UnwrapError,
 };
 
 /// A parser and what must hold of it.
@@ -80,11 +82,15 @@ pub fn card_sealed(data: &[u8]) {
         .unlock(&pin(1), LastTry::Keep)
         .unwrap();
     if let Ok(slot) = slot::parse(data) {
-        assert!(card.unwrap(&slot).is_err());
+        let opened = card.unwrap(&slot);
+        assert!(opened.is_err());
+        if matches!(slot.wrapped, Wrapped::ByPassphrase(_)) {
+            assert!(matches!(opened, Err(UnwrapError::ByPassphrase)));
+        }
     }
     let _ = card.prove(SiteId::new([5; 16]), "c0ffee", data).map(drop);
     if let Ok(read) = Challenge::parse(data) {
-        assert_eq!([&read.enc[..], &read.ciphertext].concat(), data);
+        assert_eq!(read.to_bytes(), data);
     }
     for escrow in SealedEscrow::read_all(data).into_iter().flatten() {
         assert!(
@@ -107,18 +113,16 @@ pub(crate) fn exchanges(data: &[u8]) -> usize {
     let told = Told::default();
     let liar = Liar::new(data, &told);
     match data.first() {
-        Some(first) if first % 2 == 0 => sign_in(liar, &told),
+        Some(first) if first % 4 == 0 => sign_in(Piv::select(liar), &told),
+        Some(first) if first % 4 == 2 => sign_in(OpenPgp::select(liar), &told),
         _ => issue(liar, &told),
     }
     told.exchanges()
 }
 
 /// A person types two PINs, one after the other.
-fn sign_in(liar: Liar, told: &Told) {
-    let Ok(piv) = Piv::select(liar) else {
-        return;
-    };
-    let Ok(mut card) = Card::open(piv) else {
+fn sign_in(app: Result<impl CardApp + 'static, CardError>, told: &Told) {
+    let Ok(mut card) = app.and_then(Card::open) else {
         return;
     };
     let mut typed = Vec::new();
@@ -128,7 +132,7 @@ fn sign_in(liar: Liar, told: &Told) {
         typed.push(pin(n).padded().to_vec());
         match card.unlock(&pin(n), last_try) {
             Ok(mut open) => {
-                let key = *open.key().point();
+                let key = open.key().public().clone();
                 if let Ok((sealed, _)) = Challenge::seal(&key, SiteId::new([5; 16]), "c0ffee") {
                     let _ = open
                         .prove(SiteId::new([5; 16]), "c0ffee", &sealed)
@@ -207,11 +211,14 @@ impl CardApp for Fixed {
     fn change_pin(&mut self, _: &Pin, _: &Pin) -> Result<Verified, CardError> {
         Ok(Verified::Yes)
     }
-    fn agree(&mut self, point: &[u8; POINT_BYTES]) -> Result<Zeroizing<[u8; 32]>, CardError> {
-        let peer = p256::PublicKey::from_sec1_bytes(point).unwrap(); // checked before a card sees it
+    fn unblock(&mut self, _: &Puk, _: &Pin) -> Result<Verified, CardError> {
+        Ok(Verified::Yes)
+    }
+    fn agree(&mut self, _: &CardKey, enc: &Encapsulated) -> Result<Zeroizing<Vec<u8>>, CardError> {
+        let peer = p256::PublicKey::from_sec1_bytes(enc.as_bytes()).unwrap(); // checked before a card sees it
         let shared =
             p256::ecdh::diffie_hellman(Self::secret().to_nonzero_scalar(), peer.as_affine());
-        Ok(Zeroizing::new((*shared.raw_secret_bytes()).into()))
+        Ok(Zeroizing::new(shared.raw_secret_bytes().to_vec()))
     }
     fn lock(&mut self) -> Result<(), CardError> {
         Ok(())

@@ -10,12 +10,12 @@ use std::{
 use snapshot::{
     id::{CardId, SiteId, UserId},
     keys::UserKey,
-    slot::{self, Challenge, SlotContext},
+    slot::{self, Challenge, Cost, PublicKey, RSA_BYTES, RsaKey, SlotContext, Stretch},
 };
 
 use super::{Fixed, TARGETS, exchanges};
 use crate::{
-    CardApp as _, Puk,
+    CardApp as _, CardKey, Puk,
     apdu::tlv::put,
     escrow::{Escrow, RecoveryKey},
     manage::ManagementKey,
@@ -61,10 +61,34 @@ fn issue() -> Vec<u8> {
         &witness,
         &[3, 0x69, 0x82],
         &[3, 0x6A, 0x82, 0],
-        &[0, 11, 0, 0, 9],
+        &[0, 11, 0, 0, 0, 9],
         &[3, 0x6A, 0x80, 0],
         &[6, 3, 0, 0],
         &[0, 0],
+    ];
+    parts.concat()
+}
+
+/// The same person with an OpenPGP card.
+fn openpgp() -> Vec<u8> {
+    let agree = [&[10, 3][..], &[0x11; 32]].concat();
+    let tries: &[u8] = &[3, 0x69, 0x82, 11, 3, 3, 3];
+    let parts: [&[u8]; 15] = [
+        &[2],
+        &[0],
+        &[3, 0x6A, 0x88],
+        &[11, 1],
+        &[11, 0],
+        tries,
+        tries,
+        &[0],
+        &agree,
+        &[0],
+        tries,
+        tries,
+        &[3, 0x69, 0x82],
+        &[11, 3, 2, 3],
+        &[0],
     ];
     parts.concat()
 }
@@ -91,12 +115,25 @@ fn bless() {
     };
     // Sealed to the wrong key, under the right name: everything is read, and nothing opens.
     let other = p256::SecretKey::from_slice(&[8; 32]).unwrap();
-    let other = other.public_key().to_sec1_bytes();
-    let slot = slot::wrap(&UserKey::from_bytes([3; 32]), &other, &context).unwrap();
-    put_seed("card_sealed", "slot", &slot);
-    let (challenge, _) = Challenge::seal(&other, SiteId::new([5; 16]), "c0ffee").unwrap();
-    put_seed("card_sealed", "challenge", &challenge);
-    put_seed("card_sealed", "spki", key.spki());
+    let other = CardKey::from_point(&other.public_key().to_sec1_bytes()).unwrap();
+    let rsa = RsaKey::new(&[0xC7; RSA_BYTES], &[1, 0, 1]).unwrap();
+    for (name, public) in [
+        ("p256", other.public()),
+        ("rsa2048", &PublicKey::Rsa2048(Box::new(rsa))),
+        ("x25519", &PublicKey::X25519([9; 32])),
+    ] {
+        let user_key = UserKey::from_bytes([3; 32]);
+        let slot = slot::wrap(&user_key, public, &context).unwrap();
+        put_seed("card_sealed", &format!("slot-{name}"), &slot);
+        let (challenge, _) = Challenge::seal(public, SiteId::new([5; 16]), "c0ffee").unwrap();
+        put_seed("card_sealed", &format!("challenge-{name}"), &challenge);
+        let spki = public.to_spki().unwrap();
+        put_seed("card_sealed", &format!("spki-{name}"), &spki);
+    }
+    let stretch = Stretch::new(Cost::LEAST).unwrap();
+    let (user_key, public) = (UserKey::from_bytes([3; 32]), PublicKey::X25519([9; 32]));
+    let slot = slot::wrap_by_passphrase(&user_key, &public, &stretch, &context).unwrap();
+    put_seed("card_sealed", "slot-passphrase", &slot);
     let pem = p256::pkcs8::EncodePublicKey::to_public_key_pem(
         &p256::SecretKey::from_slice(&[8; 32]).unwrap().public_key(),
         p256::pkcs8::LineEnding::LF,
@@ -112,6 +149,7 @@ fn bless() {
     put_seed("card_sealed", "escrow", &sealed.unwrap());
     put_seed("card_answers", "sign-in", &sign_in());
     put_seed("card_answers", "issue", &issue());
+    put_seed("card_answers", "openpgp", &openpgp());
 }
 
 #[test]
@@ -135,6 +173,7 @@ fn what_must_hold_of_any_bytes_holds_of_every_seed() {
 fn seeds_reach_what_is_behind_the_first_check() {
     assert_eq!(exchanges(&sign_in()), 11);
     assert!(exchanges(&issue()) > 12);
+    assert_eq!(exchanges(&openpgp()), 17);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use hpke::{
     Deserializable as _, OpModeS, Serializable as _, aead::AesGcm256, kdf::HkdfSha256,
     kem::DhP256HkdfSha256,
 };
-use snapshot::slot::POINT_BYTES;
+use snapshot::slot::{Encapsulated, POINT_BYTES};
 use zeroize::Zeroizing;
 
 use super::ManagementKey;
@@ -19,7 +19,7 @@ use crate::{
     app::{CardApp as _, CardError, CardKey},
     pin::Puk,
     piv::Piv,
-    unwrap::open_sealed,
+    unwrap::{UnwrapError, open_with},
 };
 
 /// HPKE info of what a half-issued card still has to get.
@@ -59,7 +59,7 @@ pub struct Between {
 /// Seals `between` to the card with `key`: [`HALF_BYTES`] bytes.
 ///
 /// # Errors
-/// [`HalfError::Seal`].
+/// [`HalfError::Seal`]; [`HalfError::Rejected`] for a key that is not on P-256.
 pub fn seal(key: &CardKey, between: &Between) -> Result<Vec<u8>, HalfError> {
     let mut plain = Zeroizing::new(Vec::with_capacity(PLAIN_BYTES));
     let kept = between.management_key.as_ref();
@@ -76,7 +76,9 @@ pub fn seal(key: &CardKey, between: &Between) -> Result<Vec<u8>, HalfError> {
         );
         plain.resize(end, 0);
     }
-    let to = <DhP256HkdfSha256 as hpke::Kem>::PublicKey::from_bytes(key.point())
+    // Keys we have made are on P-256.
+    let point = key.point().ok_or(HalfError::Rejected)?;
+    let to = <DhP256HkdfSha256 as hpke::Kem>::PublicKey::from_bytes(point)
         .map_err(HalfError::Seal)?;
     let aad = key.id();
     let (enc, ciphertext) = hpke::single_shot_seal::<AesGcm256, HkdfSha256, DhP256HkdfSha256>(
@@ -99,13 +101,13 @@ pub fn open<T: Transport>(piv: &mut Piv<T>, sealed: &[u8]) -> Result<Between, Ha
     let (enc, ciphertext) = sealed
         .split_first_chunk::<POINT_BYTES>()
         .ok_or(HalfError::Rejected)?;
-    if p256::PublicKey::from_sec1_bytes(enc).is_err() {
-        return Err(HalfError::Rejected);
-    }
-    let shared = piv.agree(enc)?;
-    let (id, point) = (key.id(), key.point());
-    let plain = open_sealed(&shared, enc, point, HALF_INFO, id.as_bytes(), ciphertext)
-        .ok_or(HalfError::Rejected)?;
+    let enc = Encapsulated::P256(*enc);
+    let aad = key.id();
+    let plain = open_with(piv, &key, &enc, ciphertext, HALF_INFO, aad.as_bytes());
+    let plain = plain.map_err(|err| match err {
+        UnwrapError::Card(err) => HalfError::Card(err),
+        _ => HalfError::Rejected,
+    })?;
     let (puk, management_key, rest) = pair(&plain).ok_or(HalfError::Rejected)?;
     let (old_puk, old_management_key, _) = pair(rest).ok_or(HalfError::Rejected)?;
     Ok(Between {

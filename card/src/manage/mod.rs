@@ -10,7 +10,7 @@ use getrandom::Error as RandomError;
 use snapshot::{id::CardId, slot::SlotError};
 use subtle::ConstantTimeEq as _;
 
-pub(crate) use self::reference::change_reference;
+pub(crate) use self::reference::{change_reference, reset_retry_counter};
 pub use self::{
     key::{Algorithm, ManagementKey, ManagementKeyFormatError},
     reference::{change_pin, change_puk, unblock},
@@ -20,7 +20,7 @@ use crate::{
         Answers, Command, Status, Transport,
         tlv::{self, put},
     },
-    app::{CardApp as _, CardError, CardKey},
+    app::{CardApp, CardError, CardKey},
     piv::{
         CERTIFICATE, DATA, GENERAL_AUTHENTICATE, KEY_MANAGEMENT, P256, Piv, TEMPLATE, certificate,
     },
@@ -209,6 +209,7 @@ impl<T: Transport> Manager<'_, T> {
     /// [`ManageError`]; the slot may hold a new key without a certificate.
     pub fn generate(&mut self) -> Result<CardKey, ManageError> {
         let doing = "generate the card's key";
+        self.piv.forget_keys();
         // A certificate of the key that goes would name a card that is no more.
         if self.piv.get_object(doing, &CERTIFICATE)?.is_some() {
             self.put_object("remove the old certificate", &CERTIFICATE, &[])?;
@@ -236,6 +237,7 @@ impl<T: Transport> Manager<'_, T> {
         let envelope = certificate::envelope(key.spki(), key.id())?;
         let object = [put(0x70, &[&envelope]), put(0x71, &[&[0]]), put(0xFE, &[])].concat();
         self.put_object("write the card's certificate", &CERTIFICATE, &object)?;
+        self.piv.forget_keys();
         if self.piv.key()? != *key {
             return Err(ManageError::NotWritten);
         }
@@ -306,12 +308,12 @@ impl<T: Transport> Manager<'_, T> {
     }
 }
 
-/// Which card is in 9D now, `None` when the slot is empty.
+/// Which card this is now, `None` when it has no key.
 ///
 /// # Errors
 /// [`CardError`], other than that there is no key.
-pub fn current_card<T: Transport>(piv: &mut Piv<T>) -> Result<Option<CardId>, CardError> {
-    match piv.key() {
+pub fn current_card(app: &mut dyn CardApp) -> Result<Option<CardId>, CardError> {
+    match app.key() {
         Ok(key) => Ok(Some(key.id())),
         Err(CardError::NoKey) => Ok(None),
         Err(err) => Err(err),

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::ManageError;
 use crate::{
     apdu::{Answers, Command, Status, Transport},
-    app::{CardApp as _, CardError},
+    app::{CardApp, CardError, Verified},
     pin::{Pin, Puk},
     piv::{PIN, Piv},
     verify::LastTry,
@@ -23,27 +23,19 @@ const PUK: u8 = 0x81;
 /// # Errors
 /// [`ManageError::WrongReference`], [`ManageError::Blocked`], [`ManageError::LastTry`]: the old PIN
 /// stays.
-pub fn change_pin<T: Transport>(
-    piv: &mut Piv<T>,
+pub fn change_pin(
+    app: &mut dyn CardApp,
     old: &Pin,
     new: &Pin,
     last_try: LastTry,
 ) -> Result<(), ManageError> {
-    match piv.tries_left()? {
+    match app.tries_left()? {
         Some(0) => return Err(ManageError::Blocked("PIN")),
         Some(1) if last_try == LastTry::Keep => return Err(ManageError::LastTry("PIN")),
         _ => {}
     }
-    let status = change_reference(piv, old, new)?;
-    if status == Status::OK {
-        return Ok(piv.lock()?); // some cards take the change as a verification
-    }
-    let tries_left = match status.tries_left() {
-        Some(tries) => Some(tries),
-        None if wrong(status) => piv.tries_left()?,
-        None => None,
-    };
-    Err(refusal("PIN", "change the card PIN", status, tries_left))
+    let answer = app.change_pin(old, new)?;
+    done(app, answer, "PIN")
 }
 
 /// Replaces the PUK.
@@ -67,17 +59,31 @@ pub fn change_puk<T: Transport>(piv: &mut Piv<T>, old: &Puk, new: &Puk) -> Resul
 ///
 /// # Errors
 /// [`ManageError::WrongReference`], [`ManageError::Blocked`] for the PUK: the PIN stays as it was.
-pub fn unblock<T: Transport>(piv: &mut Piv<T>, puk: &Puk, new: &Pin) -> Result<(), ManageError> {
-    let status = change(piv, RESET_RETRY_COUNTER, PIN, puk.padded(), new.padded())?;
-    if status == Status::OK {
-        return Ok(piv.lock()?);
+pub fn unblock(app: &mut dyn CardApp, puk: &Puk, new: &Pin) -> Result<(), ManageError> {
+    let answer = app.unblock(puk, new)?;
+    done(app, answer, "PUK")
+}
+
+/// Locks a card that obeyed: some take a change as a verification.
+fn done(
+    app: &mut dyn CardApp,
+    answer: Verified,
+    what: &'static str,
+) -> Result<(), ManageError> {
+    match answer {
+        Verified::Yes => Ok(app.lock()?),
+        Verified::Wrong(tries_left) => Err(ManageError::WrongReference { what, tries_left }),
+        Verified::Blocked => Err(ManageError::Blocked(what)),
     }
-    Err(refusal(
-        "PUK",
-        "unblock the card PIN",
-        status,
-        status.tries_left(),
-    ))
+}
+
+/// Gives the card its PUK once, with the PIN that it shall have.
+pub(crate) fn reset_retry_counter<T: Transport>(
+    piv: &mut Piv<T>,
+    puk: &Puk,
+    new: &Pin,
+) -> Result<Status, CardError> {
+    change(piv, RESET_RETRY_COUNTER, PIN, puk.padded(), new.padded())
 }
 
 /// Gives the card its PIN once, with the one that replaces it.
@@ -109,11 +115,6 @@ fn change<T: Transport>(
     Ok(piv.send("change a PIN or PUK", command)?.status)
 }
 
-/// Statuses of cards that say "wrong" without a count.
-fn wrong(status: Status) -> bool {
-    status == Status::NOT_ALLOWED || status.word() == 0x6300
-}
-
 fn refusal(
     what: &'static str,
     doing: &'static str,
@@ -122,7 +123,7 @@ fn refusal(
 ) -> ManageError {
     if status == Status::BLOCKED || tries_left == Some(0) {
         ManageError::Blocked(what)
-    } else if wrong(status) || tries_left.is_some() {
+    } else if status.is_wrong() || tries_left.is_some() {
         ManageError::WrongReference { what, tries_left }
     } else {
         CardError::Refused { doing, status }.into()

@@ -4,7 +4,12 @@
 
 pub mod certificate;
 
-use snapshot::slot::POINT_BYTES;
+mod retired;
+
+use snapshot::{
+    id::CardId,
+    slot::{Encapsulated, RSA_BYTES},
+};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -13,8 +18,8 @@ use crate::{
         tlv::{self, put},
     },
     app::{CardApp, CardError, CardKey, Verified},
-    manage::change_reference,
-    pin::Pin,
+    manage::{change_reference, reset_retry_counter},
+    pin::{Pin, Puk},
 };
 
 /// The application's name in full, then as short as some cards want it. Nitrokey refuses the last,
@@ -36,6 +41,10 @@ pub(crate) const PIN: u8 = 0x80;
 pub(crate) const KEY_MANAGEMENT: u8 = 0x9D;
 /// ECC P-256 in the algorithm table of SP 800-78.
 pub(crate) const P256: u8 = 0x11;
+/// RSA of 2048 bits in that table.
+const RSA_2048: u8 = 0x07;
+/// Curve25519 key agreement, in cards that have it: not in the standard.
+const X25519: u8 = 0xE1;
 /// Object of the certificate of 9D.
 pub(crate) const CERTIFICATE: [u8; 3] = [0x5F, 0xC1, 0x0B];
 /// Dynamic authentication template.
@@ -48,6 +57,8 @@ pub struct Piv<T: Transport> {
     transport: T,
     /// Whether a PIN may have been verified and not dropped since.
     unlocked: bool,
+    /// Keys that were read, and the slots they are in.
+    places: Vec<(CardKey, u8)>,
 }
 
 impl<T: Transport> Piv<T> {
@@ -59,9 +70,24 @@ impl<T: Transport> Piv<T> {
         let mut piv = Self {
             transport,
             unlocked: false,
+            places: Vec::new(),
         };
         piv.select_again()?;
         Ok(piv)
+    }
+
+    /// The application on a card where it is selected already, and the key that was read there.
+    pub(crate) fn selected(transport: T, key: CardKey) -> Self {
+        Self {
+            transport,
+            unlocked: false,
+            places: vec![(key, KEY_MANAGEMENT)],
+        }
+    }
+
+    /// Forgets what was read of keys: they change.
+    pub(crate) fn forget_keys(&mut self) {
+        self.places.clear();
     }
 
     /// What carries the APDUs.
@@ -192,14 +218,44 @@ enum Tries {
     Unlocked,
 }
 
-impl<T: Transport> CardApp for Piv<T> {
-    fn key(&mut self) -> Result<CardKey, CardError> {
-        let doing = "read the 9D certificate";
-        let object = self
-            .get_object(doing, &CERTIFICATE)?
-            .ok_or(CardError::NoKey)?;
+impl<T: Transport> Piv<T> {
+    /// The key whose certificate is in `object`.
+    fn key_of(&mut self, doing: &'static str, object: &[u8]) -> Result<CardKey, CardError> {
+        let object = self.get_object(doing, object)?.ok_or(CardError::NoKey)?;
         let spki = certificate::spki_of_object(&object)?;
         CardKey::from_spki(spki).map_err(CardError::WrongKey)
+    }
+
+    /// The slot with the key called `id`.
+    fn place_of(&mut self, id: CardId) -> Result<u8, CardError> {
+        let known = |piv: &Self| {
+            let mut places = piv.places.iter();
+            places.find_map(|(key, place)| (key.id() == id).then_some(*place))
+        };
+        if let Some(place) = known(self) {
+            return Ok(place);
+        }
+        if self.key().is_ok_and(|key| key.id() == id) {
+            return Ok(KEY_MANAGEMENT);
+        }
+        self.older_keys()?;
+        known(self).ok_or(CardError::NoKey)
+    }
+}
+
+impl<T: Transport> CardApp for Piv<T> {
+    fn key(&mut self) -> Result<CardKey, CardError> {
+        let known = self.places.iter().find(|(_, at)| *at == KEY_MANAGEMENT);
+        if let Some((key, _)) = known {
+            return Ok(key.clone());
+        }
+        let key = self.key_of("read the 9D certificate", &CERTIFICATE)?;
+        self.places.push((key.clone(), KEY_MANAGEMENT));
+        Ok(key)
+    }
+
+    fn older_keys(&mut self) -> Result<Vec<CardKey>, CardError> {
+        self.retired_keys()
     }
 
     fn tries_left(&mut self) -> Result<Option<u8>, CardError> {
@@ -230,14 +286,33 @@ impl<T: Transport> CardApp for Piv<T> {
         self.meaning("change the card PIN", status)
     }
 
-    // GENERAL AUTHENTICATE, NIST SP 800-73-4 part 2 §3.2.4 and A.5.1
-    fn agree(&mut self, point: &[u8; POINT_BYTES]) -> Result<Zeroizing<[u8; 32]>, CardError> {
-        let doing = "agree on a key with the card";
+    fn unblock(&mut self, puk: &Puk, new: &Pin) -> Result<Verified, CardError> {
+        let doing = "unblock the card PIN";
+        match reset_retry_counter(self, puk, new)? {
+            Status::OK => Ok(Verified::Yes),
+            Status::BLOCKED => Ok(Verified::Blocked),
+            status if status.tries_left() == Some(0) => Ok(Verified::Blocked),
+            status if status.tries_left().is_some() => Ok(Verified::Wrong(status.tries_left())),
+            // There is no way to ask for the tries of a PUK.
+            status if status.is_wrong() => Ok(Verified::Wrong(None)),
+            status => Err(CardError::Refused { doing, status }),
+        }
+    }
+
+    // GENERAL AUTHENTICATE, NIST SP 800-73-4 part 2 §3.2.4, A.4.1 for RSA, A.5.1 for key agreement
+    fn agree(&mut self, key: &CardKey, enc: &Encapsulated) -> Result<Zeroizing<Vec<u8>>, CardError> {
+        let doing = "use the card's key";
+        let (algorithm, tag, length) = match enc {
+            Encapsulated::P256(_) => (P256, 0x85, 32),
+            Encapsulated::X25519(_) => (X25519, 0x85, 32),
+            Encapsulated::Rsa2048(_) => (RSA_2048, 0x81, RSA_BYTES),
+        };
+        let place = self.place_of(key.id())?;
         let command = Command {
             instruction: GENERAL_AUTHENTICATE,
-            p1: P256,
-            p2: KEY_MANAGEMENT,
-            data: &put(TEMPLATE, &[&put(0x82, &[]), &put(0x85, &[point])]),
+            p1: algorithm,
+            p2: place,
+            data: &put(TEMPLATE, &[&put(0x82, &[]), &put(tag, &[enc.as_bytes()])]),
             answers: Answers::Data,
         };
         let data = self.order(doing, command)?;
@@ -245,11 +320,13 @@ impl<T: Transport> CardApp for Piv<T> {
         let secret = tlv::find(template.unwrap_or_default(), 0x82)
             .map_err(CardError::malformed(doing))?
             .unwrap_or_default();
-        let secret = secret.try_into().map_err(|_| CardError::Malformed {
-            doing,
-            source: None,
-        })?;
-        Ok(Zeroizing::new(secret))
+        if secret.len() != length {
+            return Err(CardError::Malformed {
+                doing,
+                source: None,
+            });
+        }
+        Ok(Zeroizing::new(secret.to_vec()))
     }
 
     fn lock(&mut self) -> Result<(), CardError> {

@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use snapshot::slot::{self, PublicKey};
 
 use super::*;
 use crate::{
@@ -166,9 +167,32 @@ fn a_card_without_a_key_says_so() {
     ));
 }
 
+/// A certificate object as a badge has it, and the key in it.
+fn badge(public: &PublicKey) -> (String, CardKey) {
+    let key = CardKey::from_public(public).unwrap();
+    let envelope = certificate::envelope(key.spki(), key.id()).unwrap();
+    let object = put(DATA, &[&put(0x70, &[&envelope]), &put(0x71, &[&[0]])]);
+    (hex::encode(object) + "9000", key)
+}
+
+fn p256_key(n: u8) -> PublicKey {
+    let secret = p256::SecretKey::from_slice(&[n; 32]).unwrap();
+    let point = secret.public_key().to_sec1_bytes();
+    PublicKey::P256((*point).try_into().unwrap())
+}
+
+/// Some number of 2048 bits that could be a modulus.
+fn rsa_key() -> PublicKey {
+    let key = slot::RsaKey::new(&[0xC7; RSA_BYTES], &[1, 0, 1]).unwrap();
+    PublicKey::Rsa2048(Box::new(key))
+}
+
+const READ: &str = "00CB3FFF055C035FC10B";
+
 #[test]
 fn agreeing_takes_32_bytes_and_nothing_else() {
-    let point = [4; POINT_BYTES];
+    let (object, key) = badge(&p256_key(7));
+    let enc = Encapsulated::P256([4; 65]);
     let secret = "11".repeat(32);
     for (answer, good) in [
         (format!("7C228220{secret}9000"), true),
@@ -179,9 +203,59 @@ fn agreeing_takes_32_bytes_and_nothing_else() {
         ("9000".into(), false),
         ("6982".into(), false),
     ] {
-        let answer = piv(&[("*", &answer)]).agree(&point);
+        let answer = piv(&[(READ, &object), ("*", &answer)]).agree(&key, &enc);
         assert_eq!(answer.is_ok(), good);
     }
+}
+
+/// 256 bytes do not fit into one short command, nor their answer into one answer.
+#[test]
+fn a_number_of_rsa_goes_in_a_chain_and_comes_back_in_parts() {
+    let (object, key) = badge(&rsa_key());
+    let enc = Encapsulated::Rsa2048(Box::new([0x22; RSA_BYTES]));
+    let first = format!("1087079DFF7C82010682008182{}{}", "0100", "22".repeat(245));
+    let last = format!("0087079D0B{}", "22".repeat(11));
+    let answer = format!("7C82010482820100{}6108", "33".repeat(248));
+    let rest = format!("{}9000", "33".repeat(8));
+    let steps = [
+        (READ, object.as_str()),
+        (first.as_str(), "9000"),
+        (last.as_str(), answer.as_str()),
+        ("00C0000008", rest.as_str()),
+    ];
+    let mut piv = piv(&steps);
+    let secret = piv.agree(&key, &enc).unwrap();
+    assert_eq!(secret.as_slice(), [0x33; RSA_BYTES]);
+    assert!(piv.transport().finished());
+}
+
+#[test]
+fn an_older_key_is_used_in_the_slot_where_it_is() {
+    let (now, _) = badge(&p256_key(7));
+    let (before, key) = badge(&p256_key(8));
+    let (wrong, _) = ("53037001FF9000".to_owned(), ());
+    let asked: Vec<String> = (0x0D..=0x20)
+        .rev()
+        .map(|last| format!("00CB3FFF055C035FC1{last:02X}"))
+        .collect();
+    let mut steps = vec![(READ, now.as_str())];
+    for object in &asked {
+        steps.push((
+            object,
+            match object.as_str() {
+                "00CB3FFF055C035FC10E" => before.as_str(),
+                "00CB3FFF055C035FC10F" => wrong.as_str(),
+                "00CB3FFF055C035FC110" => "6D00",
+                _ => "6A82",
+            },
+        ));
+    }
+    let agree = format!("0087118347{}", "7C458200854104".to_owned() + &"04".repeat(64));
+    let answer = format!("7C228220{}9000", "11".repeat(32));
+    steps.push((&agree, &answer));
+    let mut piv = piv(&steps);
+    piv.agree(&key, &Encapsulated::P256([4; 65])).unwrap();
+    assert!(piv.transport().finished());
 }
 
 /// One card, in Python, does not look at the algorithm it is asked for.
@@ -250,7 +324,9 @@ proptest! {
         let mut piv = Piv::select(Same(answer)).unwrap();
         let _ = piv.key();
         let _ = piv.tries_left();
-        let _ = piv.agree(&[4; POINT_BYTES]);
+        let (_, key) = badge(&p256_key(7));
+        let _ = piv.agree(&key, &Encapsulated::P256([4; 65]));
+        let _ = piv.older_keys();
         let _ = manage::authenticate(&mut piv, &ManagementKey::factory()).map(|mut manager| {
             let _ = manager.make_key();
         });

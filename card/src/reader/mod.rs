@@ -3,6 +3,7 @@
 //! Source: PC/SC part 5; pcsclite's winscard.h.
 
 mod connection;
+mod found;
 
 use std::{
     ffi::CString,
@@ -15,11 +16,14 @@ use std::{
 
 use pcsc::{Context, PNP_NOTIFICATION, Protocols, ReaderState, Scope, State};
 
-pub use self::connection::Connection;
+use self::found::Wanted;
+pub use self::{
+    connection::Connection,
+    found::{Found, FoundCard},
+};
 use crate::{
     apdu::{Protocol, TransportError},
     app::CardError,
-    piv::Piv,
 };
 
 /// Longest single wait. Some drivers lose an event, and a card in use by others makes none.
@@ -113,9 +117,6 @@ impl ReaderError {
     }
 }
 
-/// A card with a PIV application, in a reader.
-pub type FoundCard = Piv<Connection>;
-
 /// Ends a wait from another thread.
 #[derive(Clone)]
 pub struct Canceller {
@@ -137,6 +138,7 @@ pub struct Readers {
     context: Context,
     cancelled: Arc<AtomicBool>,
     protocols: Protocols,
+    wanted: Wanted,
 }
 
 impl Readers {
@@ -149,7 +151,15 @@ impl Readers {
             context: Context::establish(Scope::System).map_err(ReaderError::of_service)?,
             cancelled: Arc::default(),
             protocols: Protocols::ANY,
+            wanted: Wanted::Any,
         })
+    }
+
+    /// Takes no card for its OpenPGP application: to issue one, that has to be PIV.
+    #[must_use]
+    pub const fn only_piv(mut self) -> Self {
+        self.wanted = Wanted::Piv;
+        self
     }
 
     /// Speaks only `protocol` instead of what reader and card agree on. For tests: both must work.
@@ -312,7 +322,7 @@ impl Readers {
     fn select(&self, state: &ReaderState) -> Result<FoundCard, CardError> {
         let connection = Connection::open(&self.context, state.name(), self.protocols)
             .map_err(|err: TransportError| CardError::apdu("connect to the card")(err.into()))?;
-        Piv::select(connection)
+        Found::choose(connection, self.wanted)
     }
 
     /// Returns when a reader or a card came or went since `states`, or after `patience`.

@@ -1,6 +1,6 @@
 //! HPKE in base mode, opening side, when the Diffie-Hellman was done elsewhere: on a card.
 //!
-//! DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM, one message. The `hpke` crate cannot be
+//! DHKEM with P-256 or X25519 and HKDF-SHA256, HKDF-SHA256, AES-256-GCM, one message. The `hpke` crate cannot be
 //! used to open: it wants the private key.
 //!
 //! Source: RFC 9180 §4 to §5.2.
@@ -8,28 +8,46 @@
 use aes_gcm::{Aes256Gcm, KeyInit as _, aead::Aead as _, aead::Payload};
 use hkdf::Hkdf;
 use sha2::Sha256;
-use snapshot::slot::POINT_BYTES;
 use zeroize::Zeroizing;
 
 const VERSION: &[u8] = b"HPKE-v1";
-/// `KEM` and the number of DHKEM(P-256, HKDF-SHA256).
-const KEM_SUITE: &[u8] = b"KEM\x00\x10";
 const AES_256_GCM: u16 = 2;
 const MODE_BASE: u8 = 0;
 
+/// A key encapsulation whose Diffie-Hellman was done.
+pub(crate) struct Agreed<'a> {
+    /// Which.
+    pub(crate) kem: Kem,
+    /// The Diffie-Hellman: x or u coordinate.
+    pub(crate) shared: &'a [u8; 32],
+    /// What was encapsulated.
+    pub(crate) enc: &'a [u8],
+    /// The public key it was sealed to.
+    pub(crate) recipient: &'a [u8],
+}
+
+/// The encapsulations we know, by their numbers in RFC 9180 §7.1.
+#[derive(Clone, Copy)]
+pub(crate) enum Kem {
+    /// DHKEM(P-256, HKDF-SHA256).
+    P256 = 0x10,
+    /// DHKEM(X25519, HKDF-SHA256).
+    X25519 = 0x20,
+}
+
 /// Opens the first message of a context. `None` when it was altered or is for something else.
-///
-/// `shared` is the x coordinate of the Diffie-Hellman of `enc` with the private key of `recipient`.
 pub(crate) fn open(
-    shared: &[u8; 32],
-    enc: &[u8; POINT_BYTES],
-    recipient: &[u8; POINT_BYTES],
+    agreed: &Agreed<'_>,
     info: &[u8],
     aad: &[u8],
     ciphertext: &[u8],
 ) -> Option<Zeroizing<Vec<u8>>> {
-    let secret = shared_secret(shared, enc, recipient);
-    let (key, nonce) = schedule::<32>(&secret, AES_256_GCM, info);
+    // Points of small order agree on what everybody knows: RFC 9180 §7.1.4.
+    if agreed.shared.iter().all(|byte| *byte == 0) {
+        return None;
+    }
+    let secret = shared_secret(agreed);
+    let (key, nonce) = schedule::<32>(agreed.kem, &secret, AES_256_GCM, info);
     let cipher = Aes256Gcm::new((&*key).into());
     let payload = Payload {
         msg: ciphertext,
@@ -40,31 +58,24 @@ pub(crate) fn open(
 }
 
 /// `ExtractAndExpand` of §4.1.
-fn shared_secret(
-    dh: &[u8; 32],
-    enc: &[u8; POINT_BYTES],
-    recipient: &[u8; POINT_BYTES],
-) -> Zeroizing<[u8; 32]> {
-    let prk = extract(KEM_SUITE, &[], b"eae_prk", dh);
+fn shared_secret(agreed: &Agreed<'_>) -> Zeroizing<[u8; 32]> {
+    let suite = [b'K', b'E', b'M', 0, agreed.kem as u8];
+    let prk = extract(&suite, &[], b"eae_prk", agreed.shared);
     let mut secret = Zeroizing::new([0; 32]);
-    expand(
-        KEM_SUITE,
-        &prk,
-        b"shared_secret",
-        &[enc, recipient],
-        &mut *secret,
-    );
+    let context = [agreed.enc, agreed.recipient];
+    expand(&suite, &prk, b"shared_secret", &context, &mut *secret);
     secret
 }
 
 /// `KeySchedule` of §5.1 in base mode: the key and the nonce of the first message.
 fn schedule<const KEY: usize>(
+    kem: Kem,
     shared_secret: &[u8; 32],
     aead: u16,
     info: &[u8],
 ) -> (Zeroizing<[u8; KEY]>, [u8; 12]) {
     let [high, low] = aead.to_be_bytes();
-    let suite = [b'H', b'P', b'K', b'E', 0, 0x10, 0, 1, high, low];
+    let suite = [b'H', b'P', b'K', b'E', 0, kem as u8, 0, 1, high, low];
     let psk_id_hash = extract(&suite, &[], b"psk_id_hash", &[]);
     let info_hash = extract(&suite, &[], b"info_hash", info);
     let context: &[&[u8]] = &[&[MODE_BASE], &*psk_id_hash, &*info_hash];
@@ -97,6 +108,7 @@ fn expand(suite: &[u8], prk: &[u8; 32], label: &[u8], info: &[&[u8]], out: &mut 
 #[cfg(test)]
 mod tests {
     use p256::{SecretKey, ecdh::diffie_hellman};
+    use snapshot::slot::POINT_BYTES;
 
     use super::*;
 
@@ -111,6 +123,20 @@ mod tests {
         (*shared.raw_secret_bytes()).into()
     }
 
+    fn agreed<'a>(
+        kem: Kem,
+        shared: &'a [u8; 32],
+        enc: &'a [u8],
+        recipient: &'a [u8],
+    ) -> Agreed<'a> {
+        Agreed {
+            kem,
+            shared,
+            enc,
+            recipient,
+        }
+    }
+
     const INFO: &str = "4f6465206f6e2061204772656369616e2055726e";
     const AAD: &str = "436f756e742d30";
     const PLAIN: &str = "4265617574792069732074727574682c20747275746820626561757479";
@@ -118,7 +144,7 @@ mod tests {
     /// RFC 9180 A.3.1: the same KEM and KDF, AES-128-GCM.
     #[test]
     fn the_key_schedule_is_that_of_rfc_9180_a_3_1() {
-        let recipient = bytes(
+        let recipient = bytes::<POINT_BYTES>(
             "04fe8c19ce0905191ebc298a9245792531f26f0cece2460639e8bc39cb7f706a\
              826a779b4cf969b8a0e539c7f62fb3d30ad6aa8f80e30f1d128aafd68a2ce72ea0",
         );
@@ -130,12 +156,12 @@ mod tests {
             "f3ce7fdae57e1a310d87f1ebbde6f328be0a99cdbcadf4d6589cf29de4b8ffd2",
             &enc,
         );
-        let secret = shared_secret(&dh, &enc, &recipient);
+        let secret = shared_secret(&agreed(Kem::P256, &dh, &enc, &recipient));
         assert_eq!(
             hex::encode(*secret),
             "c0d26aeab536609a572b07695d933b589dcf363ff9d93c93adea537aeabb8cb8"
         );
-        let (key, nonce) = schedule::<16>(&secret, 1, &hex::decode(INFO).unwrap());
+        let (key, nonce) = schedule::<16>(Kem::P256, &secret, 1, &hex::decode(INFO).unwrap());
         assert_eq!(hex::encode(*key), "868c066ef58aae6dc589b6cfdd18f97e");
         assert_eq!(hex::encode(nonce), "4e0bc5018beba4bf004cca59");
     }
@@ -144,7 +170,7 @@ mod tests {
     /// suite used here.
     #[test]
     fn the_reference_vector_for_aes_256_gcm_opens() {
-        let recipient = bytes(
+        let recipient = bytes::<POINT_BYTES>(
             "04abc7e49a4c6b3566d77d0304addc6ed0e98512ffccf505e6a8e3eb25c68513\
              6f853148544876de76c0f2ef99cdc3a05ccf5ded7860c7c021238f9e2073d2356c",
         );
@@ -163,11 +189,34 @@ mod tests {
         .unwrap();
         let info = hex::decode(INFO).unwrap();
         let aad = hex::decode(AAD).unwrap();
-        let plain = open(&dh, &enc, &recipient, &info, &aad, &sealed).unwrap();
+        let good = agreed(Kem::P256, &dh, &enc, &recipient);
+        let plain = open(&good, &info, &aad, &sealed).unwrap();
         assert_eq!(hex::encode(&*plain), PLAIN);
-        assert!(open(&dh, &enc, &recipient, b"other", &aad, &sealed).is_none());
-        assert!(open(&dh, &enc, &recipient, &info, b"other", &sealed).is_none());
-        assert!(open(&[0; 32], &enc, &recipient, &info, &aad, &sealed).is_none());
-        assert!(open(&dh, &enc, &recipient, &info, &aad, &sealed[1..]).is_none());
+        assert!(open(&good, b"other", &aad, &sealed).is_none());
+        assert!(open(&good, &info, b"other", &sealed).is_none());
+        assert!(open(&good, &info, &aad, &sealed[1..]).is_none());
+        for (kem, shared) in [(Kem::P256, [0; 32]), (Kem::P256, [1; 32]), (Kem::X25519, dh)] {
+            let other = agreed(kem, &shared, &enc, &recipient);
+            assert!(open(&other, &info, &aad, &sealed).is_none());
+        }
+    }
+
+    /// RFC 9180 A.1.1: X25519, AES-128-GCM. The Diffie-Hellman is that of the RFC's keys, by the `hpke` crate's curve.
+    #[test]
+    fn the_key_schedule_is_that_of_rfc_9180_a_1_1() {
+        let recipient =
+            bytes::<32>("3948cfe0ad1ddb695d780e59077195da6c56506b027329794ab02bca80815c4d");
+        let enc = bytes::<32>("37fda3567bdbd628e88668c3c8d7e97d1d1253b6d4ea6d44c150f741f1bf4431");
+        let private =
+            bytes::<32>("4612c550263fc8ad58375df3f557aac531d26850903e55a9f23f21d8534e8ac8");
+        let dh = x25519_dalek::x25519(private, enc);
+        let secret = shared_secret(&agreed(Kem::X25519, &dh, &enc, &recipient));
+        assert_eq!(
+            hex::encode(*secret),
+            "fe0e18c9f024ce43799ae393c7e8fe8fce9d218875e8227b0187c04e7d2ea1fc"
+        );
+        let (key, nonce) = schedule::<16>(Kem::X25519, &secret, 1, &hex::decode(INFO).unwrap());
+        assert_eq!(hex::encode(*key), "4531685d41d65f03dc48f6b8302c05b0");
+        assert_eq!(hex::encode(nonce), "56d890e5accaaf011cff4b7d");
     }
 }

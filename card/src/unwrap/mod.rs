@@ -6,16 +6,18 @@ use snapshot::{
     ParseError,
     id::{CardId, SiteId},
     keys::{Secret, UserKey},
-    slot::{self, Challenge, POINT_BYTES, SIGN_IN_INFO, SLOT_INFO, Slot},
+    slot::{
+        self, CIPHERTEXT_BYTES, Challenge, Encapsulated, PublicKey, RSA_BYTES, SIGN_IN_INFO,
+        SLOT_INFO, Sealed, Slot, Wrapped,
+    },
 };
 use zeroize::Zeroizing;
 
+pub(crate) use self::hpke::{Agreed, Kem, open as open_agreed};
 use crate::{
-    app::CardError,
+    app::{CardApp, CardError, CardKey},
     verify::{Card, Locked, Unlocked},
 };
-
-pub(crate) use self::hpke::open as open_sealed;
 
 /// Why something sealed did not open.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,9 @@ pub enum UnwrapError {
     /// A point that is not on the curve; a card must not see it (invalid-curve attack).
     #[error("the sealed key has no point on P-256")]
     NotAPoint,
+    /// A slot that no card opens.
+    #[error("the key slot is opened by a passphrase, not by a card")]
+    ByPassphrase,
     /// The card did not work.
     #[error(transparent)]
     Card(#[from] CardError),
@@ -43,27 +48,29 @@ pub enum UnwrapError {
 }
 
 impl Card<Locked> {
-    /// Whether `slot` was wrapped to this card. Ask before asking for the PIN.
+    /// Whether `slot` was wrapped to this card: to its key, or to one that it had before. Ask before asking for the PIN.
     ///
     /// # Errors
-    /// [`UnwrapError::OtherCard`].
-    pub fn check_slot(&self, slot: &Slot) -> Result<(), UnwrapError> {
-        check(self.id(), slot)
+    /// [`UnwrapError::OtherCard`], [`UnwrapError::ByPassphrase`]; [`UnwrapError::Card`] when the card does not tell.
+    pub fn check_slot(&mut self, slot: &Slot) -> Result<(), UnwrapError> {
+        let (app, key) = self.parts();
+        find(app, key, slot).map(|_| ())
     }
 }
 
 impl Card<Unlocked> {
-    /// Unwraps the user key in `slot`.
+    /// Unwraps the user key in `slot`, which names the key of the card that opens it.
     ///
     /// # Errors
     /// [`UnwrapError`]; no part of the key leaves.
     ///
     /// Source: docs/formats/keys.md §slot; RFC 9180 §5.1.1.
     pub fn unwrap(&mut self, slot: &Slot) -> Result<UserKey, UnwrapError> {
-        check(self.id(), slot)?;
-        let mut key = self.open_secret(&slot.enc, &slot.ciphertext, SLOT_INFO, slot.aad())?;
-        let user_key = UserKey::from_bytes(key);
-        zeroize::Zeroize::zeroize(&mut key);
+        let (app, key) = self.parts();
+        let (key, sealed) = find(app, key, slot)?;
+        let mut opened = open_secret(app, &key, sealed, SLOT_INFO, slot.aad())?;
+        let user_key = UserKey::from_bytes(opened);
+        zeroize::Zeroize::zeroize(&mut opened);
         Ok(user_key)
     }
 
@@ -83,52 +90,109 @@ impl Card<Unlocked> {
     ) -> Result<[u8; 32], UnwrapError> {
         let sealed = Challenge::parse(sealed).map_err(UnwrapError::Challenge)?;
         let aad = Challenge::aad(site, challenge);
-        let mut nonce = self.open_secret(&sealed.enc, &sealed.ciphertext, SIGN_IN_INFO, &aad)?;
+        let (app, key) = self.parts();
+        let mut nonce = open_secret(app, key, &sealed.0, SIGN_IN_INFO, &aad)?;
         let nonce = Secret::take(&mut nonce);
         Ok(slot::proof(&nonce, site, challenge, self.id()))
     }
 
-    /// Opens 32 sealed bytes with one ECDH on the card.
-    fn open_secret(
-        &mut self,
-        enc: &[u8; POINT_BYTES],
-        ciphertext: &[u8],
-        info: &[u8],
-        aad: &[u8],
-    ) -> Result<[u8; 32], UnwrapError> {
-        let plain = self.open_bytes(enc, ciphertext, info, aad)?;
-        plain
-            .as_slice()
-            .try_into()
-            .map_err(|_| UnwrapError::Rejected)
-    }
-
-    /// Opens sealed bytes of any length with one ECDH on the card.
+    /// Opens sealed bytes of any length with one operation of the card.
     pub(crate) fn open_bytes(
         &mut self,
-        enc: &[u8; POINT_BYTES],
+        enc: &Encapsulated,
         ciphertext: &[u8],
         info: &[u8],
         aad: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
-        if p256::PublicKey::from_sec1_bytes(enc).is_err() {
-            return Err(UnwrapError::NotAPoint);
-        }
-        let shared = self.app.agree(enc)?;
-        open_sealed(&shared, enc, self.key().point(), info, aad, ciphertext)
-            .ok_or(UnwrapError::Rejected)
+        let (app, key) = self.parts();
+        open_with(app, key, enc, ciphertext, info, aad)
     }
 }
 
-fn check(card: CardId, slot: &Slot) -> Result<(), UnwrapError> {
-    if slot.context.card == card {
-        Ok(())
-    } else {
-        Err(UnwrapError::OtherCard {
-            slot: slot.context.card,
-            card,
-        })
+/// The key of the card that `slot` names, and what is sealed to it.
+fn find<'a>(
+    app: &mut dyn CardApp,
+    key: &CardKey,
+    slot: &'a Slot,
+) -> Result<(CardKey, &'a Sealed), UnwrapError> {
+    let Wrapped::ToCard(sealed) = &slot.wrapped else {
+        return Err(UnwrapError::ByPassphrase);
+    };
+    let named = slot.context.card;
+    if key.id() == named {
+        return Ok((key.clone(), sealed));
     }
+    let older = app.older_keys()?.into_iter().find(|key| key.id() == named);
+    let older = older.ok_or(UnwrapError::OtherCard {
+        slot: named,
+        card: key.id(),
+    })?;
+    Ok((older, sealed))
+}
+
+/// Opens 32 sealed bytes with one operation of the card.
+fn open_secret(
+    app: &mut dyn CardApp,
+    key: &CardKey,
+    sealed: &Sealed,
+    info: &[u8],
+    aad: &[u8],
+) -> Result<[u8; 32], UnwrapError> {
+    const { assert!(CIPHERTEXT_BYTES == 32 + 16) };
+    let plain = open_with(app, key, &sealed.enc, &sealed.ciphertext, info, aad)?;
+    plain
+        .as_slice()
+        .try_into()
+        .map_err(|_| UnwrapError::Rejected)
+}
+
+/// Opens what was sealed to `key` with one operation of the card.
+///
+/// # Errors
+/// [`UnwrapError`]. Whatever is wrong with what was sealed, the card is given nothing that it could be attacked with, and
+/// the answer is [`UnwrapError::Rejected`] alike.
+pub(crate) fn open_with(
+    app: &mut dyn CardApp,
+    key: &CardKey,
+    enc: &Encapsulated,
+    ciphertext: &[u8],
+    info: &[u8],
+    aad: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
+    let (kem, recipient): (_, &[u8]) = match (key.public(), enc) {
+        (PublicKey::P256(recipient), Encapsulated::P256(point)) => {
+            if p256::PublicKey::from_sec1_bytes(point).is_err() {
+                return Err(UnwrapError::NotAPoint);
+            }
+            (Kem::P256, recipient)
+        }
+        (PublicKey::X25519(recipient), Encapsulated::X25519(_)) => (Kem::X25519, recipient),
+        (PublicKey::Rsa2048(recipient), Encapsulated::Rsa2048(number)) => {
+            if **number >= *recipient.modulus() {
+                return Err(UnwrapError::Rejected);
+            }
+            let decrypted = app.agree(key, enc)?;
+            let decrypted: &[u8; RSA_BYTES] = exact(&decrypted)?;
+            return slot::open_rsa(decrypted, number, recipient, info, aad, ciphertext)
+                .ok_or(UnwrapError::Rejected);
+        }
+        _ => return Err(UnwrapError::Rejected),
+    };
+    let shared = app.agree(key, enc)?;
+    let agreed = Agreed {
+        kem,
+        shared: exact(&shared)?,
+        enc: enc.as_bytes(),
+        recipient,
+    };
+    open_agreed(&agreed, info, aad, ciphertext).ok_or(UnwrapError::Rejected)
+}
+
+fn exact<const N: usize>(secret: &[u8]) -> Result<&[u8; N], CardError> {
+    secret.try_into().map_err(|_| CardError::Malformed {
+        doing: "use the card's key",
+        source: None,
+    })
 }
 
 #[cfg(test)]
