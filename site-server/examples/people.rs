@@ -109,7 +109,6 @@ struct Person {
     password: String,
     card: CardId,
     private: <Kem as hpke::Kem>::PrivateKey,
-    point: Vec<u8>,
     spki: Vec<u8>,
 }
 
@@ -128,7 +127,6 @@ impl Person {
             password: format!("pass-phrase of {n}"),
             card: slot::card_id(&spki),
             private,
-            point,
             spki,
         })
     }
@@ -141,7 +139,8 @@ impl Person {
             epoch: 1,
         };
         let key = || UserKey::from_bytes([3; 32]);
-        let wrapped = slot::wrap(&key(), &self.point, &context).context("wrap a user key")?;
+        let public = slot::card_public_key(&self.spki).context("a card's key")?;
+        let wrapped = slot::wrap(&key(), &public, &context).context("wrap a user key")?;
         let keys = SnapshotKeys::derive(&key(), self.user, 1);
         Ok(Registration {
             format: registration::FORMAT.into(),
@@ -165,14 +164,14 @@ impl Person {
     fn answer(&self, asked: &SignInChallenge) -> Result<String> {
         let sealed = STANDARD.decode(&asked.sealed_b64).context("a challenge")?;
         let challenge = Challenge::parse(&sealed).context("a challenge")?;
-        let enc = <Kem as hpke::Kem>::EncappedKey::from_bytes(&challenge.enc)
+        let enc = <Kem as hpke::Kem>::EncappedKey::from_bytes(challenge.0.enc.as_bytes())
             .map_err(|error| anyhow!("a challenge: {error}"))?;
         let nonce = hpke::single_shot_open::<AesGcm256, HkdfSha256, Kem>(
             &OpModeR::Base,
             &self.private,
             &enc,
             slot::SIGN_IN_INFO,
-            &challenge.ciphertext,
+            &challenge.0.ciphertext,
             &Challenge::aad(asked.site, &asked.challenge),
         );
         let nonce = nonce.map_err(|error| anyhow!("open a challenge: {error}"))?;

@@ -28,7 +28,6 @@ pub(crate) struct Person {
     pub(crate) keys: SnapshotKeys,
     pub(crate) card: CardId,
     private: <DhP256HkdfSha256 as hpke::Kem>::PrivateKey,
-    point: Vec<u8>,
     spki: Vec<u8>,
 }
 
@@ -52,7 +51,6 @@ impl Person {
             keys: keys(),
             card: slot::card_id(&spki),
             private,
-            point,
             spki,
         })
     }
@@ -65,7 +63,8 @@ impl Person {
             card: self.card,
             epoch: EPOCH,
         };
-        let slot = slot::wrap(&user_key(), &self.point, &context).context("wrap the user key")?;
+        let public = slot::card_public_key(&self.spki).context("read the card's key")?;
+        let slot = slot::wrap(&user_key(), &public, &context).context("wrap the user key")?;
         let registration = Registration {
             format: registration::FORMAT.into(),
             version: registration::VERSION,
@@ -92,13 +91,13 @@ impl Person {
             .context("read a challenge")?;
         let challenge = Challenge::parse(&sealed).context("read a challenge")?;
         let failed = |error: hpke::HpkeError| anyhow!("open a challenge: {error}");
-        let enc = <DhP256HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(&challenge.enc);
+        let enc = <DhP256HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(challenge.0.enc.as_bytes());
         let nonce = hpke::single_shot_open::<AesGcm256, HkdfSha256, DhP256HkdfSha256>(
             &OpModeR::Base,
             &self.private,
             &enc.map_err(failed)?,
             slot::SIGN_IN_INFO,
-            &challenge.ciphertext,
+            &challenge.0.ciphertext,
             &Challenge::aad(asked.site, &asked.challenge),
         );
         let nonce: [u8; 32] = nonce

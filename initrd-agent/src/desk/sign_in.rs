@@ -9,14 +9,14 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use card::{Card, LastTry, Pin, reader::Readers};
 use serde_json::json;
 use site_api::{SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest, path as api};
-use snapshot::id::BaselineId;
+use snapshot::id::{BaselineId, CardId};
 use zeroize::Zeroizing;
 
 use super::{DeskError, Who, terminal::Terminal};
 use crate::{
     cmdline,
     screen::{Code, Notice, chain},
-    signin::{Gate, SignedIn, gate, of_site, prove, unwrap},
+    signin::{Gate, SignedIn, by_a_known_key, gate, of_site, prove, unwrap},
     site::{Site, SiteClient},
     station::prompt::Typing,
 };
@@ -38,7 +38,8 @@ pub(super) fn sign_in(who: &Who, pc: &str, terminal: &Terminal) -> Result<Signed
     })?;
     let mut card = Card::open(found)?;
     // Asked before the PIN: a card nobody knows needs none.
-    challenge(&site, &card)?;
+    let unknown = |error: &DeskError| matches!(error, DeskError::SignIn(notice) if notice.code == Code::UnknownCard);
+    by_a_known_key(&mut card, |id| challenge(&site, id), unknown)?;
     let tries = card.tries_left()?;
     let last_try = match gate(tries) {
         Gate::Ask => LastTry::Keep,
@@ -74,7 +75,7 @@ pub(super) fn sign_in(who: &Who, pc: &str, terminal: &Terminal) -> Result<Signed
     let password = terminal.ask("password", "Password", Typing::Hidden)?;
 
     // A fresh challenge: the first one may have died while somebody typed.
-    let asked = challenge(&site, &card)?;
+    let asked = challenge(&site, card.id())?;
     let proof = prove(&mut card, &asked)?;
     let request = SignInRequest {
         challenge: asked.challenge,
@@ -99,9 +100,9 @@ pub(super) fn sign_in(who: &Who, pc: &str, terminal: &Terminal) -> Result<Signed
     })
 }
 
-fn challenge<S>(site: &Site, card: &Card<S>) -> Result<SignInChallenge, DeskError> {
+fn challenge(site: &Site, card: CardId) -> Result<SignInChallenge, DeskError> {
     let request = SignInChallengeRequest {
-        card: card.id(),
+        card,
         baseline: NO_BASELINE,
     };
     let doing = "ask for a sign-in challenge";

@@ -4,6 +4,7 @@
 //! PIN lives until the card saw it, the password until the site answered.
 
 mod decide;
+mod older;
 mod unlock;
 
 use std::time::Duration;
@@ -24,7 +25,10 @@ use snapshot::{
 };
 use zeroize::Zeroizing;
 
-pub(crate) use self::decide::{Gate, gate, of_card, of_site};
+pub(crate) use self::{
+    decide::{Gate, gate, of_card, of_site},
+    older::by_a_known_key,
+};
 use self::{
     decide::{of_missing, stop_of_card},
     unlock::Seat,
@@ -151,12 +155,13 @@ fn once(
     screen: &Screen,
     (pc, baseline): (&str, BaselineId),
 ) -> Result<SignedIn, Stop> {
-    let card = wait_for_card(readers, reader, screen)?;
-    let id = card.id();
+    let mut card = wait_for_card(readers, reader, screen)?;
     let asking = screen.step(Step::AskSite);
     let site = finder.wait();
     // Asked before the PIN: a card nobody knows needs none.
-    challenge(&site, id, baseline)?;
+    let unknown = |stop: &Stop| matches!(stop, Stop::OtherCard(notice) if notice.code == Code::UnknownCard);
+    by_a_known_key(&mut card, |id| challenge(&site, id, baseline), unknown)?;
+    let id = card.id();
 
     drop(asking);
     let seat = Seat {

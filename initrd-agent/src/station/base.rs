@@ -128,7 +128,7 @@ impl Base {
             card: key.id(),
             epoch: self.epoch,
         };
-        let wrapped = slot::wrap(&self.user_key, key.point(), &context)?;
+        let wrapped = slot::wrap(&self.user_key, key.public(), &context)?;
         registration.cards.push(RegisteredCard {
             card: key.id(),
             spki_b64: STANDARD.encode(key.spki()),

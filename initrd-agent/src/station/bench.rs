@@ -27,6 +27,13 @@ impl Bench {
         })
     }
 
+    /// The same, for cards that shall be issued: those of any application are looked at as PIV cards.
+    pub(super) fn connect_piv() -> Result<Self, StationError> {
+        Ok(Self {
+            readers: Readers::connect()?.only_piv(),
+        })
+    }
+
     /// Waits for the one card, saying on standard error what is missing.
     pub(super) fn card(&self) -> Result<FoundCard, StationError> {
         let card = self.readers.wait_for_card(CARD_PATIENCE, |missing| {

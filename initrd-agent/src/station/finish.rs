@@ -47,7 +47,7 @@ pub(super) fn recall(card: &mut FoundCard, part: &Part) -> Result<Secrets, Stati
         }
         old
     };
-    let opened = half::open(card, &part.secrets()?);
+    let opened = half::open(card.piv()?, &part.secrets()?);
     card.lock()?;
     Ok(Secrets {
         old_pin,
@@ -66,7 +66,7 @@ pub(super) fn settle(
     } = recall(card, part)?;
     set_puk(card, &between)?;
     let management_key = match between.management_key {
-        Some(key) if manage::authenticate(card, &key).is_ok() => key,
+        Some(key) if manage::authenticate(card.piv()?, &key).is_ok() => key,
         _ => between.old_management_key,
     };
     Ok((old_pin, between.puk, management_key))
@@ -114,10 +114,10 @@ fn set_pin(card: &mut FoundCard, secrets: &Secrets) -> Result<(), StationError> 
 
 /// Sets the new PUK, unless it is set: then the old one is wrong, and the new one is right.
 fn set_puk(card: &mut FoundCard, between: &Between) -> Result<(), StationError> {
-    match manage::change_puk(card, &between.old_puk, &between.puk) {
+    match manage::change_puk(card.piv()?, &between.old_puk, &between.puk) {
         Err(wrong @ ManageError::WrongReference { .. }) => {
             // The right one gives back the try that the old one took.
-            manage::change_puk(card, &between.puk, &between.puk).map_err(|_| wrong)?;
+            manage::change_puk(card.piv()?, &between.puk, &between.puk).map_err(|_| wrong)?;
         }
         result => result?,
     }
@@ -129,12 +129,12 @@ fn set_management_key(
     old: &ManagementKey,
     new: &ManagementKey,
 ) -> Result<(), StationError> {
-    match manage::authenticate(card, new) {
+    match manage::authenticate(card.piv()?, new) {
         Ok(_) => return Ok(()),
         Err(ManageError::WrongManagementKey) => {}
         Err(err) => return Err(err.into()),
     }
-    manage::authenticate(card, old)?.set_management_key(new)?;
+    manage::authenticate(card.piv()?, old)?.set_management_key(new)?;
     Ok(())
 }
 

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use card::{CardApp as _, CardError, escrow::RecoveryKey};
+use card::{CardApp as _, CardError, escrow::RecoveryKey, reader::FoundCard};
 use clap::Args;
 use serde::Serialize;
-use snapshot::id::CardId;
+use snapshot::{id::CardId, slot::Kind};
 
 use super::{StationError, bench::Bench, half::write_public_key, say::print_json};
 
@@ -28,8 +28,24 @@ struct Info {
     /// `null`: nobody issued this card.
     card: Option<CardId>,
     spki_b64: Option<String>,
+    /// `piv` or `openpgp`.
+    application: &'static str,
+    /// `p256`, `rsa2048` or `x25519`.
+    kind: Option<&'static str>,
+    /// Keys that the card had before and still has.
+    older_keys: Vec<CardId>,
     /// `null`: the card does not say.
     tries_left: Option<u8>,
+    /// Tries left for the admin PIN of an OpenPGP card; no PIV card says how many its PUK has.
+    admin_tries_left: Option<u8>,
+}
+
+const fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::P256 => "p256",
+        Kind::Rsa2048 => "rsa2048",
+        Kind::X25519 => "x25519",
+    }
 }
 
 /// `card info`.
@@ -44,11 +60,22 @@ pub(super) fn run(arguments: &InfoArguments) -> Result<(), StationError> {
         let key = key.as_ref().ok_or(CardError::NoKey)?;
         write_public_key(path, &RecoveryKey::pem_of(key)?)?;
     }
+    let older_keys = card.older_keys()?;
     let info = Info {
         reader: card.transport().reader(),
         card: key.as_ref().map(card::CardKey::id),
+        application: match &card {
+            FoundCard::Piv(_) => "piv",
+            FoundCard::OpenPgp(_) => "openpgp",
+        },
+        kind: key.as_ref().map(|key| word(key.public().kind())),
         spki_b64: key.map(|key| STANDARD.encode(key.spki())),
+        older_keys: older_keys.iter().map(card::CardKey::id).collect(),
         tries_left: card.tries_left()?,
+        admin_tries_left: match &mut card {
+            FoundCard::Piv(_) => None,
+            FoundCard::OpenPgp(card) => Some(card.tries()?.admin_pin),
+        },
     };
     if arguments.json {
         print_json(&info);
@@ -59,10 +86,19 @@ pub(super) fn run(arguments: &InfoArguments) -> Result<(), StationError> {
         Some(id) => println!("Card:       {id}"),
         None => println!("Card:       without a key; issue it"),
     }
+    if let Some(kind) = info.kind {
+        println!("Key:        {kind}, {}", info.application);
+    }
+    for id in &info.older_keys {
+        println!("Older key:  {id}");
+    }
     match info.tries_left {
         Some(0) => println!("Card PIN:   blocked; unblock it with the PUK"),
         Some(tries) => println!("Card PIN:   {tries} tries left"),
         None => println!("Card PIN:   the card does not say how many tries are left"),
+    }
+    if let Some(tries) = info.admin_tries_left {
+        println!("Admin PIN:  {tries} tries left");
     }
     Ok(())
 }

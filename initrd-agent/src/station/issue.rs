@@ -30,7 +30,7 @@ pub struct IssueArguments {
 pub(super) fn run(arguments: &IssueArguments) -> Result<(), StationError> {
     check_name(&arguments.user)?;
     let mut job = Job::prepare(&arguments.new)?;
-    let bench = Bench::connect()?;
+    let bench = Bench::connect_piv()?;
     let mut card = bench.card()?;
     let outcome = match job.take_part(&arguments.making, &mut card, &arguments.user)? {
         Some(part) => job.finish(card, part)?,

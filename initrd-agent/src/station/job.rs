@@ -158,7 +158,7 @@ impl<'a> Job<'a> {
         }
 
         progress("Making a key on the card; this may take some seconds");
-        let mut manager = manage::authenticate(&mut card, &between.old_management_key)?;
+        let mut manager = manage::authenticate(card.piv()?, &between.old_management_key)?;
         manager.write_chuid_if_absent()?;
         let key = manager.generate()?;
         let label = self.new.label.as_deref().unwrap_or("first card");
@@ -240,7 +240,7 @@ fn ask_before(
 /// The factory's management key if the card takes it (cards count no tries here), else the operator's.
 fn management_key(card: &mut FoundCard) -> Result<ManagementKey, StationError> {
     let factory = ManagementKey::factory();
-    match manage::authenticate(card, &factory) {
+    match manage::authenticate(card.piv()?, &factory) {
         Ok(_) => Ok(factory),
         Err(ManageError::WrongManagementKey) => {
             let typed = prompt::secret("Management key of the card (hex)")?;

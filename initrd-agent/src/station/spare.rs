@@ -93,6 +93,11 @@ fn run(arguments: &AddCardArguments, lost: Option<CardId>, done: &str) -> Result
         base = base.without(lost)?;
     }
     let is_new = |id: Option<CardId>| id.is_none_or(|id| !known.contains(&id));
+    let bench = if arguments.badge {
+        bench
+    } else {
+        Bench::connect_piv()?
+    };
     let card = new_card(&bench, is_new)?;
     let outcome = if arguments.badge {
         enroll::badge(&job, &base, card)?

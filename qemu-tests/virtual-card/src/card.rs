@@ -1,6 +1,6 @@
-//! The card: `piv-authenticator` over file storage, from power-on to power-off.
+//! The card: `piv-authenticator` or `opcard` over file storage, from power-on to power-off.
 //!
-//! A card forgets a verified PIN when it loses power. `piv-authenticator` leaves that to its host,
+//! A card forgets a verified PIN when it loses power. These leave that to their host,
 //! so every power cycle builds the whole card again over the same two files.
 
 use std::{
@@ -35,10 +35,51 @@ const BUFFER_BYTES: usize = 7609;
 /// Most data bytes in one answer; the rest follows after 61xx. QEMU's reader cuts longer ones.
 const ANSWER_BYTES: usize = 256;
 
+/// What a card is: one application, as most have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Application {
+    Piv,
+    OpenPgp,
+}
+
+impl Application {
+    const ALL: [Self; 2] = [Self::Piv, Self::OpenPgp];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Piv => "piv",
+            Self::OpenPgp => "openpgp",
+        }
+    }
+
+    /// What the card in `folder` is, or becomes.
+    fn of(folder: &Path) -> Result<Self> {
+        let path = folder.join("application");
+        match fs::read_to_string(&path) {
+            Ok(name) => Self::ALL
+                .into_iter()
+                .find(|application| application.name() == name.trim())
+                .with_context(|| format!("{}: {name:?} is neither piv nor openpgp", path.display())),
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
+                let new = if NEW_ARE_OPENPGP.load(Ordering::Relaxed) {
+                    Self::OpenPgp
+                } else {
+                    Self::Piv
+                };
+                fs::write(&path, new.name())
+                    .with_context(|| format!("write {}", path.display()))?;
+                Ok(new)
+            }
+            Err(err) => Err(err).with_context(|| format!("read {}", path.display())),
+        }
+    }
+}
+
 /// The folder that is the card: whoever holds it has the card.
 pub(crate) struct State {
     folder: PathBuf,
     device_key: [u8; 32],
+    application: Application,
     _lock: File,
 }
 
@@ -66,6 +107,7 @@ impl State {
         }
         Ok(Self {
             device_key: device_key(&folder.join("device.key"))?,
+            application: Application::of(folder)?,
             folder: folder.to_owned(),
             _lock: lock,
         })
@@ -90,17 +132,36 @@ impl State {
             let channel = TrussedChannel::new();
             let mut runner = Runner::new();
             let (requester, responder) = channel.split().expect("the channel is new");
-            runner.add_endpoint(responder, "piv", BACKENDS);
+            runner.add_endpoint(responder, self.application.name(), BACKENDS);
             let client = Client::<Dispatch>::new(requester, runner.syscall(), None);
             runner.run(platform, Dispatch::new(&self.device_key), || {
                 serve(&mut Card {
-                    piv: Authenticator::new(client, Options::new()),
+                    app: match self.application {
+                        Application::Piv => {
+                            App::Piv(Box::new(Authenticator::new(client, Options::new())))
+                        }
+                        Application::OpenPgp => {
+                            App::OpenPgp(Box::new(opcard::Card::new(client, self.openpgp())))
+                        }
+                    },
                     command: None,
                     answer: Buffer::new(),
                     sent: 0,
                 })
             })
         })
+    }
+}
+
+impl State {
+    /// A serial number of its own: tools tell OpenPGP cards apart by it.
+    fn openpgp(&self) -> opcard::Options {
+        let mut options = opcard::Options::default();
+        options.button_available = false;
+        if let Some(serial) = self.device_key.first_chunk() {
+            options.serial = *serial;
+        }
+        options
     }
 }
 
@@ -163,9 +224,14 @@ impl<'a> platform::Platform for Platform<'a> {
     }
 }
 
+enum App<'a> {
+    Piv(Box<Authenticator<Client<'a, Dispatch>>>),
+    OpenPgp(Box<opcard::Card<Client<'a, Dispatch>>>),
+}
+
 /// A powered card.
 pub(crate) struct Card<'a> {
-    piv: Authenticator<Client<'a, Dispatch>>,
+    app: App<'a>,
     command: Option<Command<BUFFER_BYTES>>,
     answer: Buffer<u8, BUFFER_BYTES>,
     sent: usize,
@@ -204,7 +270,11 @@ impl Card<'_> {
             };
             self.answer.clear();
             self.sent = 0;
-            if let Err(status) = self.piv.respond(whole.as_view(), &mut self.answer) {
+            let answered = match &mut self.app {
+                App::Piv(piv) => piv.respond(whole.as_view(), &mut self.answer),
+                App::OpenPgp(card) => card.handle(whole.as_view(), &mut self.answer),
+            };
+            if let Err(status) = answered {
                 self.answer.clear();
                 return (&[], status);
             }
@@ -259,6 +329,13 @@ static AS_YUBIKEY: AtomicBool = AtomicBool::new(false);
 /// it by an Le: `YubiKeys` do both, Nitrokeys neither.
 pub(crate) fn like_a_yubikey(on: bool) {
     AS_YUBIKEY.store(on, Ordering::Relaxed);
+}
+
+static NEW_ARE_OPENPGP: AtomicBool = AtomicBool::new(false);
+
+/// Whether a card that is made is an OpenPGP card. One that is there stays what it is.
+pub(crate) fn new_cards_are_openpgp(on: bool) {
+    NEW_ARE_OPENPGP.store(on, Ordering::Relaxed);
 }
 
 static TRACE: AtomicBool = AtomicBool::new(false);

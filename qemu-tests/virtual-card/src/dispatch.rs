@@ -1,7 +1,7 @@
 //! Which Trussed back end answers which request of the card.
 //!
-//! Trussed asks for this table from every device; the one here has what `piv-authenticator` needs:
-//! PINs (`trussed-auth-backend`), chunked files, HPKE and key wrapping (`trussed-staging`).
+//! Trussed asks for this table from every device; the one here has what `piv-authenticator` and `opcard`
+//! need: PINs (`trussed-auth-backend`), chunked files, HPKE and key wrapping (`trussed-staging`), RSA (`trussed-rsa-alloc`).
 
 use trussed::{
     backend::{Backend as _, BackendId},
@@ -19,6 +19,7 @@ use trussed_core::{
     types::{Bytes, Location},
 };
 use trussed_hpke::HpkeExtension;
+use trussed_rsa_alloc::SoftwareRsa;
 use trussed_staging::{StagingBackend, StagingContext};
 use trussed_wrap_key_to_file::WrapKeyToFileExtension;
 
@@ -26,6 +27,7 @@ use trussed_wrap_key_to_file::WrapKeyToFileExtension;
 pub(crate) const BACKENDS: &[BackendId<Backend>] = &[
     BackendId::Custom(Backend::Staging),
     BackendId::Custom(Backend::Auth),
+    BackendId::Custom(Backend::Rsa),
     BackendId::Core,
 ];
 
@@ -34,6 +36,7 @@ pub(crate) const BACKENDS: &[BackendId<Backend>] = &[
 pub(crate) enum Backend {
     Auth,
     Staging,
+    Rsa,
 }
 
 /// Requests beside Trussed's own.
@@ -111,6 +114,7 @@ impl ExtensionDispatch for Dispatch {
                 self.staging
                     .request(core, &mut backends.staging, request, resources)
             }
+            Backend::Rsa => SoftwareRsa.request(core, &mut (), request, resources),
         }
     }
 

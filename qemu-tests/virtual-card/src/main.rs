@@ -1,7 +1,7 @@
-//! A PIV card in software, to put where a real one would be.
+//! A PIV or OpenPGP card in software, to put where a real one would be.
 //!
-//! The card is `piv-authenticator`, the PIV application of the Nitrokey 3: nobody of this project
-//! wrote it, so it checks what we believe about cards. This program adds storage in a folder,
+//! The card is `piv-authenticator` or `opcard`, the applications of the Nitrokey 3: nobody of this project
+//! wrote them, so they check what we believe about cards. This program adds storage in a folder,
 //! randomness, the two wires of [`wire`] and orders to take the card out and put it in.
 //!
 //! Not for real secrets: the folder is the card, and its key lies beside it.
@@ -22,7 +22,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{card::State, machine::Machine, wire::Wire};
 
-/// A PIV card in software.
+/// A PIV or OpenPGP card in software.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -38,6 +38,9 @@ struct Arguments {
     /// Behave like a YubiKey where Yubico's tools count on it: a part of the name selects, no Le asks for all.
     #[arg(long, global = true)]
     as_yubikey: bool,
+    /// A card that is made is an OpenPGP card, not a PIV card. One that is there stays what it is.
+    #[arg(long, global = true)]
+    openpgp: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -74,6 +77,7 @@ fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     card::trace(arguments.trace);
     card::like_a_yubikey(arguments.as_yubikey);
+    card::new_cards_are_openpgp(arguments.openpgp);
     let wire = match arguments.command {
         Command::Vpcd { address } => Wire::Vpcd(address),
         Command::Vscard { address } => Wire::VsCard(address),
@@ -81,6 +85,7 @@ fn main() -> Result<ExitCode> {
             let switches = [
                 (arguments.trace, "--trace"),
                 (arguments.as_yubikey, "--as-yubikey"),
+                (arguments.openpgp, "--openpgp"),
             ];
             let on = switches.into_iter().filter(|(on, _)| *on);
             let switches: Vec<_> = on.map(|(_, name)| name).collect();

@@ -226,7 +226,7 @@ pub struct SignInChallenge {
     pub challenge: String,
     /// The site that asks; part of what the card proves.
     pub site: SiteId,
-    /// HPKE encapsulated key and ciphertext, see `snapshot::slot::Challenge`.
+    /// A nonce sealed to the card, see `snapshot::slot::Challenge`.
     pub sealed_b64: String,
     /// When the challenge dies.
     pub expires_ms: i64,

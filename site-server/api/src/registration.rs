@@ -37,14 +37,14 @@ pub struct Registration {
     pub escrow_b64: Option<String>,
 }
 
-/// A card and the user key wrapped to it.
+/// A card, or a passphrase in place of one, and the user key wrapped to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RegisteredCard {
     /// First 16 bytes of SHA-256 of `spki_b64`'s bytes.
     pub card: CardId,
-    /// DER `SubjectPublicKeyInfo` of the card's P-256 key in slot 9D.
+    /// DER `SubjectPublicKeyInfo` of the card's key: P-256, RSA-2048 or X25519.
     pub spki_b64: String,
     /// For people: "first card", "recovery card".
     pub label: String,

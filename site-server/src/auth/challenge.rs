@@ -46,7 +46,7 @@ pub struct Proven {
 /// Why a card cannot be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// The registered key is not a P-256 key.
+    /// The registered key is none that things are sealed to.
     #[error("seal a challenge to the card")]
     Slot(#[from] SlotError),
     /// The database.
@@ -89,8 +89,8 @@ impl Challenges {
         holder: &CardUser,
     ) -> Result<Sealed, AskError> {
         let challenge = hex::encode(crate::store::random::<16>());
-        let point = slot::card_public_key(&holder.spki)?;
-        let (sealed, nonce) = slot::Challenge::seal(&point, site, &challenge)?;
+        let key = slot::card_public_key(&holder.spki)?;
+        let (sealed, nonce) = slot::Challenge::seal(&key, site, &challenge)?;
         let expires_ms = now_ms().saturating_add(LIFE_MS);
         let asked = Asked {
             card,

@@ -197,8 +197,8 @@ pub(super) async fn keep(site: &Site, user: UserId, all: Vec<Settings>) -> Resul
         let spki = STANDARD
             .decode(&card.spki_b64)
             .map_err(ApiError::internal)?;
-        let point = slot::card_public_key(&spki).map_err(ApiError::internal)?;
-        cards.push((card.card, point));
+        let key = slot::card_public_key(&spki).map_err(ApiError::internal)?;
+        cards.push((card.card, key));
     }
     for settings in &all {
         let mut kept = false;

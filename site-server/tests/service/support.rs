@@ -52,7 +52,6 @@ pub(crate) fn random_bytes(len: usize) -> Vec<u8> {
 /// What a PIV card does, without the plastic.
 pub(crate) struct Card {
     private: <DhP256HkdfSha256 as hpke::Kem>::PrivateKey,
-    pub(crate) point: Vec<u8>,
     pub(crate) spki: Vec<u8>,
     pub(crate) id: CardId,
 }
@@ -66,7 +65,6 @@ impl Card {
         let id = slot::card_id(&spki);
         Self {
             private,
-            point,
             spki,
             id,
         }
@@ -76,14 +74,14 @@ impl Card {
     pub(crate) fn answer(&self, asked: &SignInChallenge) -> String {
         let sealed = STANDARD.decode(&asked.sealed_b64).unwrap();
         let challenge = Challenge::parse(&sealed).unwrap();
-        let enc = <DhP256HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(&challenge.enc).unwrap();
+        let enc = <DhP256HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(challenge.0.enc.as_bytes()).unwrap();
         let aad = Challenge::aad(asked.site, &asked.challenge);
         let nonce = hpke::single_shot_open::<AesGcm256, HkdfSha256, DhP256HkdfSha256>(
             &OpModeR::Base,
             &self.private,
             &enc,
             slot::SIGN_IN_INFO,
-            &challenge.ciphertext,
+            &challenge.0.ciphertext,
             &aad,
         );
         let nonce: [u8; 32] = nonce
@@ -108,13 +106,13 @@ impl Card {
             (record.user, record.part)
         );
         let (key, aad) = sealed.for_card(self.id).unwrap();
-        let enc = <DhP256HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(&key.enc).unwrap();
+        let enc = <DhP256HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(key.sealed.enc.as_bytes()).unwrap();
         let opened = hpke::single_shot_open::<AesGcm256, HkdfSha256, DhP256HkdfSha256>(
             &OpModeR::Base,
             &self.private,
             &enc,
             settings::INFO,
-            &key.ciphertext,
+            &key.sealed.ciphertext,
             &aad,
         );
         let key = Secret::from_bytes(opened.unwrap().try_into().unwrap());
@@ -155,7 +153,7 @@ impl Person {
         };
         let slot = slot::wrap(
             &UserKey::from_bytes(self.user_key),
-            &self.card.point,
+            &slot::card_public_key(&self.card.spki).unwrap(),
             &context,
         )
         .unwrap();

@@ -5,7 +5,7 @@ use p256::{
     pkcs8::{
         AssociatedOid as _, DecodePublicKey as _, EncodePublicKey as _, ObjectIdentifier,
         der::{
-            Decode as _, Encode as _, Reader as _, SliceReader,
+            Decode as _, Encode as _, Reader as _, SliceReader, Tagged as _,
             asn1::{AnyRef, BitStringRef, UintRef},
         },
         spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef},
