@@ -44,10 +44,14 @@ pub enum CardError {
     #[error("the card has no PIV application and no OpenPGP one (it answered {0})")]
     NoPiv(Status),
     /// A PIV card is wanted.
-    #[error("this is used as an OpenPGP card; only a PIV card can be issued, enroll this one as a badge")]
+    #[error(
+        "this is used as an OpenPGP card; only a PIV card can be issued, enroll this one as a badge"
+    )]
     NotPiv,
     /// The application has no key to agree with.
-    #[error("the card has no key for decryption (PIV slot 9D, OpenPGP key 2); issue it at the station")]
+    #[error(
+        "the card has no key for decryption (PIV slot 9D, OpenPGP key 2); issue it at the station"
+    )]
     NoKey,
     /// A certificate packed with gzip.
     #[error("the card's 9D certificate is compressed, which this program does not read")]
@@ -56,7 +60,9 @@ pub enum CardError {
     #[error("the card's key cannot be used")]
     WrongKey(#[source] SlotError),
     /// An OpenPGP card that hashes PINs in a way of its own.
-    #[error("the card wants its PIN hashed (OpenPGP KDF), which this program does not do; switch that off with GnuPG (kdf-setup off)")]
+    #[error(
+        "the card wants its PIN hashed (OpenPGP KDF), which this program does not do; switch that off with GnuPG (kdf-setup off)"
+    )]
     HashedPin,
     /// A card that is still unlocked after everything that locks one.
     #[error("the card does not forget its PIN; take it out and put it in again")]
@@ -199,7 +205,8 @@ pub trait CardApp: Send {
     ///
     /// # Errors
     /// [`CardError`], among them that no PIN was verified, or that the card has not `key`.
-    fn agree(&mut self, key: &CardKey, enc: &Encapsulated) -> Result<Zeroizing<Vec<u8>>, CardError>;
+    fn agree(&mut self, key: &CardKey, enc: &Encapsulated)
+    -> Result<Zeroizing<Vec<u8>>, CardError>;
 
     /// Makes the card forget that it saw the PIN.
     ///

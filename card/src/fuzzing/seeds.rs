@@ -173,7 +173,7 @@ fn what_must_hold_of_any_bytes_holds_of_every_seed() {
 fn seeds_reach_what_is_behind_the_first_check() {
     assert_eq!(exchanges(&sign_in()), 11);
     assert!(exchanges(&issue()) > 12);
-    assert_eq!(exchanges(&openpgp()), 17);
+    assert_eq!(exchanges(&openpgp()), 18);
 }
 
 #[test]

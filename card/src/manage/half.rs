@@ -78,8 +78,8 @@ pub fn seal(key: &CardKey, between: &Between) -> Result<Vec<u8>, HalfError> {
     }
     // Keys we have made are on P-256.
     let point = key.point().ok_or(HalfError::Rejected)?;
-    let to = <DhP256HkdfSha256 as hpke::Kem>::PublicKey::from_bytes(point)
-        .map_err(HalfError::Seal)?;
+    let to =
+        <DhP256HkdfSha256 as hpke::Kem>::PublicKey::from_bytes(point).map_err(HalfError::Seal)?;
     let aad = key.id();
     let (enc, ciphertext) = hpke::single_shot_seal::<AesGcm256, HkdfSha256, DhP256HkdfSha256>(
         &OpModeS::Base,

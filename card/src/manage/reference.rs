@@ -65,11 +65,7 @@ pub fn unblock(app: &mut dyn CardApp, puk: &Puk, new: &Pin) -> Result<(), Manage
 }
 
 /// Locks a card that obeyed: some take a change as a verification.
-fn done(
-    app: &mut dyn CardApp,
-    answer: Verified,
-    what: &'static str,
-) -> Result<(), ManageError> {
+fn done(app: &mut dyn CardApp, answer: Verified, what: &'static str) -> Result<(), ManageError> {
     match answer {
         Verified::Yes => Ok(app.lock()?),
         Verified::Wrong(tries_left) => Err(ManageError::WrongReference { what, tries_left }),

@@ -135,7 +135,9 @@ impl<T: Transport> OpenPgp<T> {
         match answer.status {
             Status::OK => {}
             // Not found, reference not found, wrong parameter: cards differ.
-            status if matches!(status.word(), 0x6A82 | 0x6A88 | 0x6B00 | 0x6A86) => return Ok(None),
+            status if matches!(status.word(), 0x6A82 | 0x6A88 | 0x6B00 | 0x6A86) => {
+                return Ok(None);
+            }
             status => return Err(CardError::Refused { doing, status }),
         }
         // Some cards answer with the tag around it, as the standard has it only for constructed objects.
@@ -341,12 +343,19 @@ impl<T: Transport> CardApp for OpenPgp<T> {
     }
 
     // PSO: DECIPHER (§7.2.11): A6{7F49{86 point}}.
-    fn agree(&mut self, key: &CardKey, enc: &Encapsulated) -> Result<Zeroizing<Vec<u8>>, CardError> {
+    fn agree(
+        &mut self,
+        key: &CardKey,
+        enc: &Encapsulated,
+    ) -> Result<Zeroizing<Vec<u8>>, CardError> {
         let doing = "use the card's key";
         if self.key()?.id() != key.id() {
             return Err(CardError::NoKey);
         }
-        let cipher = put(CIPHER, &[&put(PUBLIC_KEY, &[&put(POINT, &[enc.as_bytes()])])]);
+        let cipher = put(
+            CIPHER,
+            &[&put(PUBLIC_KEY, &[&put(POINT, &[enc.as_bytes()])])],
+        );
         let answer = self.send(
             doing,
             PERFORM_SECURITY_OPERATION,

@@ -300,7 +300,11 @@ impl<T: Transport> CardApp for Piv<T> {
     }
 
     // GENERAL AUTHENTICATE, NIST SP 800-73-4 part 2 §3.2.4, A.4.1 for RSA, A.5.1 for key agreement
-    fn agree(&mut self, key: &CardKey, enc: &Encapsulated) -> Result<Zeroizing<Vec<u8>>, CardError> {
+    fn agree(
+        &mut self,
+        key: &CardKey,
+        enc: &Encapsulated,
+    ) -> Result<Zeroizing<Vec<u8>>, CardError> {
         let doing = "use the card's key";
         let (algorithm, tag, length) = match enc {
             Encapsulated::P256(_) => (P256, 0x85, 32),

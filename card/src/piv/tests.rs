@@ -250,7 +250,10 @@ fn an_older_key_is_used_in_the_slot_where_it_is() {
             },
         ));
     }
-    let agree = format!("0087118347{}", "7C458200854104".to_owned() + &"04".repeat(64));
+    let agree = format!(
+        "0087118347{}",
+        "7C458200854104".to_owned() + &"04".repeat(64)
+    );
     let answer = format!("7C228220{}9000", "11".repeat(32));
     steps.push((&agree, &answer));
     let mut piv = piv(&steps);

@@ -35,17 +35,13 @@ pub(super) enum Wanted {
 impl<T: Transport> Found<T> {
     /// Chooses an application of the card behind `transport`.
     pub(super) fn choose(mut transport: T, wanted: Wanted) -> Result<Self, CardError> {
-        let piv = match Piv::select(&mut transport) {
-            Ok(mut piv) => match piv.key() {
-                Ok(key) => {
-                    drop(piv);
-                    return Ok(Self::Piv(Piv::selected(transport, key)));
-                }
-                // A broken certificate is told where the key is read.
-                Err(CardError::NoKey) => Ok(()),
-                Err(error @ CardError::Apdu { .. }) => return Err(error),
-                Err(_) => return Piv::select(transport).map(Self::Piv),
-            },
+        let key = Piv::select(&mut transport).map(|mut piv| piv.key());
+        let piv = match key {
+            Ok(Ok(key)) => return Ok(Self::Piv(Piv::selected(transport, key))),
+            Ok(Err(CardError::NoKey)) => Ok(()),
+            Ok(Err(error @ CardError::Apdu { .. })) => return Err(error),
+            // What is wrong with its certificate is told where the key is read.
+            Ok(Err(_)) => return Piv::select(transport).map(Self::Piv),
             Err(error @ CardError::NoPiv(_)) => Err(error),
             Err(error) => return Err(error),
         };
@@ -117,7 +113,11 @@ impl<T: Transport> CardApp for Found<T> {
         self.app().unblock(puk, new)
     }
 
-    fn agree(&mut self, key: &CardKey, enc: &Encapsulated) -> Result<Zeroizing<Vec<u8>>, CardError> {
+    fn agree(
+        &mut self,
+        key: &CardKey,
+        enc: &Encapsulated,
+    ) -> Result<Zeroizing<Vec<u8>>, CardError> {
         self.app().agree(key, enc)
     }
 

@@ -195,7 +195,11 @@ mod tests {
         assert!(open(&good, b"other", &aad, &sealed).is_none());
         assert!(open(&good, &info, b"other", &sealed).is_none());
         assert!(open(&good, &info, &aad, &sealed[1..]).is_none());
-        for (kem, shared) in [(Kem::P256, [0; 32]), (Kem::P256, [1; 32]), (Kem::X25519, dh)] {
+        for (kem, shared) in [
+            (Kem::P256, [0; 32]),
+            (Kem::P256, [1; 32]),
+            (Kem::X25519, dh),
+        ] {
             let other = agreed(kem, &shared, &enc, &recipient);
             assert!(open(&other, &info, &aad, &sealed).is_none());
         }

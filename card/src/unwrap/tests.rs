@@ -2,7 +2,9 @@ use p256::{SecretKey, ecdh::diffie_hellman};
 use proptest::prelude::*;
 use snapshot::{
     id::{CardId, SiteId, UserId},
-    slot::{Cost, Kind, Passphrase, POINT_BYTES, RsaKey, SlotContext, Stretch, wrap, wrap_by_passphrase},
+    slot::{
+        Cost, Kind, POINT_BYTES, Passphrase, RsaKey, SlotContext, Stretch, wrap, wrap_by_passphrase,
+    },
 };
 use zeroize::Zeroizing;
 
@@ -99,7 +101,11 @@ impl CardApp for Soft {
         Ok(Verified::Yes)
     }
 
-    fn agree(&mut self, key: &CardKey, enc: &Encapsulated) -> Result<Zeroizing<Vec<u8>>, CardError> {
+    fn agree(
+        &mut self,
+        key: &CardKey,
+        enc: &Encapsulated,
+    ) -> Result<Zeroizing<Vec<u8>>, CardError> {
         let own = self.0.iter().find(|private| private.key() == *key);
         Ok(Zeroizing::new(own.ok_or(CardError::NoKey)?.agree(enc)))
     }
@@ -207,7 +213,11 @@ fn a_slot_is_opened_by_the_key_it_names_wherever_the_card_keeps_it() {
     card.use_key(older[0].clone());
     assert_eq!(card.id(), older[0].id());
     let older = card.older_keys().unwrap();
-    assert!(older.iter().all(|key| key.id() != card.id() && key.id() != was));
+    assert!(
+        older
+            .iter()
+            .all(|key| key.id() != card.id() && key.id() != was)
+    );
 }
 
 #[test]
@@ -231,23 +241,23 @@ fn a_slot_of_a_passphrase_is_not_given_to_a_card() {
 
 #[test]
 fn a_challenge_is_proved_for_its_site_and_name_only() {
-  for kind in Kind::ALL {
-    let mut card = unlocked(&[(kind, 7)]);
-    let site = SiteId::new([5; 16]);
-    let (sealed, nonce) = Challenge::seal(card.key().public(), site, "one").unwrap();
-    let proof = card.prove(site, "one", &sealed).unwrap();
-    assert!(slot::proof_matches(&nonce, site, "one", card.id(), &proof));
-    for (site, name) in [(site, "two"), (SiteId::new([6; 16]), "one")] {
+    for kind in Kind::ALL {
+        let mut card = unlocked(&[(kind, 7)]);
+        let site = SiteId::new([5; 16]);
+        let (sealed, nonce) = Challenge::seal(card.key().public(), site, "one").unwrap();
+        let proof = card.prove(site, "one", &sealed).unwrap();
+        assert!(slot::proof_matches(&nonce, site, "one", card.id(), &proof));
+        for (site, name) in [(site, "two"), (SiteId::new([6; 16]), "one")] {
+            assert!(matches!(
+                card.prove(site, name, &sealed),
+                Err(UnwrapError::Rejected)
+            ));
+        }
         assert!(matches!(
-            card.prove(site, name, &sealed),
-            Err(UnwrapError::Rejected)
+            card.prove(site, "one", &sealed[1..]),
+            Err(UnwrapError::Challenge(_))
         ));
     }
-    assert!(matches!(
-        card.prove(site, "one", &sealed[1..]),
-        Err(UnwrapError::Challenge(_))
-    ));
-  }
 }
 
 #[test]

@@ -28,6 +28,11 @@ pub(crate) type Phase = fn(&Inside);
 
 /// Runs the phases of the test called `name`, each with a new pcscd, all with the same card.
 pub(crate) fn run(name: &str, phases: &[Phase]) {
+    run_with(name, &[], phases);
+}
+
+/// The same with switches of `virtual-card`: what card it is.
+pub(crate) fn run_with(name: &str, switches: &[&str], phases: &[Phase]) {
     if let (Some(folder), Ok(phase)) = (env::var_os(FOLDER), env::var(PHASE)) {
         let phase: usize = phase.parse().expect("a number from outside");
         let phase = phases.get(phase).expect("a phase from outside");
@@ -44,6 +49,7 @@ pub(crate) fn run(name: &str, phases: &[Phase]) {
             .arg("--control")
             .arg(folder.path().join("control"))
             .arg("--trace")
+            .args(switches)
             .args(["host", "--"])
             .arg(env::current_exe().expect("find this test"))
             .args(["--exact", name, "--nocapture"])

@@ -91,7 +91,8 @@ impl Person {
             .context("read a challenge")?;
         let challenge = Challenge::parse(&sealed).context("read a challenge")?;
         let failed = |error: hpke::HpkeError| anyhow!("open a challenge: {error}");
-        let enc = <DhP256HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(challenge.0.enc.as_bytes());
+        let enc =
+            <DhP256HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(challenge.0.enc.as_bytes());
         let nonce = hpke::single_shot_open::<AesGcm256, HkdfSha256, DhP256HkdfSha256>(
             &OpModeR::Base,
             &self.private,

@@ -159,7 +159,8 @@ fn once(
     let asking = screen.step(Step::AskSite);
     let site = finder.wait();
     // Asked before the PIN: a card nobody knows needs none.
-    let unknown = |stop: &Stop| matches!(stop, Stop::OtherCard(notice) if notice.code == Code::UnknownCard);
+    let unknown =
+        |stop: &Stop| matches!(stop, Stop::OtherCard(notice) if notice.code == Code::UnknownCard);
     by_a_known_key(&mut card, |id| challenge(&site, id, baseline), unknown)?;
     let id = card.id();
 

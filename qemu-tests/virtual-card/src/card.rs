@@ -59,7 +59,9 @@ impl Application {
             Ok(name) => Self::ALL
                 .into_iter()
                 .find(|application| application.name() == name.trim())
-                .with_context(|| format!("{}: {name:?} is neither piv nor openpgp", path.display())),
+                .with_context(|| {
+                    format!("{}: {name:?} is neither piv nor openpgp", path.display())
+                }),
             Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
                 let new = if NEW_ARE_OPENPGP.load(Ordering::Relaxed) {
                     Self::OpenPgp

@@ -116,7 +116,9 @@ pub(super) fn check_card(user: UserId, card: &RegisteredCard) -> Result<(), Admi
     if slot::card_id(&spki) != card.card {
         return Err(wrong("the card id is not that of the public key"));
     }
-    slot::card_public_key(&spki).map_err(|_| wrong("the public key is not one that things are sealed to (P-256, RSA-2048, X25519)"))?;
+    slot::card_public_key(&spki).map_err(|_| {
+        wrong("the public key is not one that things are sealed to (P-256, RSA-2048, X25519)")
+    })?;
     let bytes = STANDARD
         .decode(&card.slot_b64)
         .map_err(|_| wrong("slot_b64 is not base64"))?;

@@ -63,18 +63,16 @@ impl Card {
         let key = p256::PublicKey::from_sec1_bytes(&point).unwrap();
         let spki = key.to_public_key_der().unwrap().as_bytes().to_vec();
         let id = slot::card_id(&spki);
-        Self {
-            private,
-            spki,
-            id,
-        }
+        Self { private, spki, id }
     }
 
     /// Opens a challenge and answers it.
     pub(crate) fn answer(&self, asked: &SignInChallenge) -> String {
         let sealed = STANDARD.decode(&asked.sealed_b64).unwrap();
         let challenge = Challenge::parse(&sealed).unwrap();
-        let enc = <DhP256HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(challenge.0.enc.as_bytes()).unwrap();
+        let enc =
+            <DhP256HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(challenge.0.enc.as_bytes())
+                .unwrap();
         let aad = Challenge::aad(asked.site, &asked.challenge);
         let nonce = hpke::single_shot_open::<AesGcm256, HkdfSha256, DhP256HkdfSha256>(
             &OpModeR::Base,
@@ -106,7 +104,9 @@ impl Card {
             (record.user, record.part)
         );
         let (key, aad) = sealed.for_card(self.id).unwrap();
-        let enc = <DhP256HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(key.sealed.enc.as_bytes()).unwrap();
+        let enc =
+            <DhP256HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(key.sealed.enc.as_bytes())
+                .unwrap();
         let opened = hpke::single_shot_open::<AesGcm256, HkdfSha256, DhP256HkdfSha256>(
             &OpModeR::Base,
             &self.private,

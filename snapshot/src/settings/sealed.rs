@@ -130,10 +130,12 @@ pub fn seal(
     let mut out = bound.clone();
     out.push(u8::try_from(cards.len()).expect("at most 16 were let through"));
     for (card, public_key) in cards {
-        let sealed = slot::seal(public_key, INFO, &aad(&bound, *card), key.expose())
-            .map_err(|source| SealError::Card {
-                card: *card,
-                source,
+        let sealed =
+            slot::seal(public_key, INFO, &aad(&bound, *card), key.expose()).map_err(|source| {
+                SealError::Card {
+                    card: *card,
+                    source,
+                }
             })?;
         out.extend_from_slice(card.as_bytes());
         sealed.put(&mut out);

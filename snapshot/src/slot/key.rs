@@ -145,8 +145,7 @@ impl PublicKey {
                 if curve.is_ok_and(|curve| curve != p256::NistP256::OID) {
                     return Err(SlotError::OtherKind);
                 }
-                let key =
-                    p256::PublicKey::from_public_key_der(der).map_err(SlotError::NotSpki)?;
+                let key = p256::PublicKey::from_public_key_der(der).map_err(SlotError::NotSpki)?;
                 let point = key.to_sec1_point(false);
                 let point = point.as_bytes().try_into();
                 point.map(Self::P256).map_err(|_| SlotError::NotAPoint)
@@ -186,7 +185,9 @@ impl PublicKey {
                 };
                 let body = [modulus, exponent].concat();
                 let any = AnyRef::new(p256::pkcs8::der::Tag::Sequence, &body);
-                let key = any.and_then(|any| any.to_der()).map_err(|_| SlotError::Rsa)?;
+                let key = any
+                    .and_then(|any| any.to_der())
+                    .map_err(|_| SlotError::Rsa)?;
                 spki(ID_RSA, Some(AnyRef::NULL), &key)
             }
             Self::X25519(key) => spki(ID_X25519, None, key),

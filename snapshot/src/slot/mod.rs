@@ -13,6 +13,7 @@ mod seal;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use self::seal::seal;
 pub use self::{
     challenge::{Challenge, Nonce, proof, proof_matches},
     key::{
@@ -26,7 +27,6 @@ pub use self::{
     },
     seal::open_rsa,
 };
-pub(crate) use self::seal::seal;
 
 use crate::{
     bytes::{HEAD_BYTES, ParseError, Reader, put_head},
@@ -61,7 +61,9 @@ pub enum SlotError {
     #[error("the card's public key is of another kind than P-256, RSA-2048 and X25519")]
     OtherKind,
     /// An RSA key of another length, or one that is none.
-    #[error("the card's RSA key has not 2048 bits, or an exponent that is even, below 65537 or above 32 bits")]
+    #[error(
+        "the card's RSA key has not 2048 bits, or an exponent that is even, below 65537 or above 32 bits"
+    )]
     Rsa,
     /// HPKE refused.
     #[error("seal to the card's public key")]
@@ -151,9 +153,7 @@ pub fn wrap_like(
 ) -> Result<Vec<u8>, SlotError> {
     match &old.wrapped {
         Wrapped::ToCard(_) => wrap(user_key, public_key, context),
-        Wrapped::ByPassphrase(by) => {
-            wrap_by_passphrase(user_key, public_key, &by.stretch, context)
-        }
+        Wrapped::ByPassphrase(by) => wrap_by_passphrase(user_key, public_key, &by.stretch, context),
     }
 }
 

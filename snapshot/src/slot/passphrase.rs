@@ -51,7 +51,9 @@ type Private = <X25519HkdfSha256 as hpke::Kem>::PrivateKey;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PassphraseFormatError {
     /// Too short or too long.
-    #[error("the passphrase has {MIN_PASSPHRASE_BYTES} to {MAX_PASSPHRASE_BYTES} characters, not {0}")]
+    #[error(
+        "the passphrase has {MIN_PASSPHRASE_BYTES} to {MAX_PASSPHRASE_BYTES} characters, not {0}"
+    )]
     Length(usize),
     /// Characters that are not on the same keys of every keyboard.
     #[error("the passphrase may have letters without accents, digits, signs and blanks")]
@@ -122,7 +124,11 @@ impl Cost {
         }
         let work = u64::from(memory_kib) * u64::from(passes);
         if work > MAX_WORK_KIB {
-            return Err(too_large("KiB times passes of a passphrase", work, MAX_WORK_KIB));
+            return Err(too_large(
+                "KiB times passes of a passphrase",
+                work,
+                MAX_WORK_KIB,
+            ));
         }
         Ok(Self { memory_kib, passes })
     }
@@ -232,7 +238,10 @@ impl Passphrase {
         if !(MIN_PASSPHRASE_BYTES..=MAX_PASSPHRASE_BYTES).contains(&text.chars().count()) {
             return Err(PassphraseFormatError::Length(text.chars().count()));
         }
-        if !text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        if !text
+            .bytes()
+            .all(|byte| byte == b' ' || byte.is_ascii_graphic())
+        {
             return Err(PassphraseFormatError::Characters);
         }
         let mut seen = [false; 256];

@@ -39,7 +39,10 @@ pub(crate) fn seal(
     match key {
         PublicKey::P256(point) => {
             let (enc, ciphertext) = by_hpke::<DhP256HkdfSha256>(point, info, aad, plain)?;
-            let enc = enc.as_slice().try_into().map_err(|_| SlotError::NotAPoint)?;
+            let enc = enc
+                .as_slice()
+                .try_into()
+                .map_err(|_| SlotError::NotAPoint)?;
             Ok(Sealed {
                 enc: Encapsulated::P256(enc),
                 ciphertext,
@@ -47,7 +50,10 @@ pub(crate) fn seal(
         }
         PublicKey::X25519(u) => {
             let (enc, ciphertext) = by_hpke::<X25519HkdfSha256>(u, info, aad, plain)?;
-            let enc = enc.as_slice().try_into().map_err(|_| SlotError::NotAPoint)?;
+            let enc = enc
+                .as_slice()
+                .try_into()
+                .map_err(|_| SlotError::NotAPoint)?;
             Ok(Sealed {
                 enc: Encapsulated::X25519(enc),
                 ciphertext,
@@ -64,14 +70,9 @@ fn by_hpke<K: Kem>(
     plain: &[u8; 32],
 ) -> Result<(Vec<u8>, [u8; CIPHERTEXT_BYTES]), SlotError> {
     let key = K::PublicKey::from_bytes(key).map_err(|_| SlotError::NotAPoint)?;
-    let (enc, ciphertext) = hpke::single_shot_seal::<AesGcm256, HkdfSha256, K>(
-        &OpModeS::Base,
-        &key,
-        info,
-        plain,
-        aad,
-    )
-    .map_err(SlotError::Seal)?;
+    let (enc, ciphertext) =
+        hpke::single_shot_seal::<AesGcm256, HkdfSha256, K>(&OpModeS::Base, &key, info, plain, aad)
+            .map_err(SlotError::Seal)?;
     let ciphertext = ciphertext
         .try_into()
         .expect("32 bytes and a 16-byte tag are 48");

@@ -82,11 +82,7 @@ impl Private {
 }
 
 /// What a card does with a number: its private exponent, nothing else.
-fn raw_rsa(
-    number: &[u8; RSA_BYTES],
-    key: &RsaKey,
-    exponent: &[u8; RSA_BYTES],
-) -> [u8; RSA_BYTES] {
+fn raw_rsa(number: &[u8; RSA_BYTES], key: &RsaKey, exponent: &[u8; RSA_BYTES]) -> [u8; RSA_BYTES] {
     use crypto_bigint::{
         Odd, U2048,
         modular::{FixedMontyForm, FixedMontyParams},
@@ -161,10 +157,7 @@ fn slots_and_challenges_are_parsed_whole() {
             assert!(Challenge::parse(&challenge[..len]).is_err(), "{kind} {len}");
         }
         assert!(Challenge::parse(&[&challenge[..], &[0]].concat()).is_err());
-        assert_eq!(
-            Challenge::parse(&challenge).unwrap().to_bytes(),
-            challenge
-        );
+        assert_eq!(Challenge::parse(&challenge).unwrap().to_bytes(), challenge);
     }
 }
 
@@ -245,7 +238,8 @@ fn a_public_key_of_each_kind_is_read_from_its_spki() {
     }
     // P-384 and Ed25519, as OpenSSL writes them.
     let p384 = "3076301006072a8648ce3d020106052b8104002203620004aa87ca22be8b05378eb1c71ef320ad746e1d3b628ba79b9859f741e082542a385502f25dbf55296c3a545e3872760ab73617de4a96262c6f5d9e98bf9292dc29f8f41dbd289a147ce9da3113b5f0b8c00a60b1ce1d7e819d7a431d7c90ea0e5f";
-    let ed25519 = "302a300506032b6570032100d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    let ed25519 =
+        "302a300506032b6570032100d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
     for other in [p384, ed25519] {
         let answer = card_public_key(&hex::decode(other).unwrap());
         assert!(matches!(answer, Err(SlotError::OtherKind)), "{answer:?}");
@@ -333,7 +327,10 @@ fn a_passphrase_is_long_and_on_every_keyboard() {
         ("correct horse b", Err(E::Length(15))),
         (&long, Err(E::Length(210))),
         ("aaaaaaaaaaaaaaaaaaaa", Err(E::Simple)),
-        ("正しい馬電池ホチキス正しい馬電池ホチキス", Err(E::Characters)),
+        (
+            "正しい馬電池ホチキス正しい馬電池ホチキス",
+            Err(E::Characters),
+        ),
         ("correct\thorse battery", Err(E::Characters)),
     ] {
         assert_eq!(Passphrase::check(text), want, "{text}");

@@ -119,7 +119,11 @@ fn slots_are_opened_as_ever() {
         Ok(slot) => match open(&slot) {
             Some(key) => {
                 let kind = bytes[52];
-                format!("ok {:?} kind {kind} user key {}", slot.context, hex::encode(key))
+                format!(
+                    "ok {:?} kind {kind} user key {}",
+                    slot.context,
+                    hex::encode(key)
+                )
             }
             None => "WrongCard".to_owned(),
         },
