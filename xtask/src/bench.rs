@@ -24,6 +24,9 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
         setup::install(For::Measuring)?;
         build::bench_snapshot()?;
         peers::provide(|name| wanted(arguments, name))?;
+    } else if says(&["card"]) {
+        setup::install(For::Everything)?;
+        build::bench_card()?;
     } else if says(&["relay"]) {
         setup::install(For::Checks)?;
         build::bench_site("relay_costs")?;

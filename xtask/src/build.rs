@@ -62,6 +62,27 @@ pub(crate) fn bench_snapshot() -> Result<()> {
     )
 }
 
+/// What `bench card` runs: the software cards, what signs in at them, and what measures.
+///
+/// # Errors
+/// The compiler's.
+pub(crate) fn bench_card() -> Result<()> {
+    virtual_card()?;
+    let example = [
+        "build",
+        "--locked",
+        "-p",
+        "card",
+        "--example",
+        "sign_in_cost",
+    ];
+    child::step("compile what signs in", &mut child::cargo(&example))?;
+    child::step(
+        "compile what measures",
+        &mut child::cargo(&["build", "--locked", "-p", "qemu-tests", "--bins"]),
+    )
+}
+
 /// What `bench site` and `bench relay` run: a site, an example of it, and what measures.
 ///
 /// # Errors

@@ -136,7 +136,7 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
         Some(Room::Session) => {
             setup::install(For::Everything)?;
             run.cargo("initrd-agent", &["-p", "initrd-agent"]);
-            run.prepared(&["story", "altered", "outbox", "desk"])?;
+            run.prepared(&["story", "altered", "outbox", "desk", "other_cards"])?;
         }
         Some(Room::Desktop) => {
             if !paths::root().join("qemu-tests/tests/desktop.rs").exists() {

@@ -57,7 +57,10 @@ impl<T: Transport> Found<T> {
                 _ => {}
             }
         }
-        piv?;
+        if let Err(error) = piv {
+            let other = wanted == Wanted::Piv && OpenPgp::select(&mut transport).is_ok();
+            return Err(if other { CardError::NotPiv } else { error });
+        }
         Piv::select(transport).map(Self::Piv)
     }
 

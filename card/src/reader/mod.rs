@@ -292,7 +292,7 @@ impl Readers {
             } else if state.event_state().contains(State::PRESENT) {
                 match self.select(state) {
                     Ok(card) => found.push(card),
-                    Err(source @ CardError::NoPiv(_)) => {
+                    Err(source @ (CardError::NoPiv(_) | CardError::NotPiv)) => {
                         why_not = ReaderError::WrongCard {
                             reader: reader(),
                             source,

@@ -21,7 +21,7 @@ use super::{
 pub struct ChangePinArguments {
     /// Print one line of JSON instead of text.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Options of `card unblock`.
@@ -32,7 +32,7 @@ pub struct UnblockArguments {
     escrow: OldEscrow,
     /// Print one line of JSON instead of text.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// The answer for programs.

@@ -26,6 +26,12 @@ pub struct EnrollArguments {
     new: NewCard,
 }
 
+impl EnrollArguments {
+    pub(super) const fn json(&self) -> bool {
+        self.new.json
+    }
+}
+
 /// `card enroll`.
 pub(super) fn run(arguments: &EnrollArguments) -> Result<(), StationError> {
     check_name(&arguments.user)?;

@@ -15,7 +15,7 @@ use super::{StationError, bench::Bench, half::write_public_key, say::print_json}
 pub struct InfoArguments {
     /// Print one line of JSON instead of text.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// Write the card's public key (PEM), to use the card as a recovery card.
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,

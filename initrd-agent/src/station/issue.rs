@@ -26,6 +26,12 @@ pub struct IssueArguments {
     old: OldEscrow,
 }
 
+impl IssueArguments {
+    pub(super) const fn json(&self) -> bool {
+        self.new.json
+    }
+}
+
 /// `card issue`.
 pub(super) fn run(arguments: &IssueArguments) -> Result<(), StationError> {
     check_name(&arguments.user)?;

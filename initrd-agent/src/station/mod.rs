@@ -11,6 +11,7 @@ mod bench;
 mod change;
 mod enroll;
 mod error;
+mod failure;
 mod finish;
 mod half;
 mod info;
@@ -61,12 +62,38 @@ pub enum Command {
     Revoke(RevokeArguments),
 }
 
-/// Runs one of the operator's commands.
+impl Command {
+    /// Whether a program reads the outcome.
+    const fn json(&self) -> bool {
+        match self {
+            Self::Issue(arguments) => arguments.json(),
+            Self::Enroll(arguments) => arguments.json(),
+            Self::Info(arguments) => arguments.json,
+            Self::ChangePin(arguments) => arguments.json,
+            Self::Unblock(arguments) => arguments.json,
+            Self::AddCard(arguments) => arguments.json(),
+            Self::Replace(arguments) => arguments.json(),
+            Self::Revoke(arguments) => arguments.json,
+        }
+    }
+}
+
+/// Runs one of the operator's commands. For a program, what stops it is told on standard output too.
 ///
 /// # Errors
 /// [`StationError`].
 pub fn run(command: &Command) -> Result<(), StationError> {
     crate::harden::harden();
+    let outcome = dispatch(command);
+    if let Err(error) = &outcome
+        && command.json()
+    {
+        failure::tell(error);
+    }
+    outcome
+}
+
+fn dispatch(command: &Command) -> Result<(), StationError> {
     match command {
         Command::Issue(arguments) => issue::run(arguments),
         Command::Enroll(arguments) => enroll::run(arguments),

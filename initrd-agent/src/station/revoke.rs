@@ -23,7 +23,7 @@ pub struct RevokeArguments {
     out: PathBuf,
     /// Print one line of JSON instead of text.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// `card revoke`.

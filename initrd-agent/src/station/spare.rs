@@ -45,6 +45,18 @@ pub struct ReplaceArguments {
     add: AddCardArguments,
 }
 
+impl AddCardArguments {
+    pub(super) const fn json(&self) -> bool {
+        self.new.json
+    }
+}
+
+impl ReplaceArguments {
+    pub(super) const fn json(&self) -> bool {
+        self.add.new.json
+    }
+}
+
 /// `card add-card`.
 pub(super) fn add_card(arguments: &AddCardArguments) -> Result<(), StationError> {
     run(arguments, None, "is one more card of")

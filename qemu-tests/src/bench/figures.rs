@@ -12,6 +12,8 @@ use crate::timeline::{mib, table};
 pub enum Unit {
     /// Milliseconds.
     Ms,
+    /// Microseconds.
+    Us,
     /// Bytes.
     Bytes,
     /// Millions of bytes.
@@ -30,6 +32,7 @@ impl Unit {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ms => "ms",
+            Self::Us => "us",
             Self::Bytes => "bytes",
             Self::Mb => "MB",
             Self::CpuPerGb => "us/GB",
@@ -43,6 +46,10 @@ impl Unit {
     pub fn shown(self, value: u64) -> String {
         match self {
             Self::Ms => format!("{value} ms"),
+            Self::Us => format!(
+                "{:.1} ms",
+                Duration::from_micros(value).as_secs_f64() * 1000.0
+            ),
             Self::Bytes => mib(value),
             Self::Mb => format!("{value} MB"),
             Self::CpuPerGb => format!("{:.3} s/GB", Duration::from_micros(value).as_secs_f64()),

@@ -4,6 +4,7 @@
 //! room is a variant of [`Room`] and a function.
 
 pub mod boot;
+pub mod card;
 pub mod dracut;
 pub mod figures;
 pub mod relay;
@@ -37,7 +38,7 @@ pub struct Arguments {
     /// Seed of the user's tree.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// How often; figures are medians. 0 counts as 1. If nothing is said: 5 for `snapshot`, 3 for other rooms.
+    /// How often; figures are medians. 0 counts as 1. If nothing is said: 5 for `snapshot`, 20 for `card`, 3 for other rooms.
     #[arg(long)]
     pub runs: Option<u32>,
     /// Write the JSON lines there too.
@@ -66,6 +67,8 @@ pub enum Room {
     Relay,
     /// What a gigabyte costs a site, beside nginx and restic's rest-server; and a boot storm.
     Site,
+    /// From a typed PIN to an open user key, beside the card's own operations; as root.
+    Card,
 }
 
 /// What every room gets.
@@ -94,6 +97,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Room::Snapshot => snapshot::measure(arguments)?,
         Room::Site => site::measure(arguments)?,
         Room::Relay => relay::measure(arguments)?,
+        Room::Card => card::measure(arguments)?,
         room => in_machines(room, arguments)?,
     };
     let lines = figures.json_lines();
@@ -127,7 +131,9 @@ fn in_machines(room: Room, arguments: &Arguments) -> Result<Figures> {
             restore::measure(&bench, &mut figures)?;
         }
         Room::Session => session::measure(&bench, &mut figures)?,
-        Room::Snapshot | Room::Site | Room::Relay => anyhow::bail!("this room has no machine"),
+        Room::Snapshot | Room::Site | Room::Relay | Room::Card => {
+            anyhow::bail!("this room has no machine")
+        }
     }
     Ok(figures)
 }
