@@ -69,7 +69,8 @@ fn ours(slot: &Slot, challenge: &[u8]) -> Result<(u128, u128)> {
     let card = open()?;
     let begin = Instant::now();
     let pin = Pin::typed(PIN)?;
-    let mut card = card.unlock(&pin, LastTry::Keep)?;
+    let unlocked = card.unlock(&pin, LastTry::Keep);
+    let mut card = unlocked.map_err(|not| not.error)?;
     card.unwrap(slot)?;
     let ready = begin.elapsed().as_micros();
     drop(card);
@@ -77,7 +78,8 @@ fn ours(slot: &Slot, challenge: &[u8]) -> Result<(u128, u128)> {
     let card = open()?;
     let begin = Instant::now();
     let pin = Pin::typed(PIN)?;
-    let mut card = card.unlock(&pin, LastTry::Keep)?;
+    let unlocked = card.unlock(&pin, LastTry::Keep);
+    let mut card = unlocked.map_err(|not| not.error)?;
     card.prove(SITE, "c0ffee", challenge)?;
     card.unwrap(slot)?;
     Ok((ready, begin.elapsed().as_micros()))
