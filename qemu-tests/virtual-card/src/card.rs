@@ -422,6 +422,24 @@ mod tests {
     }
 
     #[test]
+    fn a_card_stays_what_it_was_made_as() {
+        let folder = tempfile::tempdir().unwrap();
+        let application = folder.path().join("application");
+        let openpgp = b"\x00\xA4\x04\x00\x06\xD2\x76\x00\x01\x24\x01";
+        let knows = |name: &[u8]| {
+            let state = State::open(folder.path()).unwrap();
+            state.power_cycle(|card| card.transmit(name).ends_with(&[0x90, 0x00]))
+        };
+        fs::write(&application, "openpgp").unwrap();
+        for _ in 0..2 {
+            assert!(knows(openpgp) && !knows(SELECT));
+        }
+        fs::write(&application, "java").unwrap();
+        let refused = State::open(folder.path()).err().unwrap();
+        assert!(refused.to_string().contains("neither piv nor openpgp"));
+    }
+
+    #[test]
     fn a_folder_is_one_card_in_one_reader() {
         let folder = tempfile::tempdir().unwrap();
         let _first = State::open(folder.path()).unwrap();
