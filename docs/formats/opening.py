@@ -10,6 +10,7 @@ import zstandard
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import blake3
 
@@ -67,11 +68,14 @@ class Fields:
     def text(self, limit, what):
         return self.take(self.varint(limit, what), what)
 
-    def head(self, magic):
+    def head(self, magic, known=0):
+        """Gives the incompatible features, which must be among those known."""
         rule(self.take(4, "magic") == magic, "magic: not this kind of object")
         rule(self.number("H", "version") == 1, "version: use a newer program")
-        rule(self.number("H", "features") == 0, "incompatible features: use a newer program")
+        features = self.number("H", "features")
+        rule(not features & ~known, "incompatible features: use a newer program")
         self.take(4, "read-only and compatible features")
+        return features
 
     def end(self, what):
         rule(not self.left(), f"{what}: bytes left over")
@@ -107,7 +111,7 @@ class Keys:
     NAMES = ("chunk id", "chunker", "pack", "manifest", "record")
 
     def __init__(self, user, epoch, keys):
-        self.user, self.epoch = user, epoch
+        self.user, self.epoch, self.earlier = user, epoch, []
         self.chunk_id, chunker, self.pack, self.manifest, seed = keys
         self.signer = Ed25519PrivateKey.from_private_bytes(seed)
         self.gear = struct.unpack("<256Q", blake3.digest(b"furoshiki gear table v1", chunker, 2048))
@@ -119,15 +123,57 @@ class Keys:
 
     @classmethod
     def parse(cls, data):
+        def one():
+            epoch = fields.number("I", "epoch")
+            return cls(user, epoch, [fields.take(32, name) for name in cls.NAMES])
+
         fields = Fields(data)
-        fields.head(b"FKKY")
-        user, epoch = fields.take(16, "user id"), fields.number("I", "epoch")
-        keys = [fields.take(32, name) for name in cls.NAMES]
+        mixed, user = fields.head(b"FKKY", 1), fields.take(16, "user id")
+        keys = one()
+        while mixed and (fields.left() or not keys.earlier):
+            keys.earlier.append(one())
+            epochs = [read.epoch for read in [keys, *keys.earlier]]
+            rule(epochs[-1] < epochs[-2], "set of keys: an epoch is not earlier than the one before")
         fields.end("set of keys")
-        return cls(user, epoch, keys)
+        return keys
+
+    def of(self, epoch, earlier=False):
+        """The keys of an epoch, perhaps with those of all earlier ones."""
+        every = [self, *self.earlier]
+        for keys in every:
+            if keys.epoch == epoch:
+                if earlier:
+                    keys.earlier = [read for read in every if read.epoch < epoch]
+                return keys
+        raise Refused(f"epoch: sealed in {epoch}, these keys are of {self.epoch}")
 
     def name_of(self, chunk):
         return blake3.digest(chunk, self.chunk_id)[:16]
+
+    def public(self):
+        return self.signer.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def open_chain(data, user_key):
+    """The keys of the chain's epoch, with those of all earlier ones."""
+    fields = Fields(data)
+    fields.head(b"FKCH")
+    user, epoch, links = fields.take(16, "user id"), fields.number("I", "epoch"), []
+    while fields.left() or not links:
+        links.append((fields.take(32, "record key"), fields.take(48, "sealed user key")))
+    rule(len(links) <= 64, "key chain: more than 64 links")
+    rule(epoch > len(links), "key chain: epochs begin at 1")
+    keys = Keys.derive(user_key, user, epoch)
+    for later, (public, sealed) in zip(range(epoch, 0, -1), links):
+        context = user + struct.pack("<I", later)
+        link = expand(extract(b"furoshiki user key v1", user_key), b"chain\0" + context)
+        try:
+            user_key = AESGCM(link).decrypt(bytes(12), sealed, b"furoshiki key chain v1" + context + public)
+        except InvalidTag as error:
+            raise Refused(f"key chain: epoch {later - 1} does not open") from error
+        keys.earlier.append(Keys.derive(user_key, user, later - 1))
+        rule(keys.earlier[-1].public() == public, f"key chain: epoch {later - 1} has another record key")
+    return keys
 
 
 # chunk.md
@@ -160,13 +206,13 @@ def content_cut(gear, data):
 class Sealed:
     """Head, epoch, salt and commitment; then parts."""
 
-    def __init__(self, data, magic, epoch, wrap_key):
+    def __init__(self, data, magic, keys, purpose):
         fields = Fields(data)
         fields.head(magic)
         sealed = fields.number("I", "epoch")
         salt, commitment = fields.take(32, "salt"), fields.take(32, "key commitment")
-        rule(sealed == epoch, f"epoch: sealed in {sealed}, these keys are of {epoch}")
-        prk = extract(salt, wrap_key)
+        self.keys = keys.of(sealed)
+        prk = extract(salt, getattr(self.keys, purpose))
         rule(expand(prk, b"furoshiki seal v1 commitment") == commitment, "key commitment: another key")
         self.aead, self.header = AESGCM(expand(prk, b"furoshiki seal v1 key")), bytes(data[:80])
 
@@ -186,8 +232,8 @@ class Sealed:
 class Pack:
     def __init__(self, keys, data):
         rule(len(data) <= 64 * MIB, "pack: longer than 64 MiB")
-        self.keys, self.data = keys, data
-        self.sealed = Sealed(data, b"FKPK", keys.epoch, keys.pack)
+        self.data, self.sealed = data, Sealed(data, b"FKPK", keys, "pack")
+        self.keys = self.sealed.keys
         outer = Fields(data)
         outer.take(80, "header")
         outer.take(max(0, outer.left() - 4), "frames")
@@ -230,8 +276,10 @@ class Pack:
 def open_record(data, public_key=None):
     """The record; with a public key its signature is verified."""
     fields, record = Fields(data), SimpleNamespace(id=blake3.digest(data))
-    fields.head(b"FKRC")
+    mixed = fields.head(b"FKRC", 1)
     record.user, record.epoch = fields.take(16, "user id"), fields.number("I", "epoch")
+    record.oldest = fields.number("I", "earliest epoch") if mixed else record.epoch
+    rule(not mixed or record.oldest < record.epoch, "earliest epoch: not before the record's own")
     record.seq, flag = fields.number("Q", "sequence number"), fields.number("B", "previous record")
     rule(flag in (0, 1), "previous record: neither 0 nor 1")
     record.previous = fields.take(32, "previous record") if flag else None

@@ -3,7 +3,7 @@
 
 It opens everything, checks every rule of the pages, and gives the tree back: as a listing, or as files.
 
-    reader.py --store DIR --user-key HEX --user-id HEX --record FILE [--into DIR]
+    reader.py --store DIR --user-key HEX --user-id HEX --record FILE [--chain FILE] [--into DIR]
 """
 import argparse
 import hashlib
@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import blake3
-from opening import FRAME, MIB, Fields, Keys, Pack, Refused, Sealed, open_record, rule, unzstd
+from opening import FRAME, MIB, Fields, Keys, Pack, Refused, Sealed, open_chain, open_record, rule, unzstd
 
 MAX_SIZE = (1 << 63) - 1
 
@@ -92,7 +92,7 @@ def packs_of(fields):
 
 def open_manifest(keys, data, before=None, onto=None):
     """A base; or the delta that follows the object `before` and changes the manifest `onto`."""
-    plain = Fields(Sealed(data, b"FKMF", keys.epoch, keys.manifest).last(data[80:], "manifest"))
+    plain = Fields(Sealed(data, b"FKMF", keys, "manifest").last(data[80:], "manifest"))
     size = plain.varint(128 * MIB, "length of the manifest")
     stored = plain.text(128 * MIB, "compressed manifest")
     plain.padding()
@@ -185,8 +185,10 @@ def check(manifest):
 class Snapshot:
     """A verified record with its manifest, and the contents of its files."""
 
-    def __init__(self, store, user_key, user, signed):
-        self.keys = Keys.derive(user_key, user, open_record(signed).epoch)
+    def __init__(self, store, user_key, user, signed, chain=None):
+        """Without a chain the user key must be that of the record's epoch."""
+        epoch = open_record(signed).epoch
+        self.keys = open_chain(chain, user_key).of(epoch, True) if chain else Keys.derive(user_key, user, epoch)
         self.record = open_record(signed, self.keys.signer.public_key())
         rule(self.record.user == user, "record: another user's")
         self.store, self.opened, self.plain, before = Path(store), {}, {}, None
@@ -323,11 +325,13 @@ def main():
     parser.add_argument("--user-key", required=True, type=bytes.fromhex)
     parser.add_argument("--user-id", required=True, type=bytes.fromhex)
     parser.add_argument("--record", required=True, help="file with the signed record")
+    parser.add_argument("--chain", help="file with the key chain of the user key, for a record or packs of earlier epochs")
     parser.add_argument("--into", help="write the tree to this empty folder, as root, and print nothing")
     options = parser.parse_args()
     try:
         signed = Path(options.record).read_bytes()
-        snapshot = Snapshot(options.store, options.user_key, options.user_id, signed)
+        chain = Path(options.chain).read_bytes() if options.chain else None
+        snapshot = Snapshot(options.store, options.user_key, options.user_id, signed, chain)
         if options.into:
             restore(snapshot, options.into)
         else:

@@ -19,17 +19,24 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import blake3
-from opening import Fields, Keys, Pack, Refused, cuts, expand, extract, open_record, rule
+from opening import Fields, Keys, Pack, Refused, cuts, expand, extract, open_chain, open_record, rule
 from reader import BARE, FILES, open_manifest
 
 KEYS = Keys.derive(b"\1" * 32, b"\2" * 16, 3)
 
 
 def keys(data):
-    read = Keys.parse(data)
-    public = read.signer.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
-    name = read.name_of(b"tulip").hex()
-    return f"user {read.user.hex()} epoch {read.epoch} record key {public} chunk id of tulip {name}"
+    return keys_told(Keys.parse(data))
+
+
+def chain(data):
+    return keys_told(open_chain(data, b"\1" * 32))
+
+
+def keys_told(read):
+    line = f"user {read.user.hex()} epoch {read.epoch} record key {read.public().hex()}"
+    line += f" chunk id of tulip {read.name_of(b'tulip').hex()}"
+    return line + "".join(f" epoch {one.epoch} record key {one.public().hex()}" for one in read.earlier)
 
 
 def slot(data):
@@ -243,10 +250,11 @@ def sized(data):
 
 def record(data):
     read = open_record(data, KEYS.signer.public_key())
-    return f"{read.id.hex()} seq {read.seq} packs {len(read.packs)}"
+    since = f" from epoch {read.oldest}" if read.oldest != read.epoch else ""
+    return f"{read.id.hex()} seq {read.seq} packs {len(read.packs)}{since}"
 
 
-FORMATS = {"keys": keys, "slot": slot, "chunk": chunk, "pack": pack, "manifest": manifest,
+FORMATS = {"keys": keys, "chain": chain, "slot": slot, "chunk": chunk, "pack": pack, "manifest": manifest,
            "manifest-delta": manifest_delta, "record": record, "settings": settings}
 
 

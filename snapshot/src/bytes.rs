@@ -226,9 +226,19 @@ impl<'a> Reader<'a> {
         Ok((value >> 1).cast_signed() ^ -((value & 1).cast_signed()))
     }
 
-    /// The head of an object: checks magic, version and incompatible features.
+    /// The head of an object: checks magic, version and incompatible features, of which there are none.
     pub(crate) fn head(
         &mut self,
+        magic: &'static str,
+        what: &'static str,
+    ) -> Result<Features, ParseError> {
+        self.head_with(0, magic, what)
+    }
+
+    /// The same of an object whose incompatible features `known` this program knows.
+    pub(crate) fn head_with(
+        &mut self,
+        known: u16,
         magic: &'static str,
         what: &'static str,
     ) -> Result<Features, ParseError> {
@@ -241,13 +251,14 @@ impl<'a> Reader<'a> {
         }
         let incompatible = self.u16(what)?;
         let features = Features {
+            incompatible,
             read_only: self.u16(what)?,
             compatible: self.u16(what)?,
         };
-        if incompatible != 0 {
+        if incompatible & !known != 0 {
             return Err(ParseError::UnknownFeatures {
                 what,
-                bits: incompatible,
+                bits: incompatible & !known,
             });
         }
         Ok(features)
@@ -265,9 +276,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Features an object uses that do not keep this program from reading it.
+/// Features an object uses, none of which keeps this program from reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Features {
+    /// Known to this program.
+    pub(crate) incompatible: u16,
     /// Known to be safe to read, not to write again.
     pub(crate) read_only: u16,
     /// Safe to ignore.
@@ -276,9 +289,15 @@ pub(crate) struct Features {
 
 /// Appends the head of an object of version 1 without optional features.
 pub(crate) fn put_head(out: &mut Vec<u8>, magic: &'static str) {
+    put_head_with(out, 0, magic);
+}
+
+/// The same with incompatible features.
+pub(crate) fn put_head_with(out: &mut Vec<u8>, incompatible: u16, magic: &'static str) {
     out.extend_from_slice(magic.as_bytes());
     out.extend_from_slice(&1u16.to_le_bytes());
-    out.extend_from_slice(&[0; 6]);
+    out.extend_from_slice(&incompatible.to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
 }
 
 /// Appends a varint.
@@ -399,6 +418,7 @@ mod tests {
         assert_eq!(
             Reader::new(&later).head("FKPK", "pack"),
             Ok(Features {
+                incompatible: 0,
                 read_only: 4,
                 compatible: 8
             })

@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use crate::{
     baseline,
     bytes::HEAD_BYTES,
+    chain::Chain,
     chunk::{self, Chunker, Cutting, More},
     delta,
     frame::Decompressor,
@@ -30,8 +31,9 @@ use crate::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them, by the name of their fuzz target.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("baseline", baseline),
+    ("chain", chain),
     ("chunk", chunk),
     ("image_delta", image_delta),
     ("image_index", image_index),
@@ -60,6 +62,21 @@ pub fn baseline(data: &[u8]) {
     if let Ok(read) = baseline::parse_unverified(data) {
         let json = read.to_json().unwrap();
         assert_eq!(baseline::parse_unverified(&json).unwrap(), read);
+    }
+}
+
+/// A key chain: what is read is written back the same, and only a right chain opens.
+pub fn chain(data: &[u8]) {
+    if let Ok(read) = Chain::parse(data) {
+        assert_eq!(read.to_bytes()[HEAD_BYTES..], data[HEAD_BYTES..]);
+        assert!(
+            read.earlier()
+                .all(|(epoch, _)| (1..read.epoch()).contains(&epoch))
+        );
+        if let Ok(keys) = read.open(&UserKey::from_bytes([1; 32])) {
+            let known = |(epoch, public)| keys.record_public_key_of(epoch) == Some(public);
+            assert!(read.earlier().all(known));
+        }
     }
 }
 

@@ -11,12 +11,14 @@ use aws_lc_rs::{
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
 use crate::{
-    bytes::{ParseError, Reader, put_head},
+    bytes::{ParseError, Reader, put_head_with},
     id::{ChunkId, UserId},
 };
 
 const MAGIC: &str = "FKKY";
 const WHAT: &str = "set of snapshot keys";
+/// Incompatible feature: keys of earlier epochs follow.
+const EARLIER: u16 = 1;
 /// Salt of the extraction; a constant, because the user key is already uniform.
 const SALT: &[u8] = b"furoshiki user key v1";
 
@@ -56,15 +58,20 @@ impl UserKey {
     pub const fn expose(&self) -> &[u8; 32] {
         &self.0
     }
+
+    fn extract(&self) -> hkdf::Prk {
+        hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(&self.0)
+    }
+
+    /// The key that seals the user key of the epoch before, when this one is that of `epoch`.
+    pub(crate) fn link(&self, user: UserId, epoch: u32) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(expand_for(&self.extract(), "chain", user, epoch))
+    }
 }
 
-/// What seals, names and signs one user's snapshots in one epoch. Zeroized when dropped.
-///
-/// Made from the user key right after sign-in; the user key can go then.
+/// The five keys of one epoch. Zeroized when dropped.
 #[derive(ZeroizeOnDrop)]
-pub struct SnapshotKeys {
-    #[zeroize(skip)]
-    user: UserId,
+struct EpochKeys {
     #[zeroize(skip)]
     epoch: u32,
     chunk_id: [u8; 32],
@@ -74,22 +81,14 @@ pub struct SnapshotKeys {
     record_seed: [u8; 32],
 }
 
-impl SnapshotKeys {
-    /// Length of [`to_bytes`](Self::to_bytes).
-    pub const BYTES: usize = 12 + 16 + 4 + 5 * 32;
+impl EpochKeys {
+    /// Length of what [`put`](Self::put) appends.
+    const BYTES: usize = 4 + 5 * 32;
 
-    /// Derives all keys of `user` in `epoch`.
-    #[must_use]
-    pub fn derive(user_key: &UserKey, user: UserId, epoch: u32) -> Self {
-        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(&user_key.0);
-        let key = |name: &str| {
-            expand(
-                &prk,
-                &[name.as_bytes(), &[0], user.as_bytes(), &epoch.to_le_bytes()],
-            )
-        };
+    fn derive(user_key: &UserKey, user: UserId, epoch: u32) -> Self {
+        let prk = user_key.extract();
+        let key = |name| expand_for(&prk, name, user, epoch);
         Self {
-            user,
             epoch,
             chunk_id: key("chunk id"),
             chunker: key("chunker"),
@@ -99,24 +98,14 @@ impl SnapshotKeys {
         }
     }
 
-    /// Whose keys these are.
-    #[must_use]
-    pub const fn user(&self) -> UserId {
-        self.user
+    const fn wrap(&self, purpose: Purpose) -> &[u8; 32] {
+        match purpose {
+            Purpose::Pack => &self.pack,
+            Purpose::Manifest => &self.manifest,
+        }
     }
 
-    /// In which epoch.
-    #[must_use]
-    pub const fn epoch(&self) -> u32 {
-        self.epoch
-    }
-
-    /// All keys as [`Self::BYTES`] bytes, for the kernel keyring.
-    #[must_use]
-    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let mut out = Vec::with_capacity(Self::BYTES);
-        put_head(&mut out, MAGIC);
-        out.extend_from_slice(self.user.as_bytes());
+    fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.epoch.to_le_bytes());
         for key in [
             &self.chunk_id,
@@ -127,7 +116,95 @@ impl SnapshotKeys {
         ] {
             out.extend_from_slice(key);
         }
-        Zeroizing::new(out)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ParseError> {
+        Ok(Self {
+            epoch: reader.u32(WHAT)?,
+            chunk_id: reader.array(WHAT)?,
+            chunker: reader.array(WHAT)?,
+            pack: reader.array(WHAT)?,
+            manifest: reader.array(WHAT)?,
+            record_seed: reader.array(WHAT)?,
+        })
+    }
+}
+
+/// What seals, names and signs one user's snapshots in the present epoch, and opens what was sealed in earlier ones.
+/// Zeroized when dropped.
+///
+/// Made from the user key right after sign-in; the user key can go then.
+pub struct SnapshotKeys {
+    user: UserId,
+    now: EpochKeys,
+    /// The newest first.
+    earlier: Vec<EpochKeys>,
+}
+
+impl SnapshotKeys {
+    /// Length of [`to_bytes`](Self::to_bytes) without keys of earlier epochs.
+    pub const BYTES: usize = 12 + 16 + EpochKeys::BYTES;
+
+    /// Derives all keys of `user` in `epoch`. Those of earlier epochs come from a [`Chain`](crate::chain::Chain).
+    #[must_use]
+    pub fn derive(user_key: &UserKey, user: UserId, epoch: u32) -> Self {
+        Self {
+            user,
+            now: EpochKeys::derive(user_key, user, epoch),
+            earlier: Vec::new(),
+        }
+    }
+
+    /// Adds the keys of an epoch earlier than all there are.
+    pub(crate) fn add_earlier(&mut self, user_key: &UserKey, epoch: u32) {
+        debug_assert!(epoch < self.oldest());
+        self.earlier
+            .push(EpochKeys::derive(user_key, self.user, epoch));
+    }
+
+    /// Forgets the keys of all epochs before this one; those of the present epoch stay.
+    pub fn forget_before(&mut self, epoch: u32) {
+        self.earlier.retain(|keys| keys.epoch >= epoch);
+    }
+
+    /// Whose keys these are.
+    #[must_use]
+    pub const fn user(&self) -> UserId {
+        self.user
+    }
+
+    /// The present epoch: what is sealed, is sealed in it.
+    #[must_use]
+    pub const fn epoch(&self) -> u32 {
+        self.now.epoch
+    }
+
+    /// The earliest epoch whose objects these keys open.
+    #[must_use]
+    pub fn oldest(&self) -> u32 {
+        self.earlier.last().unwrap_or(&self.now).epoch
+    }
+
+    fn of(&self, epoch: u32) -> Option<&EpochKeys> {
+        std::iter::once(&self.now)
+            .chain(&self.earlier)
+            .find(|keys| keys.epoch == epoch)
+    }
+
+    /// All keys, for the kernel keyring: [`Self::BYTES`] bytes, and 164 more for each earlier epoch.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut out = Zeroizing::new(Vec::with_capacity(
+            Self::BYTES + self.earlier.len() * EpochKeys::BYTES,
+        ));
+        let features = if self.earlier.is_empty() { 0 } else { EARLIER };
+        put_head_with(&mut out, features, MAGIC);
+        out.extend_from_slice(self.user.as_bytes());
+        self.now.put(&mut out);
+        for keys in &self.earlier {
+            keys.put(&mut out);
+        }
+        out
     }
 
     /// Reads back [`to_bytes`](Self::to_bytes). The caller zeroizes its own copy.
@@ -136,16 +213,27 @@ impl SnapshotKeys {
     /// [`ParseError`]: not the bytes of a set of keys.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ParseError> {
         let mut reader = Reader::new(bytes);
-        reader.head(MAGIC, WHAT)?;
-        let keys = Self {
+        let features = reader.head_with(EARLIER, MAGIC, WHAT)?;
+        let mut keys = Self {
             user: UserId::new(reader.array(WHAT)?),
-            epoch: reader.u32(WHAT)?,
-            chunk_id: reader.array(WHAT)?,
-            chunker: reader.array(WHAT)?,
-            pack: reader.array(WHAT)?,
-            manifest: reader.array(WHAT)?,
-            record_seed: reader.array(WHAT)?,
+            now: EpochKeys::read(&mut reader)?,
+            earlier: Vec::new(),
         };
+        if features.incompatible == EARLIER {
+            loop {
+                let next = EpochKeys::read(&mut reader)?;
+                if next.epoch >= keys.oldest() {
+                    return Err(ParseError::Invalid {
+                        what: WHAT,
+                        rule: "each epoch is earlier than the one before",
+                    });
+                }
+                keys.earlier.push(next);
+                if reader.left() == 0 {
+                    break;
+                }
+            }
+        }
         reader.end(WHAT)?;
         Ok(keys)
     }
@@ -153,15 +241,21 @@ impl SnapshotKeys {
     /// The public half of the key that signs this user's records.
     #[must_use]
     pub fn record_public_key(&self) -> [u8; 32] {
-        public_key(&self.record_seed)
+        public_key(&self.now.record_seed)
+    }
+
+    /// The public half of the key that signed this user's records in `epoch`; `None`: these keys are not those of it.
+    #[must_use]
+    pub fn record_public_key_of(&self, epoch: u32) -> Option<[u8; 32]> {
+        self.of(epoch).map(|keys| public_key(&keys.record_seed))
     }
 
     /// The name of a chunk with these plain bytes.
     ///
-    /// Keyed, so that nobody else can tell from a name whether a user has a file.
+    /// Keyed, so that nobody else can tell from a name whether a user has a file. In another epoch it has another name.
     #[must_use]
     pub fn chunk_id(&self, plain: &[u8]) -> ChunkId {
-        let hash = blake3::keyed_hash(&self.chunk_id, plain);
+        let hash = blake3::keyed_hash(&self.now.chunk_id, plain);
         let mut id = [0; 16];
         id.copy_from_slice(
             hash.as_bytes()
@@ -172,18 +266,21 @@ impl SnapshotKeys {
     }
 
     pub(crate) const fn chunker(&self) -> &[u8; 32] {
-        &self.chunker
+        &self.now.chunker
     }
 
-    pub(crate) const fn wrap(&self, purpose: Purpose) -> &[u8; 32] {
-        match purpose {
-            Purpose::Pack => &self.pack,
-            Purpose::Manifest => &self.manifest,
-        }
+    /// The wrap key of an epoch; `None`: these keys are not those of it.
+    pub(crate) fn wrap(&self, purpose: Purpose, epoch: u32) -> Option<&[u8; 32]> {
+        self.of(epoch).map(|keys| keys.wrap(purpose))
+    }
+
+    /// The wrap key of the present epoch.
+    pub(crate) const fn wrap_now(&self, purpose: Purpose) -> &[u8; 32] {
+        self.now.wrap(purpose)
     }
 
     pub(crate) fn sign_record(&self, message: &[u8]) -> [u8; 64] {
-        sign(&self.record_seed, message)
+        sign(&self.now.record_seed, message)
     }
 }
 
@@ -194,6 +291,14 @@ pub(crate) enum Purpose {
     Pack,
     /// Manifests.
     Manifest,
+}
+
+/// A key of `user` in `epoch`, by its name.
+fn expand_for(prk: &hkdf::Prk, name: &str, user: UserId, epoch: u32) -> [u8; 32] {
+    expand(
+        prk,
+        &[name.as_bytes(), &[0], user.as_bytes(), &epoch.to_le_bytes()],
+    )
 }
 
 /// 32 bytes of HKDF-Expand.
@@ -284,6 +389,7 @@ mod tests {
         let sets = [keys(1, 2, 3), keys(9, 2, 3), keys(1, 9, 3), keys(1, 2, 9)];
         let mut all: Vec<_> = sets
             .iter()
+            .map(|keys| &keys.now)
             .flat_map(|k| [k.chunk_id, k.chunker, k.pack, k.manifest, k.record_seed])
             .collect();
         all.sort_unstable();
@@ -300,6 +406,36 @@ mod tests {
         assert_eq!(again.record_public_key(), keys(1, 2, 3).record_public_key());
         assert!(SnapshotKeys::from_bytes(&bytes[1..]).is_err());
         assert!(SnapshotKeys::from_bytes(&[&bytes[..], &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn keys_of_earlier_epochs_come_back_and_are_forgotten() {
+        let mut all = keys(1, 2, 5);
+        all.add_earlier(&UserKey::from_bytes([9; 32]), 4);
+        all.add_earlier(&UserKey::from_bytes([8; 32]), 2);
+        assert_eq!((all.epoch(), all.oldest()), (5, 2));
+        let bytes = all.to_bytes();
+        let again = SnapshotKeys::from_bytes(&bytes).unwrap();
+        assert_eq!(again.to_bytes(), bytes);
+        for (user_key, epoch) in [(1, 5), (9, 4), (8, 2)] {
+            let want = keys(user_key, 2, epoch).record_public_key();
+            assert_eq!(again.record_public_key_of(epoch), Some(want), "{epoch}");
+        }
+        assert_eq!(again.record_public_key_of(3), None);
+
+        // The last two the other way round.
+        let mut bad = bytes.to_vec();
+        let end = bad.len() - EpochKeys::BYTES;
+        bad[end..end + 4].copy_from_slice(&4_u32.to_le_bytes());
+        assert!(SnapshotKeys::from_bytes(&bad).is_err());
+        // Earlier ones promised, and none there.
+        bad.truncate(SnapshotKeys::BYTES);
+        assert!(SnapshotKeys::from_bytes(&bad).is_err());
+
+        all.forget_before(3);
+        assert_eq!((all.epoch(), all.oldest()), (5, 4));
+        all.forget_before(9);
+        assert_eq!(all.to_bytes(), keys(1, 2, 5).to_bytes());
     }
 
     #[test]

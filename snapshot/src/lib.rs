@@ -4,7 +4,7 @@
 //! [`diff`] what changed, [`chunk`] cuts file data, [`frame`] compresses runs of chunks, [`pack`]
 //! seals frames into what a site stores, [`manifest`] says where each file's data lies, and
 //! [`record`] signs the whole. [`image_index`], [`delta`] and [`verity`] bring a baseline's image to a PC. Beside them [`id`] names things, [`keys`] derives every key from the
-//! user key, [`slot`] wraps that key to a card, and [`settings`] are what a user registers before the first visit.
+//! user key, [`slot`] wraps that key to a card, [`chain`] leads from it to those of earlier epochs, and [`settings`] are what a user registers before the first visit.
 //!
 //! Nothing here opens a file or a socket.
 #![forbid(unsafe_code)]
@@ -21,6 +21,7 @@ pub mod record;
 pub mod verity;
 
 mod bytes;
+pub mod chain;
 pub mod id;
 pub mod keys;
 mod seal;

@@ -288,6 +288,12 @@ impl<B: AsRef<[u8]>> PackReader<B> {
         })
     }
 
+    /// The epoch it was sealed in.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.sealer.epoch()
+    }
+
     /// The pack's bytes, for their memory.
     #[must_use]
     pub fn into_inner(self) -> B {

@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 
 use crate::{
-    bytes::{ParseError, Reader, put_head, put_varint},
+    bytes::{ParseError, Reader, put_head_with, put_varint},
     id::{BaselineId, ObjectId, RecordId, UserId},
     keys::{SnapshotKeys, signed_by},
 };
@@ -27,14 +27,18 @@ const MAGIC: &str = "FKRC";
 const WHAT: &str = "record";
 /// Put before the signed bytes, so that no other signature of the key is one of a record.
 const DOMAIN: &[u8] = b"furoshiki record v1\0";
+/// Incompatible feature: packs of earlier epochs are among those listed, and the earliest is named.
+const MIXED: u16 = 1;
 
 /// What a snapshot is made of. Times are UTC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Whose snapshot it is.
     pub user: UserId,
-    /// Epoch of the keys it is sealed with.
+    /// Epoch of the keys that signed it and sealed its manifests.
     pub epoch: u32,
+    /// Earliest epoch in which one of its packs was sealed; `epoch` when all are of the present one.
+    pub oldest: u32,
     /// 1 for the user's first snapshot, then one more each time.
     pub seq: u64,
     /// The record before this one; `None` exactly when `seq` is 1.
@@ -92,6 +96,18 @@ pub enum RecordError {
     /// The keys at hand are another user's or another epoch's.
     #[error("the record names another user or epoch than the keys that should sign it")]
     WrongKeys,
+    /// The keys at hand are not those of its epoch.
+    #[error(
+        "the record was signed in epoch {signed}, the keys at hand are those of epochs {oldest} to {ours}"
+    )]
+    OtherEpoch {
+        /// Its epoch.
+        signed: u32,
+        /// The keys' present epoch.
+        ours: u32,
+        /// The earliest they verify.
+        oldest: u32,
+    },
 }
 
 impl Record {
@@ -125,9 +141,13 @@ impl Record {
     fn encode(&self) -> Vec<u8> {
         let listed = self.manifests.len() + self.packs.len();
         let mut out = Vec::with_capacity(256 + listed * LISTED_BYTES);
-        put_head(&mut out, MAGIC);
+        let mixed = self.oldest != self.epoch;
+        put_head_with(&mut out, if mixed { MIXED } else { 0 }, MAGIC);
         out.extend_from_slice(self.user.as_bytes());
         out.extend_from_slice(&self.epoch.to_le_bytes());
+        if mixed {
+            out.extend_from_slice(&self.oldest.to_le_bytes());
+        }
         out.extend_from_slice(&self.seq.to_le_bytes());
         match &self.previous {
             None => out.push(0),
@@ -177,6 +197,11 @@ impl Record {
             !self.pc.chars().any(char::is_control),
             "it has no control characters",
         )?;
+        rule(
+            "earliest epoch",
+            self.oldest <= self.epoch,
+            "it is not after the record's own",
+        )?;
         rule("sequence number", self.seq > 0, "it begins at 1")?;
         rule(
             "previous record",
@@ -218,6 +243,27 @@ pub fn verify(bytes: &[u8], record_public_key: &[u8; 32]) -> Result<Record, Reco
     }
 }
 
+/// Reads a record and verifies that the user of `keys` signed it, in this epoch or an earlier one.
+///
+/// # Errors
+/// [`RecordError`]; [`RecordError::OtherEpoch`]: the keys are not those of its epoch.
+pub fn verify_own(bytes: &[u8], keys: &SnapshotKeys) -> Result<Record, RecordError> {
+    let signed = parse_unverified(bytes)?.epoch;
+    let key = keys
+        .record_public_key_of(signed)
+        .ok_or(RecordError::OtherEpoch {
+            signed,
+            ours: keys.epoch(),
+            oldest: keys.oldest(),
+        })?;
+    let record = verify(bytes, &key)?;
+    if record.user == keys.user() {
+        Ok(record)
+    } else {
+        Err(RecordError::WrongSignature)
+    }
+}
+
 /// Reads a record **without verifying its signature**: for showing what a site claims to have.
 ///
 /// # Errors
@@ -231,9 +277,21 @@ pub fn parse_unverified(bytes: &[u8]) -> Result<Record, ParseError> {
         });
     }
     let mut reader = Reader::new(bytes);
-    reader.head(MAGIC, WHAT)?;
+    let features = reader.head_with(MIXED, MAGIC, WHAT)?;
     let user = UserId::new(reader.array("user id")?);
     let epoch = reader.u32("epoch")?;
+    let oldest = if features.incompatible == MIXED {
+        let oldest = reader.u32("earliest epoch")?;
+        if oldest >= epoch {
+            return Err(ParseError::Invalid {
+                what: "earliest epoch",
+                rule: "it is named when it is before the record's own",
+            });
+        }
+        oldest
+    } else {
+        epoch
+    };
     let seq = reader.u64("sequence number")?;
     let previous = match reader.u8("previous record")? {
         0 => None,
@@ -262,6 +320,7 @@ pub fn parse_unverified(bytes: &[u8]) -> Result<Record, ParseError> {
     let record = Record {
         user,
         epoch,
+        oldest,
         seq,
         previous,
         baseline,
@@ -303,6 +362,7 @@ mod tests {
         Record {
             user: UserId::new([2; 16]),
             epoch: 1,
+            oldest: 1,
             seq: 2,
             previous: Some(RecordId::new([3; 32])),
             baseline: BaselineId::new([4; 32]),
@@ -344,9 +404,43 @@ mod tests {
     }
 
     #[test]
+    fn a_record_with_packs_of_earlier_epochs_names_the_earliest() {
+        let user = UserId::new([2; 16]);
+        let new = SnapshotKeys::derive(&UserKey::from_bytes([4; 32]), user, 3);
+        let mixed = Record {
+            epoch: 3,
+            ..record()
+        };
+        let signed = mixed.sign(&new).unwrap();
+        let public = new.record_public_key();
+        assert_eq!(verify(signed.as_bytes(), &public).unwrap(), mixed);
+        // Whoever knows no such records refuses it: the first incompatible bit.
+        assert_eq!(signed.as_bytes()[6], 1);
+        let whole = Record { oldest: 3, ..mixed };
+        let whole = whole.sign(&new).unwrap();
+        assert_eq!(whole.as_bytes().len() + 4, signed.as_bytes().len());
+        assert_eq!(whole.as_bytes()[6], 0);
+
+        assert!(verify_own(signed.as_bytes(), &new).is_ok());
+        let refused = verify_own(record().sign(&keys()).unwrap().as_bytes(), &new);
+        assert!(matches!(
+            refused,
+            Err(RecordError::OtherEpoch {
+                signed: 1,
+                ours: 3,
+                oldest: 3
+            })
+        ));
+        let mut both = SnapshotKeys::derive(&UserKey::from_bytes([4; 32]), user, 3);
+        both.add_earlier(&UserKey::from_bytes([1; 32]), 1);
+        assert!(verify_own(record().sign(&keys()).unwrap().as_bytes(), &both).is_ok());
+    }
+
+    #[test]
     fn records_that_break_a_rule_are_not_signed() {
         type Spoil = fn(&mut Record);
-        let cases: [(&str, Spoil); 7] = [
+        let cases: [(&str, Spoil); 8] = [
+            ("pack of a later epoch", |r| r.oldest = 2),
             ("first with a previous", |r| r.seq = 1),
             ("zero", |r| r.seq = 0),
             ("no previous", |r| r.previous = None),

@@ -29,12 +29,12 @@ pub enum HeaderError {
     /// Not such an object, or cut short.
     #[error("read the header")]
     Parse(#[from] ParseError),
-    /// Sealed in another epoch.
+    /// Sealed in an epoch whose keys are not at hand.
     #[error("sealed with the keys of epoch {sealed}, the keys at hand are those of epoch {ours}")]
     OtherEpoch {
         /// The object's epoch.
         sealed: u32,
-        /// The keys' epoch.
+        /// The keys' present epoch.
         ours: u32,
     },
     /// Sealed by another user, or its first bytes were altered.
@@ -80,13 +80,11 @@ impl Sealer {
         let epoch = reader.u32(what)?;
         let salt = reader.array::<32>(what)?;
         let commitment = reader.array::<32>(what)?;
-        if epoch != keys.epoch() {
-            return Err(HeaderError::OtherEpoch {
-                sealed: epoch,
-                ours: keys.epoch(),
-            });
-        }
-        let (key, ours) = derive(keys, purpose, &salt);
+        let wrap = keys.wrap(purpose, epoch).ok_or(HeaderError::OtherEpoch {
+            sealed: epoch,
+            ours: keys.epoch(),
+        })?;
+        let (key, ours) = derive(wrap, &salt);
         if !bool::from(ours.ct_eq(&commitment)) {
             return Err(HeaderError::WrongKey);
         }
@@ -98,7 +96,7 @@ impl Sealer {
     }
 
     pub(crate) fn with_salt(keys: &SnapshotKeys, purpose: Purpose, salt: [u8; 32]) -> Self {
-        let (key, commitment) = derive(keys, purpose, &salt);
+        let (key, commitment) = derive(keys.wrap_now(purpose), &salt);
         let mut out = Vec::with_capacity(HEADER_BYTES);
         put_head(&mut out, magic(purpose));
         out.extend_from_slice(&keys.epoch().to_le_bytes());
@@ -108,6 +106,13 @@ impl Sealer {
             .try_into()
             .expect("head, epoch, salt and commitment are the header");
         Self { key, header }
+    }
+
+    /// The epoch the object names.
+    pub(crate) fn epoch(&self) -> u32 {
+        let epoch = self.header.get(HEAD_BYTES..);
+        let epoch = epoch.and_then(<[u8]>::first_chunk);
+        u32::from_le_bytes(*epoch.expect("a header has its epoch after the head"))
     }
 
     /// The first bytes of the object.
@@ -171,8 +176,8 @@ fn nonce(part: Part) -> Nonce {
     Nonce::assume_unique_for_key(bytes)
 }
 
-fn derive(keys: &SnapshotKeys, purpose: Purpose, salt: &[u8; 32]) -> (LessSafeKey, [u8; 32]) {
-    let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(keys.wrap(purpose));
+fn derive(wrap: &[u8; 32], salt: &[u8; 32]) -> (LessSafeKey, [u8; 32]) {
+    let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(wrap);
     let key = Zeroizing::new(expand(&prk, &[b"furoshiki seal v1 key"]));
     let commitment = expand(&prk, &[b"furoshiki seal v1 commitment"]);
     let key = UnboundKey::new(&AES_256_GCM, key.as_slice()).expect("the key has 32 bytes");

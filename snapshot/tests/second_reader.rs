@@ -9,7 +9,8 @@ use std::{
 };
 
 /// Formats of user data; the others are a baseline's.
-const FORMATS: [&str; 8] = [
+const FORMATS: [&str; 9] = [
+    "chain",
     "chunk",
     "keys",
     "manifest",

@@ -13,6 +13,7 @@ fn record() -> Record {
     Record {
         user: UserId::new([2; 16]),
         epoch: 3,
+        oldest: 3,
         seq: 7,
         previous: Some(RecordId::new([0x70; 32])),
         baseline: BaselineId::new([0xba; 32]),
@@ -34,6 +35,12 @@ fn record_cases() -> Cases {
     let mut unsigned = good.clone();
     let last = unsigned.len() - 1;
     unsigned[last] ^= 1;
+    // Named although it is that of the record.
+    let mut own = sign(Record {
+        oldest: 4,
+        ..record()
+    });
+    own[32] = 3;
     let mut altered = good.clone();
     altered[32] ^= 1;
     let other = SnapshotKeys::derive(&UserKey::from_bytes([6; 32]), UserId::new([2; 16]), 3);
@@ -52,6 +59,21 @@ fn record_cases() -> Cases {
                 ..record()
             }),
         ),
+        (
+            "good-with-packs-of-epoch-1.bin",
+            sign(Record {
+                oldest: 1,
+                ..record()
+            }),
+        ),
+        (
+            "bad-earliest-epoch-is-later.bin",
+            sign(Record {
+                oldest: 4,
+                ..record()
+            }),
+        ),
+        ("bad-earliest-epoch-is-its-own.bin", own),
         ("bad-signature.bin", unsigned),
         ("bad-sequence-number-altered.bin", altered),
         (
@@ -120,16 +142,20 @@ fn record_cases() -> Cases {
 
 #[test]
 fn records_are_read_as_ever() {
-    check("record", 20, record_cases(), |_, bytes| {
+    check("record", 23, record_cases(), |_, bytes| {
         answer(
             record::verify(bytes, &keys().record_public_key()),
             |record| {
-                format!(
+                let mut line = format!(
                     "{} seq {} packs {}",
                     RecordId::of(bytes),
                     record.seq,
                     record.packs.len()
-                )
+                );
+                if record.oldest != record.epoch {
+                    line += &format!(" from epoch {}", record.oldest);
+                }
+                line
             },
         )
     });

@@ -2,6 +2,7 @@
 
 use super::{answer, check, heads, keys};
 use crate::{
+    chain::Chain,
     chunk::{Chunker, Cutting, More},
     id::{CardId, UserId},
     image_index::{self, ImageIndex},
@@ -14,23 +15,88 @@ use crate::{
 #[test]
 fn keys_are_derived_as_ever() {
     let good = keys().to_bytes();
-    let mut cases = vec![("good-user-key-01-user-02-epoch-3.bin", good.to_vec())];
+    let all = chain().open(&UserKey::from_bytes([1; 32])).unwrap();
+    let all = all.to_bytes();
+    let (two, three) = all.split_at(all.len() - 164);
+    let mut cases = vec![
+        ("good-user-key-01-user-02-epoch-3.bin", good.to_vec()),
+        ("good-with-epochs-2-and-1.bin", all.to_vec()),
+        ("bad-earlier-epoch-twice.bin", [two, three, three].concat()),
+        ("bad-earlier-epochs-missing.bin", all[..192].to_vec()),
+    ];
     cases.extend(heads(&good));
-    check("keys", 7, cases, |_, bytes| {
+    check("keys", 10, cases, |_, bytes| {
         answer(SnapshotKeys::from_bytes(bytes), |read| {
-            assert_eq!(
-                read.to_bytes(),
-                keys().to_bytes(),
+            assert!(
+                read.to_bytes() == good || read.to_bytes() == all,
                 "derived from the same user key"
             );
-            let public = hex::encode(read.record_public_key());
-            let chunk = read.chunk_id(b"tulip");
-            format!(
-                "user {} epoch {} record key {public} chunk id of tulip {chunk}",
-                read.user(),
-                read.epoch()
-            )
+            told(&read)
         })
+    });
+}
+
+/// What a set of keys is for, in a line.
+fn told(keys: &SnapshotKeys) -> String {
+    let public = hex::encode(keys.record_public_key());
+    let chunk = keys.chunk_id(b"tulip");
+    let mut line = format!(
+        "user {} epoch {} record key {public} chunk id of tulip {chunk}",
+        keys.user(),
+        keys.epoch()
+    );
+    for epoch in (1..keys.epoch()).rev() {
+        if let Some(public) = keys.record_public_key_of(epoch) {
+            line += &format!(" epoch {epoch} record key {}", hex::encode(public));
+        }
+    }
+    line
+}
+
+/// From user key 01… of epoch 3 to 0a… of epoch 2 and 0b… of epoch 1.
+fn chain() -> Chain {
+    let [first, second, third] = [0x0b, 0x0a, 1].map(|byte| UserKey::from_bytes([byte; 32]));
+    let user = UserId::new([2; 16]);
+    let chain = Chain::follow(None, &first, (user, 1), &second).unwrap();
+    Chain::follow(Some(&chain), &second, (user, 2), &third).unwrap()
+}
+
+#[test]
+fn chains_are_opened_as_ever() {
+    let good = chain().to_bytes();
+    let with = |at: usize, byte: u8| {
+        let mut bytes = good.clone();
+        bytes[at] ^= byte;
+        bytes
+    };
+    let (outside, links) = good.split_at(32);
+    let (second, first) = links.split_at(80);
+    let mut cases = vec![
+        ("good-epochs-3-2-1.bin", good.clone()),
+        ("good-first-epoch-dropped.bin", [outside, second].concat()),
+        ("bad-no-link.bin", outside.to_vec()),
+        (
+            "bad-epoch-zero.bin",
+            [outside, second, first, first, first].concat(),
+        ),
+        ("bad-links-swapped.bin", [outside, first, second].concat()),
+        ("bad-another-user.bin", with(12, 1)),
+        ("bad-another-epoch.bin", with(28, 4)),
+        ("bad-record-key-altered.bin", with(32, 1)),
+        ("bad-first-link-altered.bin", with(64, 1)),
+        ("bad-last-link-altered.bin", with(good.len() - 1, 1)),
+        ("bad-too-many-links.bin", {
+            let mut bytes = with(28, 0x80);
+            bytes.resize(32 + 80 * 65, 7);
+            bytes
+        }),
+    ];
+    cases.extend(heads(&good));
+    check("chain", 17, cases, |_, bytes| match Chain::parse(bytes) {
+        Ok(chain) => answer(chain.open(&UserKey::from_bytes([1; 32])), |keys| {
+            told(&keys)
+        }),
+        refused => answer(refused, |_| unreachable!()),
     });
 }
 
