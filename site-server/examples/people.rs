@@ -156,6 +156,7 @@ impl Person {
                 epoch: 1,
                 slot_b64: STANDARD.encode(wrapped),
             }],
+            chain_b64: None,
             escrow_b64: None,
         })
     }

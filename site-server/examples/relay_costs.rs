@@ -216,6 +216,7 @@ impl Person {
                 name: format!("user {}", self.user),
                 record_public_key: hex::encode(self.keys.record_public_key()),
                 cards: Vec::new(),
+                chain_b64: None,
                 escrow_b64: None,
             },
             password_phc: "$argon2id$".into(),
@@ -265,6 +266,7 @@ impl Person {
         let record = Record {
             user: self.user,
             epoch: 1,
+            oldest: 1,
             seq: self.seq,
             previous: self.record.as_ref().map(SignedRecord::id),
             baseline: BaselineId::new([7; 32]),
@@ -400,6 +402,7 @@ impl World {
         let parsed = record::parse_unverified(newest.as_bytes()).context("parse a record")?;
         let listed: Vec<_> = parsed.objects().collect();
         let info = HeadInfo {
+            epoch: 1,
             seq: parsed.seq,
             record: newest.id(),
             site: site.id,

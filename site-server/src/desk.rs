@@ -357,6 +357,9 @@ fn in_japanese(error: &AdminError) -> Option<String> {
         AdminError::Add(UserAddError::CardTaken { .. }) => {
             "このカードはほかの利用者のものです。".to_owned()
         }
+        AdminError::Add(UserAddError::OlderEpoch { .. } | UserAddError::OtherKeys { .. }) => {
+            "この登録情報は最新ではありません。最新の登録情報からやり直してください。".to_owned()
+        }
         AdminError::Yourself => {
             "自分自身にこの操作はできません。ほかの運用者に依頼してください。".to_owned()
         }

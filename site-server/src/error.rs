@@ -97,6 +97,15 @@ impl ApiError {
         )
     }
 
+    /// Signed in an epoch that is over.
+    #[must_use]
+    pub fn old_epoch() -> Self {
+        Self::new(
+            ProblemCode::OldEpoch,
+            "A card of this user was taken away after this snapshot was sealed. Keep it on the PC; when its user signs in there and vouches for it, it is sealed anew and sent.",
+        )
+    }
+
     /// Too many wipe records from one address.
     #[must_use]
     pub fn too_many_records() -> Self {
@@ -258,9 +267,10 @@ pub const fn status(code: ProblemCode) -> StatusCode {
         | ProblemCode::OutdatedBaseline
         | ProblemCode::NotGranted => StatusCode::FORBIDDEN,
         ProblemCode::UnknownCard | ProblemCode::NotFound => StatusCode::NOT_FOUND,
-        ProblemCode::ObjectsMissing | ProblemCode::Fenced | ProblemCode::OnlyCopy => {
-            StatusCode::CONFLICT
-        }
+        ProblemCode::ObjectsMissing
+        | ProblemCode::Fenced
+        | ProblemCode::OldEpoch
+        | ProblemCode::OnlyCopy => StatusCode::CONFLICT,
         ProblemCode::HeadMoved => StatusCode::PRECONDITION_FAILED,
         ProblemCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ProblemCode::WrongHash | ProblemCode::WrongSignature => StatusCode::UNPROCESSABLE_ENTITY,

@@ -142,12 +142,12 @@ pub(crate) async fn digest(store: &Store) -> Result<Digest, StoreError> {
     };
     for (user, rank) in store.user_versions().await? {
         let row = rows.entry(user).or_insert_with(|| empty(user));
-        row.version = Some((rank.version, rank.origin));
+        row.version = Some((rank.epoch, rank.version, rank.origin));
         row.deleted = rank.deleted;
     }
     for HeadRecord { user, info } in store.heads().await? {
         rows.entry(user).or_insert_with(|| empty(user)).head =
-            Some((info.seq, info.site, info.record));
+            Some((info.epoch, info.seq, info.site, info.record));
     }
     for (user, versions) in store.settings_versions().await? {
         rows.entry(user).or_insert_with(|| empty(user)).settings = versions;

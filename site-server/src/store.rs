@@ -407,6 +407,11 @@ fn count(value: i64, what: &'static str) -> Result<u64, StoreError> {
     u64::try_from(value).map_err(|_| StoreError::Corrupt(what))
 }
 
+/// The epoch of a user key out of a column.
+fn epoch(value: i64) -> Result<u32, StoreError> {
+    u32::try_from(value).map_err(|_| StoreError::Corrupt("an epoch"))
+}
+
 /// A count into a column. Sizes and sequence numbers stay far below 2^63.
 fn column(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)

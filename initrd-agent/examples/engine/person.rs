@@ -79,6 +79,7 @@ impl Person {
                 epoch: EPOCH,
                 slot_b64: STANDARD.encode(slot),
             }],
+            chain_b64: None,
             escrow_b64: None,
         };
         serde_json::to_string(&registration).context("write the registration")

@@ -265,6 +265,9 @@ pub struct SignIn {
     pub name: String,
     /// The wrapped user key for this card, see `snapshot::slot::Slot`.
     pub slot_b64: String,
+    /// What leads from that key to those of earlier epochs, see `snapshot::chain::Chain`; `None` in the first epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain_b64: Option<String>,
     /// Newest snapshot any site reported, if there is one.
     pub head: Option<HeadInfo>,
     /// The session's own lease; `None` from a site that knows no leases.
@@ -279,6 +282,8 @@ pub struct SignIn {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HeadInfo {
+    /// Epoch in which it was signed.
+    pub epoch: u32,
     /// 1 for the first snapshot.
     pub seq: u64,
     /// The signed record.
@@ -469,6 +474,8 @@ pub enum ProblemCode {
     HeadMoved,
     /// 409: another session of the user took over; keep the snapshot.
     Fenced,
+    /// 409: a card of the user was taken away after the record was signed; its user signs it anew.
+    OldEpoch,
     /// 409: the record lists objects this site lacks.
     ObjectsMissing,
     /// 409: a site keeps what may be the only copy of a user's newest snapshot.

@@ -69,7 +69,8 @@ pub struct UserRecord {
     pub password_phc: String,
     /// True once the user is deleted: a tombstone.
     pub deleted: bool,
-    /// Grows by one with every change; the higher one wins, then the higher `origin`. A deletion wins over any version.
+    /// Grows by one with every change; the higher one wins, then the higher `origin`. A deletion wins over any version,
+    /// and otherwise a registration of a later epoch.
     pub version: u64,
     /// The site that made this version.
     pub origin: SiteId,
@@ -125,7 +126,7 @@ pub struct SettingsRecord {
 pub struct HeadRecord {
     /// Whose.
     pub user: UserId,
-    /// Newest snapshot. The higher `seq` wins, then the higher `site`.
+    /// Newest snapshot. The higher `epoch` wins, then the higher `seq`, then the higher `site`.
     pub info: HeadInfo,
 }
 
@@ -165,13 +166,13 @@ pub struct Digest {
 pub struct DigestRow {
     /// Whose.
     pub user: UserId,
-    /// Version and origin of the user record, if there is one.
-    pub version: Option<(u64, SiteId)>,
+    /// Epoch of the user's key, version and origin of the user record, if there is one.
+    pub version: Option<(u32, u64, SiteId)>,
     /// Whether that record is a deletion.
     #[serde(default)]
     pub deleted: bool,
-    /// Sequence number, site and record of the head, if there is one.
-    pub head: Option<(u64, SiteId, RecordId)>,
+    /// Epoch, sequence number, site and record of the head, if there is one.
+    pub head: Option<(u32, u64, SiteId, RecordId)>,
     /// Version and origin of the settings of each part, in the order of [`Part::ALL`].
     #[serde(default)]
     pub settings: [Option<(u64, SiteId)>; 3],

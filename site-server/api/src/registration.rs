@@ -3,8 +3,13 @@
 //! `furoshiki-agent card issue` writes it, `furoshiki-site user add` takes it, sites copy it to one
 //! another inside [`crate::peer::UserRecord`].
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
-use snapshot::id::{CardId, UserId};
+use snapshot::{
+    ParseError,
+    chain::Chain,
+    id::{CardId, UserId},
+};
 
 /// The value of [`Registration::format`].
 pub const FORMAT: &str = "furoshiki-registration";
@@ -32,6 +37,10 @@ pub struct Registration {
     pub record_public_key: String,
     /// At least one, at most [`MAX_CARDS`].
     pub cards: Vec<RegisteredCard>,
+    /// Encoded `snapshot::chain::Chain`: leads from the user key to those of earlier epochs, which ended when a card was
+    /// taken away. `None` in the first epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain_b64: Option<String>,
     /// The user key wrapped to the recovery key of the organisation; `None` when it was not wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub escrow_b64: Option<String>,
@@ -50,7 +59,7 @@ pub struct RegisteredCard {
     pub label: String,
     /// Number of the key slot, unique for a user.
     pub slot: u32,
-    /// Epoch of the user key in the slot.
+    /// Epoch of the user key in the slot, the same for all cards of a user.
     pub epoch: u32,
     /// Encoded `snapshot::slot::Slot`.
     pub slot_b64: String,
@@ -83,6 +92,23 @@ pub enum RegistrationError {
     /// The record key is not 64 lower-case hex digits.
     #[error("record_public_key of the registration must be 64 lower-case hex digits")]
     RecordKey,
+    /// Cards of several epochs, or no chain to the ones before, or not of this user.
+    #[error("registration: {0}")]
+    Epoch(&'static str),
+    /// A chain that is none.
+    #[error("chain_b64 of the registration")]
+    Chain(#[source] ParseError),
+}
+
+/// How a registration stands to another one of the same user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Succession {
+    /// It may take the other's place.
+    Follows,
+    /// A card was taken away in the other one, which this one does not know of.
+    Older,
+    /// Its keys are not those of the other, nor do they lead to them: snapshots there are would be lost.
+    OtherKeys,
 }
 
 impl Registration {
@@ -112,7 +138,76 @@ impl Registration {
         if self.record_public_key.len() != 64 || !self.record_public_key.bytes().all(hex) {
             return Err(RegistrationError::RecordKey);
         }
-        Ok(())
+        self.check_epoch()
+    }
+
+    fn check_epoch(&self) -> Result<(), RegistrationError> {
+        let epoch = self.epoch();
+        let wrong = |what| Err(RegistrationError::Epoch(what));
+        if self.cards.iter().any(|card| card.epoch != epoch) || epoch == 0 {
+            return wrong("its cards must all be of one epoch, 1 or later");
+        }
+        match self.chain()? {
+            None if epoch == 1 => Ok(()),
+            None => wrong("it must have a chain to the epochs before its own"),
+            Some(chain) if (chain.user(), chain.epoch()) == (self.user, epoch) => Ok(()),
+            Some(_) => wrong("its chain is another user's or of another epoch"),
+        }
+    }
+
+    /// The epoch of the user key: the cards'. 0 without a card.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        let epochs = self.cards.iter().map(|card| card.epoch);
+        epochs.max().unwrap_or_else(|| {
+            let chain = self.chain().ok().flatten();
+            chain.map_or(0, |chain| chain.epoch())
+        })
+    }
+
+    /// What leads to the user keys of earlier epochs.
+    ///
+    /// # Errors
+    /// [`RegistrationError::Epoch`], [`RegistrationError::Chain`].
+    pub fn chain(&self) -> Result<Option<Chain>, RegistrationError> {
+        let Some(text) = &self.chain_b64 else {
+            return Ok(None);
+        };
+        let bytes = STANDARD
+            .decode(text)
+            .map_err(|_| RegistrationError::Epoch("chain_b64 must be base64"))?;
+        Chain::parse(&bytes)
+            .map(Some)
+            .map_err(RegistrationError::Chain)
+    }
+
+    /// The Ed25519 key that verifies what the user signed in an epoch; `None`: a later one, or one that the chain does
+    /// not reach.
+    #[must_use]
+    pub fn record_key(&self, epoch: u32) -> Option<[u8; 32]> {
+        if epoch == self.epoch() {
+            let mut key = [0; 32];
+            hex::decode_to_slice(&self.record_public_key, &mut key).ok()?;
+            return Some(key);
+        }
+        let chain = self.chain().ok().flatten()?;
+        let key = chain.earlier().find(|(earlier, _)| *earlier == epoch);
+        key.map(|(_, key)| key)
+    }
+
+    /// How this registration stands to the one a site has.
+    #[must_use]
+    pub fn succeeds(&self, known: &Self) -> Succession {
+        if self.epoch() < known.epoch() {
+            return Succession::Older;
+        }
+        match (
+            self.record_key(known.epoch()),
+            known.record_key(known.epoch()),
+        ) {
+            (Some(ours), Some(theirs)) if ours == theirs => Succession::Follows,
+            _ => Succession::OtherKeys,
+        }
     }
 }
 
@@ -134,6 +229,8 @@ pub fn check_name(name: &str) -> Result<(), RegistrationError> {
 
 #[cfg(test)]
 mod tests {
+    use snapshot::keys::{SnapshotKeys, UserKey};
+
     use super::*;
 
     fn registration() -> Registration {
@@ -151,8 +248,83 @@ mod tests {
                 epoch: 1,
                 slot_b64: "AA==".into(),
             }],
+            chain_b64: None,
             escrow_b64: None,
         }
+    }
+
+    /// The same user after so many cards were taken away, with user keys that begin with these bytes.
+    fn later(epochs: u8, user_keys: u8) -> Registration {
+        let mut registration = registration();
+        let user = registration.user;
+        let key = |epoch| UserKey::from_bytes([user_keys + epoch; 32]);
+        let mut chain = None;
+        for epoch in 1..epochs {
+            let now = (user, u32::from(epoch));
+            let next = Chain::follow(chain.as_ref(), &key(epoch), now, &key(epoch + 1));
+            chain = Some(next.unwrap());
+        }
+        let keys = SnapshotKeys::derive(&key(epochs), user, u32::from(epochs));
+        registration.record_public_key = hex::encode(keys.record_public_key());
+        registration.cards[0].epoch = u32::from(epochs);
+        registration.chain_b64 = chain.map(|chain| STANDARD.encode(chain.to_bytes()));
+        registration
+    }
+
+    #[test]
+    fn a_registration_knows_the_record_keys_of_earlier_epochs() {
+        let third = later(3, 10);
+        assert_eq!(third.check(), Ok(()));
+        assert_eq!(third.epoch(), 3);
+        for epoch in 1..=3 {
+            let want = later(epoch, 10).record_public_key;
+            let have = third.record_key(u32::from(epoch)).map(hex::encode);
+            assert_eq!(have, Some(want));
+        }
+        assert_eq!((third.record_key(0), third.record_key(4)), (None, None));
+    }
+
+    #[test]
+    fn a_registration_takes_the_place_of_one_it_leads_back_to_and_of_no_other() {
+        let (first, second, third) = (later(1, 10), later(2, 10), later(3, 10));
+        for (new, known, want) in [
+            (&first, &first, Succession::Follows),
+            (&second, &first, Succession::Follows),
+            (&third, &first, Succession::Follows),
+            (&first, &second, Succession::Older),
+            (&second, &third, Succession::Older),
+            // Two stations began an epoch from the same one.
+            (&later(2, 40), &second, Succession::OtherKeys),
+            (&later(3, 40), &second, Succession::OtherKeys),
+        ] {
+            assert_eq!(new.succeeds(known), want);
+        }
+    }
+
+    #[test]
+    fn epochs_and_chains_that_do_not_fit_are_refused() {
+        type Spoil = fn(&mut Registration);
+        let cases: [(&str, Spoil); 6] = [
+            ("no chain", |r| r.chain_b64 = None),
+            ("no base64", |r| r.chain_b64 = Some("?".into())),
+            ("no chain at all", |r| r.chain_b64 = Some("AA==".into())),
+            ("another epoch", |r| r.cards[0].epoch = 3),
+            ("epoch zero", |r| r.cards[0].epoch = 0),
+            ("another user", |r| r.user = UserId::new([9; 16])),
+        ];
+        for (what, spoil) in cases {
+            let mut bad = later(2, 10);
+            spoil(&mut bad);
+            assert!(bad.check().is_err(), "{what}");
+        }
+        let mut two = later(2, 10);
+        two.cards.push(RegisteredCard {
+            card: CardId::new([3; 16]),
+            slot: 1,
+            epoch: 1,
+            ..two.cards[0].clone()
+        });
+        assert!(two.check().is_err());
     }
 
     #[test]

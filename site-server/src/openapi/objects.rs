@@ -61,6 +61,7 @@ pub(super) fn rows(rows: &mut Rows) {
             ProblemCode::NotGranted,
             ProblemCode::HeadMoved,
             ProblemCode::Fenced,
+            ProblemCode::OldEpoch,
             ProblemCode::ObjectsMissing,
             ProblemCode::WrongSignature,
             ProblemCode::SiteFull,
@@ -90,6 +91,10 @@ pub(super) fn rows(rows: &mut Rows) {
         .takes::<DeliveryRequest>()
         .json::<Delivery>(201, "Leave, and what lacks.")
         .json::<Delivery>(200, "It is here already.")
-        .fails(&[ProblemCode::HeadMoved, ProblemCode::WrongSignature]),
+        .fails(&[
+            ProblemCode::HeadMoved,
+            ProblemCode::OldEpoch,
+            ProblemCode::WrongSignature,
+        ]),
     );
 }

@@ -108,7 +108,11 @@ pub(super) async fn pull(
     if have != wanted {
         return Err(PullError::OtherRecord { want: wanted, have });
     }
-    let record = record::verify(&bytes, &known.record_key)?;
+    let epoch = record::parse_unverified(&bytes)
+        .map_err(RecordError::from)?
+        .epoch;
+    let key = site.store.record_key(&known, epoch).await?;
+    let record = record::verify(&bytes, &key.ok_or(RecordError::WrongSignature)?)?;
     if record.user != user {
         return Err(RecordError::WrongSignature.into());
     }

@@ -66,9 +66,9 @@ pub fn differences(ours: &Digest, theirs: &Digest) -> Vec<Difference> {
         .collect()
 }
 
-fn user_rank(row: &DigestRow) -> Option<(bool, u64, SiteId)> {
+fn user_rank(row: &DigestRow) -> Option<(bool, u32, u64, SiteId)> {
     row.version
-        .map(|(version, origin)| (row.deleted, version, origin))
+        .map(|(epoch, version, origin)| (row.deleted, epoch, version, origin))
 }
 
 /// One record of another kind in which two sites differ, seen from ours.
@@ -114,8 +114,9 @@ mod tests {
 
     fn row() -> impl Strategy<Value = DigestRow> {
         let site = (0..3_u8).prop_map(|n| SiteId::new([n; 16]));
-        let version = proptest::option::of((1..4_u64, site.clone()));
+        let version = proptest::option::of((1..3_u32, 1..4_u64, site.clone()));
         let head = proptest::option::of((
+            1..3_u32,
             1..4_u64,
             site,
             (0..2_u8).prop_map(|n| RecordId::new([n; 32])),

@@ -48,7 +48,11 @@ pub(crate) async fn ask(
     let id = RecordId::of(&bytes);
     let head = site.store.head(user).await?;
     let alive = site.store.leases(user).await?;
+    let present = site.store.user(user).await?;
+    let is_old = present.is_some_and(|present| record.epoch < present.epoch);
     match heads::follows(&record, id, head.as_ref()) {
+        // Whoever kept a card that was taken away could have signed it.
+        Follows::Yes if is_old => return Err(ApiError::old_epoch()),
         // Not now: it would pull the head from under who took over. His lease ends by itself.
         Follows::Yes if delivery_waits(&record.pc, &alive) => {
             return Err(ApiError::head_moved_unnamed());

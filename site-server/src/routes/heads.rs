@@ -55,6 +55,7 @@ pub(crate) async fn put(
         ));
     }
     let info = HeadInfo {
+        epoch: record.epoch,
         seq: record.seq,
         record: RecordId::of(&bytes),
         site: site.config.site,
@@ -96,6 +97,7 @@ pub(crate) async fn put(
         PutHeadOutcome::Fenced(_) => {
             return Err(ApiError::head_moved(site.store.head(user).await?));
         }
+        PutHeadOutcome::OldEpoch => return Err(ApiError::old_epoch()),
         PutHeadOutcome::Moved(_) if delivers => return Err(ApiError::head_moved_unnamed()),
         PutHeadOutcome::Moved(head) => return Err(ApiError::head_moved(head)),
         PutHeadOutcome::OutOfSequence { want } => {
@@ -189,7 +191,7 @@ pub(crate) fn follows(record: &Record, id: RecordId, head: Option<&HeadInfo>) ->
     }
 }
 
-/// Verifies that the user signed these bytes.
+/// Verifies that the user signed these bytes, in the present epoch or an earlier one.
 pub(crate) async fn verified(site: &Site, user: UserId, bytes: &[u8]) -> ApiResult<Record> {
     let known = site
         .store
@@ -197,7 +199,13 @@ pub(crate) async fn verified(site: &Site, user: UserId, bytes: &[u8]) -> ApiResu
         .await?
         .ok_or_else(|| ApiError::not_found("This user is not known here."))?;
     let wrong = |detail| ApiError::new(ProblemCode::WrongSignature, detail);
-    let record = record::verify(bytes, &known.record_key).map_err(|error| wrong(chain(&error)))?;
+    let epoch = record::parse_unverified(bytes)
+        .map_err(|error| wrong(chain(&error)))?
+        .epoch;
+    let key = site.store.record_key(&known, epoch).await?;
+    let key =
+        key.ok_or_else(|| wrong("the record is of an epoch that is not known here".into()))?;
+    let record = record::verify(bytes, &key).map_err(|error| wrong(chain(&error)))?;
     if record.user == user {
         Ok(record)
     } else {

@@ -120,6 +120,13 @@ pub(crate) async fn sign_in(
         })
         .await?;
     let head = site.store.head(holder.user.id).await?;
+    let chain_b64 = match holder.user.epoch {
+        0 | 1 => None,
+        _ => {
+            let record = site.store.user_record(holder.user.id).await?;
+            record.and_then(|record| record.registration.chain_b64)
+        }
+    };
     tracing::info!(user = %holder.user.id, card = %proven.card, "signed in");
     Ok(axum::Json(SignIn {
         token,
@@ -127,6 +134,7 @@ pub(crate) async fn sign_in(
         user: holder.user.id,
         name: holder.user.name,
         slot_b64: STANDARD.encode(&holder.slot),
+        chain_b64,
         head,
         lease: Some(lease.lease),
         elsewhere: lease.elsewhere,

@@ -88,7 +88,8 @@ macro_rules! schema {
             "leases" in "0012_leases.sql"
             "portal" in "0013_portal.sql"
             "desk" in "0014_desk.sql"
-            "staff and invitations" in "0016_staff_and_invitations.sql")
+            "staff and invitations" in "0016_staff_and_invitations.sql"
+            "epochs" in "0017_epochs.sql")
     };
 }
 const SQLITE: &[(&str, &str)] = &schema!("sqlite");

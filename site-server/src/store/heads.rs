@@ -4,8 +4,8 @@ use site_api::{HeadInfo, peer::HeadRecord};
 use snapshot::id::{ObjectId, RecordId, SiteId, UserId};
 
 use super::{
-    Counter, Fenced, Store, StoreError, Tx, WaitingKind, column, count, counters, id, leases,
-    objects, outbox,
+    Counter, Fenced, Store, StoreError, Tx, WaitingKind, column, count, counters, epoch, id,
+    leases, objects, outbox,
 };
 use crate::clock::now_ms;
 
@@ -40,15 +40,18 @@ pub enum PutHeadOutcome {
     },
     /// Another session took over.
     Fenced(Fenced),
+    /// A card of the user was taken away after it was signed.
+    OldEpoch,
     /// These are not here, or here with another size.
     ObjectsMissing(Vec<ObjectId>),
 }
 
-type UserRow = (Vec<u8>, i64, Vec<u8>, Vec<u8>, i64, String);
-type Row = (i64, Vec<u8>, Vec<u8>, i64, String);
+type UserRow = (Vec<u8>, i64, i64, Vec<u8>, Vec<u8>, i64, String);
+type Row = (i64, i64, Vec<u8>, Vec<u8>, i64, String);
 
-fn head_info((seq, record, site, saved_ms, pc): Row) -> Result<HeadInfo, StoreError> {
+fn head_info((signed, seq, record, site, saved_ms, pc): Row) -> Result<HeadInfo, StoreError> {
     Ok(HeadInfo {
+        epoch: epoch(signed)?,
         seq: count(seq, "a sequence number")?,
         record: RecordId::new(id(&record, "a record name")?),
         site: SiteId::new(id(&site, "a site id")?),
@@ -58,20 +61,21 @@ fn head_info((seq, record, site, saved_ms, pc): Row) -> Result<HeadInfo, StoreEr
 }
 
 pub(super) async fn head_in(tx: &mut Tx, user: UserId) -> Result<Option<HeadInfo>, StoreError> {
-    let row: Option<Row> =
-        sqlx::query_as("SELECT seq, record, site, saved_ms, pc FROM heads WHERE user_id = $1")
-            .bind(user.as_bytes().as_slice())
-            .fetch_optional(&mut **tx)
-            .await
-            .map_err(StoreError::db("read a head"))?;
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT epoch, seq, record, site, saved_ms, pc FROM heads WHERE user_id = $1",
+    )
+    .bind(user.as_bytes().as_slice())
+    .fetch_optional(&mut **tx)
+    .await
+    .map_err(StoreError::db("read a head"))?;
     row.map(head_info).transpose()
 }
 
 async fn set_head(tx: &mut Tx, user: UserId, info: &HeadInfo) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO heads (user_id, seq, record, site, saved_ms, pc) VALUES ($1, $2, $3, $4, $5, $6) \
+        "INSERT INTO heads (user_id, seq, record, site, saved_ms, pc, epoch) VALUES ($1, $2, $3, $4, $5, $6, $7) \
          ON CONFLICT (user_id) DO UPDATE SET seq = excluded.seq, record = excluded.record, site = excluded.site, \
-         saved_ms = excluded.saved_ms, pc = excluded.pc",
+         saved_ms = excluded.saved_ms, pc = excluded.pc, epoch = excluded.epoch",
     )
     .bind(user.as_bytes().as_slice())
     .bind(column(info.seq))
@@ -79,6 +83,7 @@ async fn set_head(tx: &mut Tx, user: UserId, info: &HeadInfo) -> Result<(), Stor
     .bind(info.site.as_bytes().as_slice())
     .bind(info.saved_ms)
     .bind(&info.pc)
+    .bind(i64::from(info.epoch))
     .execute(&mut **tx)
     .await
     .map_err(StoreError::db("write a head"))?;
@@ -101,10 +106,12 @@ async fn set_head(tx: &mut Tx, user: UserId, info: &HeadInfo) -> Result<(), Stor
     Ok(())
 }
 
-/// Takes a head from another site if it is newer.
+/// Takes a head from another site if it is newer. One of a later epoch is, whatever number an earlier one has: who
+/// kept a card that was taken away may have gone on with it where nobody knew.
 pub(super) async fn merge(tx: &mut Tx, theirs: &HeadRecord) -> Result<bool, StoreError> {
     let newer = head_in(tx, theirs.user).await?.is_none_or(|ours| {
-        (theirs.info.seq, theirs.info.site, theirs.info.record) > (ours.seq, ours.site, ours.record)
+        let rank = |info: &HeadInfo| (info.epoch, info.seq, info.site, info.record);
+        rank(&theirs.info) > rank(&ours)
     });
     if newer {
         set_head(tx, theirs.user, &theirs.info).await?;
@@ -118,12 +125,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Db`].
     pub async fn head(&self, user: UserId) -> Result<Option<HeadInfo>, StoreError> {
-        let row: Option<Row> =
-            sqlx::query_as("SELECT seq, record, site, saved_ms, pc FROM heads WHERE user_id = $1")
-                .bind(user.as_bytes().as_slice())
-                .fetch_optional(&self.db.pool)
-                .await
-                .map_err(StoreError::db("read a head"))?;
+        let row: Option<Row> = sqlx::query_as(
+            "SELECT epoch, seq, record, site, saved_ms, pc FROM heads WHERE user_id = $1",
+        )
+        .bind(user.as_bytes().as_slice())
+        .fetch_optional(&self.db.pool)
+        .await
+        .map_err(StoreError::db("read a head"))?;
         row.map(head_info).transpose()
     }
 
@@ -174,6 +182,12 @@ impl Store {
         {
             return Ok(PutHeadOutcome::Same(head.clone()));
         }
+        if key_epoch(&mut tx, new.user)
+            .await?
+            .is_some_and(|epoch| new.info.epoch < epoch)
+        {
+            return Ok(PutHeadOutcome::OldEpoch);
+        }
         if let Some(session) = session
             && let Some(fenced) = leases::fenced_in(&mut tx, session).await?
         {
@@ -209,6 +223,7 @@ impl Store {
     ) -> Result<Vec<ObjectId>, StoreError> {
         let mut tx = self.write("write a record").await?;
         let info = HeadInfo {
+            epoch: 0,
             seq,
             record,
             site: SiteId::new([0; 16]),
@@ -232,20 +247,30 @@ impl Store {
     /// [`StoreError::Db`].
     pub async fn heads(&self) -> Result<Vec<HeadRecord>, StoreError> {
         let rows: Vec<UserRow> = sqlx::query_as(
-            "SELECT user_id, seq, record, site, saved_ms, pc FROM heads ORDER BY user_id",
+            "SELECT user_id, epoch, seq, record, site, saved_ms, pc FROM heads ORDER BY user_id",
         )
         .fetch_all(&self.db.pool)
         .await
         .map_err(StoreError::db("list heads"))?;
         rows.into_iter()
-            .map(|(user, seq, record, site, saved_ms, pc)| {
+            .map(|(user, epoch, seq, record, site, saved_ms, pc)| {
                 Ok(HeadRecord {
                     user: UserId::new(id(&user, "a user id")?),
-                    info: head_info((seq, record, site, saved_ms, pc))?,
+                    info: head_info((epoch, seq, record, site, saved_ms, pc))?,
                 })
             })
             .collect()
     }
+}
+
+/// The present epoch of a user, if there is one.
+async fn key_epoch(tx: &mut Tx, user: UserId) -> Result<Option<u32>, StoreError> {
+    let row: Option<(i64,)> = sqlx::query_as("SELECT key_epoch FROM users WHERE id = $1")
+        .bind(user.as_bytes().as_slice())
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(StoreError::db("read the epoch of a user"))?;
+    row.map(|(row,)| epoch(row)).transpose()
 }
 
 /// Checks that every object is here with its size, and inserts the record if so.

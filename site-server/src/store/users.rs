@@ -5,11 +5,12 @@ mod rows;
 use site_api::{
     Registration,
     peer::{SharedKey, UserRecord},
+    registration::Succession,
 };
 use snapshot::id::{CardId, SiteId, UserId};
 
 use super::{
-    Actor, Deed, SharedKind, Store, StoreError, Tx, WaitingKind, audit, id, outbox,
+    Actor, Deed, SharedKind, Store, StoreError, Tx, WaitingKind, audit, epoch, id, outbox,
     second_factor::FactorKey, shared,
 };
 use rows::{RECORD, RecordRow, rank_in, record, record_in, set_user, user_rank};
@@ -21,7 +22,9 @@ pub struct User {
     pub id: UserId,
     /// User name.
     pub name: String,
-    /// Ed25519 key of the user's records.
+    /// Epoch of the user key.
+    pub epoch: u32,
+    /// Ed25519 key of the user's records in that epoch.
     pub record_key: [u8; 32],
     /// Argon2id PHC string.
     pub password_phc: String,
@@ -85,14 +88,39 @@ pub enum UserAddError {
         /// Whom.
         user: UserId,
     },
+    /// A card was taken away in the registration that is here.
+    #[error(
+        "this registration of {name} is of epoch {have}, the one here of epoch {known}: a card was taken away since; \
+         begin again from the newest registration"
+    )]
+    OlderEpoch {
+        /// User name.
+        name: String,
+        /// Its epoch.
+        have: u32,
+        /// That of the registration here.
+        known: u32,
+    },
+    /// Its keys do not lead to those that are here.
+    #[error(
+        "this registration of {name} has other keys than the one here and does not lead back to them: what was saved \
+         before would be lost; begin again from the newest registration, which another station wrote"
+    )]
+    OtherKeys {
+        /// User name.
+        name: String,
+    },
 }
 
 /// Which of two versions of a user record stands: the higher one, at every site. A deletion is higher than anything
-/// else, so that a site which was away for weeks brings nobody back.
+/// else, so that a site which was away for weeks brings nobody back; then the epoch, so that it brings no card back that
+/// was taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UserRank {
     /// Deleted.
     pub deleted: bool,
+    /// Epoch of the user key.
+    pub epoch: u32,
     /// Version.
     pub version: u64,
     /// Who made it.
@@ -102,22 +130,24 @@ pub struct UserRank {
 impl UserRank {
     /// That of a record.
     #[must_use]
-    pub const fn of(record: &UserRecord) -> Self {
+    pub fn of(record: &UserRecord) -> Self {
         Self {
             deleted: record.deleted,
+            epoch: record.registration.epoch(),
             version: record.version,
             origin: record.origin,
         }
     }
 }
 
-type CardRow = (Vec<u8>, String, Vec<u8>, String, Vec<u8>, Vec<u8>, i64);
-type UserRow = (Vec<u8>, String, Vec<u8>, String);
+type CardRow = (Vec<u8>, String, i64, Vec<u8>, String, Vec<u8>, Vec<u8>, i64);
+type UserRow = (Vec<u8>, String, i64, Vec<u8>, String);
 
-fn user((user, name, record_key, password_phc): UserRow) -> Result<User, StoreError> {
+fn user((user, name, key_epoch, record_key, password_phc): UserRow) -> Result<User, StoreError> {
     Ok(User {
         id: UserId::new(id(&user, "a user id")?),
         name,
+        epoch: epoch(key_epoch)?,
         record_key: id(&record_key, "a record key")?,
         password_phc,
     })
@@ -130,7 +160,7 @@ impl Store {
     /// [`StoreError::Db`].
     pub async fn user(&self, user_id: UserId) -> Result<Option<User>, StoreError> {
         let row: Option<UserRow> = sqlx::query_as(
-            "SELECT id, name, record_key, password_phc FROM users WHERE id = $1 AND deleted = 0",
+            "SELECT id, name, key_epoch, record_key, password_phc FROM users WHERE id = $1 AND deleted = 0",
         )
         .bind(user_id.as_bytes().as_slice())
         .fetch_optional(&self.db.pool)
@@ -146,7 +176,7 @@ impl Store {
     /// [`StoreError::Db`].
     pub async fn user_by_name(&self, name: &str) -> Result<Option<User>, StoreError> {
         let row: Option<UserRow> = sqlx::query_as(
-            "SELECT id, name, record_key, password_phc FROM users WHERE name = $1 AND deleted = 0 ORDER BY id LIMIT 1",
+            "SELECT id, name, key_epoch, record_key, password_phc FROM users WHERE name = $1 AND deleted = 0 ORDER BY id LIMIT 1",
         )
         .bind(name)
         .fetch_optional(&self.db.pool)
@@ -161,7 +191,7 @@ impl Store {
     /// [`StoreError::Db`].
     pub async fn user_by_card(&self, card: CardId) -> Result<Option<CardUser>, StoreError> {
         let row: Option<CardRow> = sqlx::query_as(
-            "SELECT users.id, users.name, users.record_key, users.password_phc, cards.spki, cards.slot, cards.revoked \
+            "SELECT users.id, users.name, users.key_epoch, users.record_key, users.password_phc, cards.spki, cards.slot, cards.revoked \
              FROM cards JOIN users ON users.id = cards.user_id \
              WHERE cards.id = $1 AND users.deleted = 0 ORDER BY cards.revoked, users.id LIMIT 1",
         )
@@ -169,15 +199,31 @@ impl Store {
         .fetch_optional(&self.db.pool)
         .await
         .map_err(StoreError::db("look for a card"))?;
-        row.map(|(user_id, name, key, phc, spki, slot, revoked)| {
+        row.map(|(user_id, name, epoch, key, phc, spki, slot, revoked)| {
             Ok(CardUser {
-                user: user((user_id, name, key, phc))?,
+                user: user((user_id, name, epoch, key, phc))?,
                 spki,
                 slot,
                 revoked: revoked != 0,
             })
         })
         .transpose()
+    }
+
+    /// The key that verifies what a user signed in an epoch, the present one or an earlier one; `None`: it is not known.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`], [`StoreError::Corrupt`].
+    pub async fn record_key(
+        &self,
+        user: &User,
+        epoch: u32,
+    ) -> Result<Option<[u8; 32]>, StoreError> {
+        if epoch == user.epoch {
+            return Ok(Some(user.record_key));
+        }
+        let record = self.user_record(user.id).await?;
+        Ok(record.and_then(|record| record.registration.record_key(epoch)))
     }
 
     /// [`Store::add_user_by`] the operator.
@@ -240,6 +286,9 @@ impl Store {
         let before = record_in(&mut tx, &self.factor_key, registration.user)
             .await
             .map_err(store)?;
+        if let Some(before) = &before {
+            follows(&registration, &before.registration)?;
+        }
         let user = registration.user;
         let version = match rank_in(&mut tx, user).await.map_err(store)? {
             Some(rank) if rank.deleted => return Err(UserAddError::Deleted { name, user }),
@@ -375,16 +424,16 @@ impl Store {
     /// # Errors
     /// [`StoreError::Db`].
     pub async fn user_versions(&self) -> Result<Vec<(UserId, UserRank)>, StoreError> {
-        let rows: Vec<(Vec<u8>, i64, i64, Vec<u8>)> =
-            sqlx::query_as("SELECT id, deleted, version, origin FROM users ORDER BY id")
+        let rows: Vec<(Vec<u8>, i64, i64, i64, Vec<u8>)> =
+            sqlx::query_as("SELECT id, deleted, key_epoch, version, origin FROM users ORDER BY id")
                 .fetch_all(&self.db.pool)
                 .await
                 .map_err(StoreError::db("list users"))?;
         rows.into_iter()
-            .map(|(user, deleted, version, origin)| {
+            .map(|(user, deleted, epoch, version, origin)| {
                 Ok((
                     UserId::new(id(&user, "a user id")?),
-                    user_rank((deleted, version, origin))?,
+                    user_rank((deleted, epoch, version, origin))?,
                 ))
             })
             .collect()
@@ -422,6 +471,21 @@ impl Store {
         let deed = Deed::new(actor, "card.revoke", card).with(user);
         audit::write(&mut tx, &deed).await?;
         tx.commit().await.map_err(StoreError::db("revoke a card"))
+    }
+}
+
+/// That a registration may take the place of the one that is here.
+fn follows(new: &Registration, known: &Registration) -> Result<(), UserAddError> {
+    match new.succeeds(known) {
+        Succession::Follows => Ok(()),
+        Succession::Older => Err(UserAddError::OlderEpoch {
+            name: new.name.clone(),
+            have: new.epoch(),
+            known: known.epoch(),
+        }),
+        Succession::OtherKeys => Err(UserAddError::OtherKeys {
+            name: new.name.clone(),
+        }),
     }
 }
 

@@ -21,6 +21,7 @@ mod desk;
 mod desk_people;
 mod desk_staff;
 mod disk_full;
+mod epochs;
 mod fabric;
 mod five;
 mod heads;

@@ -88,9 +88,13 @@ async fn a_revoked_card_stays_revoked_when_a_newer_registration_still_lists_it_o
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path()).await;
     let lost = Person::new("hanako");
-    let mut found = Person::new("hanako");
-    found.user = lost.user;
-    found.card = Card::new();
+    let mut found = lost.in_the_next_epoch();
+    (found.user_key, found.epoch, found.chain) = (lost.user_key, 1, None);
+    found.keys = snapshot::keys::SnapshotKeys::derive(
+        &snapshot::keys::UserKey::from_bytes(lost.user_key),
+        lost.user,
+        1,
+    );
     let first = lost.registration();
     store
         .add_user(first.clone(), PHC.into(), HOME)
@@ -200,6 +204,7 @@ fn choices(people: &[Person]) -> Vec<Records> {
                     ..Records::default()
                 });
                 let info = HeadInfo {
+                    epoch: 1,
                     seq: version,
                     record: RecordId::new([origin.as_bytes()[0]; 32]),
                     site: origin,
@@ -214,6 +219,26 @@ fn choices(people: &[Person]) -> Vec<Records> {
                     ..Records::default()
                 });
             }
+        }
+        // A card was taken away: whatever else was changed meanwhile, elsewhere.
+        let next = person.in_the_next_epoch();
+        for (version, origin) in [(1, HOME), (2, AWAY)] {
+            let info = HeadInfo {
+                epoch: 2,
+                seq: version,
+                record: RecordId::new([origin.as_bytes()[0]; 32]),
+                site: origin,
+                saved_ms: 5,
+                pc: "pc-9".into(),
+            };
+            choices.push(Records {
+                users: vec![user(&next, version, origin, false)],
+                heads: vec![HeadRecord {
+                    user: person.user,
+                    info,
+                }],
+                ..Records::default()
+            });
         }
         let card = SharedKey::from(person.card.id);
         choices.push(Records {

@@ -44,6 +44,7 @@ fn user_record(person: &Person, version: u64) -> UserRecord {
 
 fn head(person: &Person, seq: u64) -> HeadRecord {
     let info = HeadInfo {
+        epoch: 1,
         seq,
         record: RecordId::new([3; 32]),
         site: FRIEND,
@@ -162,14 +163,14 @@ async fn digests_say_what_each_side_lacks() {
     assert_eq!((answer.newer.users.len(), answer.wanted.len()), (1, 0));
     let newer = DigestRow {
         user: hanako.user,
-        version: Some((7, FRIEND)),
+        version: Some((1, 7, FRIEND)),
         deleted: false,
         head: None,
         settings: [None; 3],
     };
     let other = DigestRow {
         user: UserId::new([1; 16]),
-        version: Some((1, FRIEND)),
+        version: Some((1, 1, FRIEND)),
         deleted: false,
         head: None,
         settings: [None; 3],

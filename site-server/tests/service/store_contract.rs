@@ -82,6 +82,7 @@ async fn objects_are_whole_or_not_there(store: &Store) {
 
 fn info(seq: u64, site: SiteId) -> HeadInfo {
     HeadInfo {
+        epoch: 1,
         seq,
         record: RecordId::new(random()),
         site,

@@ -26,6 +26,7 @@ use site_server::{
     routes::PeerIdentity,
 };
 use snapshot::{
+    chain::Chain,
     id::{BaselineId, CardId, ObjectId, RecordId, SiteId, UserId},
     keys::{Secret, SnapshotKeys, UserKey},
     record::{Record, SignedRecord},
@@ -126,6 +127,8 @@ pub(crate) struct Person {
     pub(crate) name: String,
     pub(crate) password: String,
     pub(crate) user_key: [u8; 32],
+    pub(crate) epoch: u32,
+    pub(crate) chain: Option<Chain>,
     pub(crate) keys: SnapshotKeys,
     pub(crate) card: Card,
 }
@@ -139,7 +142,28 @@ impl Person {
             name: name.to_owned(),
             password: format!("password of {name}"),
             user_key,
+            epoch: 1,
+            chain: None,
             keys: SnapshotKeys::derive(&UserKey::from_bytes(user_key), user, 1),
+            card: Card::new(),
+        }
+    }
+
+    /// The same person with another card, after the station took this one away: another key, and a link to this one.
+    pub(crate) fn in_the_next_epoch(&self) -> Self {
+        let user_key = random();
+        let new = UserKey::from_bytes(user_key);
+        let old = UserKey::from_bytes(self.user_key);
+        let now = (self.user, self.epoch);
+        let chain = Chain::follow(self.chain.as_ref(), &old, now, &new).unwrap();
+        Self {
+            user: self.user,
+            name: self.name.clone(),
+            password: self.password.clone(),
+            user_key,
+            epoch: self.epoch + 1,
+            keys: chain.open(&new).unwrap(),
+            chain: Some(chain),
             card: Card::new(),
         }
     }
@@ -149,7 +173,7 @@ impl Person {
             user: self.user,
             slot: 0,
             card: self.card.id,
-            epoch: 1,
+            epoch: self.epoch,
         };
         let slot = slot::wrap(
             &UserKey::from_bytes(self.user_key),
@@ -168,9 +192,13 @@ impl Person {
                 spki_b64: STANDARD.encode(&self.card.spki),
                 label: "first card".into(),
                 slot: 0,
-                epoch: 1,
+                epoch: self.epoch,
                 slot_b64: STANDARD.encode(slot),
             }],
+            chain_b64: self
+                .chain
+                .as_ref()
+                .map(|chain| STANDARD.encode(chain.to_bytes())),
             escrow_b64: None,
         }
     }
@@ -188,7 +216,8 @@ impl Person {
         let manifests = listed.drain(..1).collect();
         Record {
             user: self.user,
-            epoch: 1,
+            epoch: self.epoch,
+            oldest: self.epoch,
             seq,
             previous,
             baseline: BaselineId::new([7; 32]),

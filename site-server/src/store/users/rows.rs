@@ -6,22 +6,23 @@ use snapshot::id::{SiteId, UserId};
 
 use super::UserRank;
 use crate::store::{
-    SharedKind, StoreError, Tx, column, count, id, second_factor::FactorKey, settings,
+    SharedKind, StoreError, Tx, column, count, epoch, id, second_factor::FactorKey, settings,
 };
 
 pub(super) fn user_rank(
-    (deleted, version, origin): (i64, i64, Vec<u8>),
+    (deleted, key_epoch, version, origin): (i64, i64, i64, Vec<u8>),
 ) -> Result<UserRank, StoreError> {
     Ok(UserRank {
         deleted: deleted != 0,
+        epoch: epoch(key_epoch)?,
         version: count(version, "a version")?,
         origin: SiteId::new(id(&origin, "a site id")?),
     })
 }
 
 pub(super) async fn rank_in(tx: &mut Tx, user: UserId) -> Result<Option<UserRank>, StoreError> {
-    let row: Option<(i64, i64, Vec<u8>)> =
-        sqlx::query_as("SELECT deleted, version, origin FROM users WHERE id = $1")
+    let row: Option<(i64, i64, i64, Vec<u8>)> =
+        sqlx::query_as("SELECT deleted, key_epoch, version, origin FROM users WHERE id = $1")
             .bind(user.as_bytes().as_slice())
             .fetch_optional(&mut **tx)
             .await
@@ -37,7 +38,7 @@ pub(super) const RECORD: &str = "SELECT registration, password_phc, deleted, ver
 pub(super) fn record(
     key: &FactorKey,
     user: UserId,
-    (registration, password_phc, deleted, version, origin, epoch, factor): RecordRow,
+    (registration, password_phc, deleted, version, origin, sign_ins, factor): RecordRow,
 ) -> Result<UserRecord, StoreError> {
     Ok(UserRecord {
         registration: serde_json::from_str(&registration)
@@ -46,7 +47,7 @@ pub(super) fn record(
         deleted: deleted != 0,
         version: count(version, "a version")?,
         origin: SiteId::new(id(&origin, "a site id")?),
-        sign_in_epoch: count(epoch, "an epoch")?,
+        sign_in_epoch: count(sign_ins, "an epoch of sign-ins")?,
         second_factor: factor
             .map(|sealed| key.open(user.as_bytes(), &sealed))
             .transpose()?,
@@ -81,18 +82,18 @@ pub(super) async fn set_user(
         .as_ref()
         .map(|factor| key.seal(who.user.as_bytes(), factor))
         .transpose()?;
-    let epoch: Option<(i64,)> = sqlx::query_as("SELECT sign_in_epoch FROM users WHERE id = $1")
+    let known: Option<(i64,)> = sqlx::query_as("SELECT sign_in_epoch FROM users WHERE id = $1")
         .bind(who.user.as_bytes().as_slice())
         .fetch_optional(&mut **tx)
         .await
         .map_err(StoreError::db("read a user"))?;
-    let ended = epoch.is_some_and(|(epoch,)| column(record.sign_in_epoch) > epoch);
+    let ended = known.is_some_and(|(known,)| column(record.sign_in_epoch) > known);
     sqlx::query(
         "INSERT INTO users (id, name, record_key, password_phc, registration, deleted, version, origin, sign_in_epoch, \
-         second_factor) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET name = excluded.name, \
+         second_factor, key_epoch) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO UPDATE SET name = excluded.name, \
          record_key = excluded.record_key, password_phc = excluded.password_phc, registration = excluded.registration, \
          deleted = excluded.deleted, version = excluded.version, origin = excluded.origin, \
-         sign_in_epoch = excluded.sign_in_epoch, second_factor = excluded.second_factor",
+         sign_in_epoch = excluded.sign_in_epoch, second_factor = excluded.second_factor, key_epoch = excluded.key_epoch",
     )
     .bind(who.user.as_bytes().as_slice())
     .bind(&who.name)
@@ -104,6 +105,7 @@ pub(super) async fn set_user(
     .bind(record.origin.as_bytes().as_slice())
     .bind(column(record.sign_in_epoch))
     .bind(factor)
+    .bind(i64::from(who.epoch()))
     .execute(&mut **tx)
     .await
     .map_err(StoreError::db("write a user"))?;
