@@ -70,6 +70,9 @@ pub enum Fate {
     Arrived,
     /// Another PC saved meanwhile; it stays.
     HeadMoved,
+    /// A card of the user was taken away after it was sealed; it stays until the user vouches for it
+    /// ([`crate::renew`]).
+    OldEpoch(Box<Waiting>),
     /// It stays, for this reason.
     Stays(String),
 }
@@ -78,6 +81,7 @@ pub enum Fate {
 enum Carried {
     Arrived,
     HeadMoved,
+    OldEpoch,
     /// Nobody may move the head of this user any more.
     Stopped,
 }
@@ -247,6 +251,10 @@ impl Courier {
                     tracing::warn!(%id, "the head has moved; the parcel waits for its user");
                     round.end(id, Fate::HeadMoved);
                 }
+                Ok(Carried::OldEpoch) => {
+                    tracing::warn!(%id, "a card was taken away since; the parcel waits for its user");
+                    round.end(id, Fate::OldEpoch(Box::new(parcel)));
+                }
                 Ok(Carried::Stopped) => {
                     round.end(id, Fate::Stays("its user went on without it".into()));
                 }
@@ -286,10 +294,7 @@ impl Courier {
                 parcel.remove()?;
                 return Ok(Carried::Arrived);
             }
-            Err(error) if error.code() == Some(ProblemCode::HeadMoved) => {
-                return Ok(Carried::HeadMoved);
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => return refused(error),
         };
         if let Some(object) = grant.missing.iter().find(|object| !parcel.has(**object)) {
             return Err(DeliverError::Incomplete {
@@ -320,10 +325,7 @@ impl Courier {
         };
         match site.put_json("advance the head", api::HEAD, &head) {
             Ok(()) => {}
-            Err(error) if error.code() == Some(ProblemCode::HeadMoved) => {
-                return Ok(Carried::HeadMoved);
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => return refused(error),
         }
         events.emit(
             "delivered",
@@ -341,6 +343,15 @@ impl Courier {
             round.at_head = Some(user);
         }
         may
+    }
+}
+
+/// Why the site does not let a parcel in: for a reason that only its user can take away, or another one.
+fn refused(error: SiteError) -> Result<Carried, DeliverError> {
+    match error.code() {
+        Some(ProblemCode::HeadMoved) => Ok(Carried::HeadMoved),
+        Some(ProblemCode::OldEpoch) => Ok(Carried::OldEpoch),
+        _ => Err(error.into()),
     }
 }
 
@@ -403,6 +414,7 @@ mod tests {
             let record = Record {
                 user: user(*n),
                 epoch: 1,
+                oldest: 1,
                 seq,
                 previous: (seq > 1).then(|| RecordId::new([9; 32])),
                 baseline: BaselineId::new([2; 32]),

@@ -5,7 +5,7 @@
 //! - at power-on: [`cmdline`] → [`site`] → [`disk`] → [`wipe`] → [`baseline`] (→ [`rewrite`]) → [`signin`] → [`pull`] →
 //!   [`apply`] → [`handover`]; [`boot`] leads through them,
 //! - in the session and at its end: [`session`] → [`capture`] → [`push`], and [`outbox`] when no site takes it;
-//!   [`delivery`] empties that at the next boot; [`update`] fetches the next baseline, [`esp`] starts it,
+//!   [`delivery`] empties that at the next boot, [`renew`] what was sealed before a card was taken away; [`update`] fetches the next baseline, [`esp`] starts it,
 //! - after the system: [`exitrd`]; what was wiped is told by [`report`],
 //! - at a PC to be looked at: [`inventory`]; at the operator's desk: [`station`],
 //! - at anybody's desk, with the card: [`desk`], which takes a snapshot out as an ordinary tar ([`export`]) and in
@@ -32,6 +32,7 @@ pub mod capture;
 pub mod delivery;
 pub mod outbox;
 pub mod push;
+pub mod renew;
 pub mod report;
 pub mod session;
 pub mod update;

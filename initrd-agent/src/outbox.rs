@@ -74,7 +74,7 @@ pub struct Parcel {
 }
 
 /// A whole parcel as it lies in the outbox. Whoever had the disk may have written it: the site checks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
     /// Its name: the record.
     pub id: RecordId,
@@ -313,6 +313,7 @@ mod tests {
         Record {
             user,
             epoch: 1,
+            oldest: 1,
             seq,
             previous: (seq > 1).then(|| RecordId::new([9; 32])),
             baseline: BaselineId::new([2; 32]),

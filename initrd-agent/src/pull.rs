@@ -73,6 +73,8 @@ impl PullError {
         match self {
             Self::Site(error) if error.is_passing() => code_of(error),
             Self::Site(_) | Self::Relay { .. } => Code::PullFailed,
+            // Saved with a newer card, or the site keeps from us what leads to an older key.
+            Self::Record(RecordError::OtherEpoch { .. }) => Code::KeyNotOpened,
             Self::Encoding(_)
             | Self::Record(_)
             | Self::OtherRecord { .. }
@@ -117,8 +119,8 @@ fn proved(head: Head, reported: u64, keys: &SnapshotKeys) -> Result<Pulled, Pull
             want: head.info.record,
         });
     }
-    let record = record::verify(&bytes, &keys.record_public_key()).map_err(PullError::Record)?;
-    if record.seq < reported || record.seq != head.info.seq || record.user != keys.user() {
+    let record = record::verify_own(&bytes, keys).map_err(PullError::Record)?;
+    if record.seq < reported || record.seq != head.info.seq {
         return Err(PullError::RolledBack {
             have: record.seq,
             want: reported,
@@ -179,6 +181,16 @@ pub struct SitePacks {
 }
 
 impl SitePacks {
+    /// Objects of `record` at `site`, beside the stages of a boot.
+    #[must_use]
+    pub fn aside(site: &Site, record: &Record) -> Self {
+        Self {
+            site: site.clone(),
+            total_bytes: record.total_bytes(),
+            fetched: Mutex::new((0, None)),
+        }
+    }
+
     /// Objects of `record` at `site`.
     #[must_use]
     pub fn new(site: &Site, record: &Record, stage: Running) -> Self {
@@ -245,6 +257,7 @@ impl PackSource for SitePacks {
 #[cfg(test)]
 mod tests {
     use snapshot::{
+        chain::Chain,
         id::{BaselineId, SiteId, UserId},
         keys::UserKey,
         record::SignedRecord,
@@ -264,6 +277,7 @@ mod tests {
         let record = Record {
             user: keys.user(),
             epoch: keys.epoch(),
+            oldest: keys.epoch(),
             seq,
             previous: (seq > 1).then(|| RecordId::of(b"the one before")),
             baseline: BaselineId::new([3; 32]),
@@ -279,6 +293,7 @@ mod tests {
     fn head(seq: u64, signed: &SignedRecord) -> Head {
         Head {
             info: HeadInfo {
+                epoch: 1,
                 seq,
                 record: RecordId::of(signed.as_bytes()),
                 site: SiteId::new([6; 16]),
@@ -287,6 +302,20 @@ mod tests {
             },
             record_b64: Some(STANDARD.encode(signed.as_bytes())),
         }
+    }
+
+    #[test]
+    fn a_snapshot_of_an_earlier_epoch_is_the_users_own_and_one_of_a_later_epoch_needs_the_newer_card()
+     {
+        let (old, new) = (UserKey::from_bytes([1; 32]), UserKey::from_bytes([7; 32]));
+        let user = UserId::new([2; 16]);
+        let chain = Chain::follow(None, &old, (user, 1), &new).unwrap();
+        let (before, after) = (keys(1), chain.open(&new).unwrap());
+        let eighth = signed(8, &before);
+        let pulled = proved(head(8, &eighth), 8, &after).unwrap();
+        assert_eq!((pulled.record.epoch, pulled.record.seq), (1, 8));
+        let ninth = proved(head(9, &signed(9, &after)), 9, &before).unwrap_err();
+        assert_eq!(ninth.code(), Code::KeyNotOpened);
     }
 
     #[test]

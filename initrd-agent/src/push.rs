@@ -137,12 +137,14 @@ impl Push {
             Err(error) => error,
         };
         let moved = error.code() == Some(ProblemCode::HeadMoved);
+        // A card was taken away while this session ran: the user vouches for the snapshot with another one.
+        let old_epoch = error.code() == Some(ProblemCode::OldEpoch);
         if moved && is_head(&self.site, record.id()) {
             // The first try arrived and its answer was lost.
             return Ok(Pushed::AtSite);
         }
         match &self.gone {
-            SiteGone::UseOutbox { outbox, .. } if moved || error.is_passing() => {
+            SiteGone::UseOutbox { outbox, .. } if moved || old_epoch || error.is_passing() => {
                 outbox
                     .draft()?
                     .finish(record.id(), record.as_bytes(), &parcel)?;

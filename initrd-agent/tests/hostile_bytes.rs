@@ -219,6 +219,7 @@ fn site(sealed: Vec<Vec<u8>>) -> Site {
     let record = Record {
         user: keys.user(),
         epoch: keys.epoch(),
+        oldest: keys.epoch(),
         seq: 1,
         previous: None,
         baseline: BASELINE,

@@ -67,6 +67,7 @@ fn site(entries: &[Entry], spoil: impl Fn(&mut Manifest, &mut Record)) -> Site {
     let mut record = Record {
         user: keys.user(),
         epoch: keys.epoch(),
+        oldest: keys.epoch(),
         seq: 1,
         previous: None,
         baseline: BASELINE,

@@ -17,6 +17,7 @@ use std::{
 };
 
 use serde_json::Value;
+use snapshot::{chain::Chain, id::UserId, keys::UserKey};
 use tree::{Session, Site, assert_same, everything, noise};
 
 /// Runs the reader on the head of a site, whose objects are written to `folder`.
@@ -51,17 +52,22 @@ fn good(output: &Output) {
 
 /// The tree as the reader writes it is the session's, and the listing agrees with the files.
 fn assert_reads(site: &Site, session: &Session) {
+    assert_reads_with(site, session, &[]);
+}
+
+/// The same with another user key, or its chain: the last one said counts.
+fn assert_reads_with(site: &Site, session: &Session, more: &[&str]) {
     let store = tempfile::tempdir().unwrap();
     let again = Session::to_unpack();
     let into = again.path("");
     good(&read(
         site,
         store.path(),
-        &["--into", into.to_str().unwrap()],
+        &[&["--into", into.to_str().unwrap()][..], more].concat(),
     ));
     assert_same(&again, session);
 
-    let output = read(site, store.path(), &[]);
+    let output = read(site, store.path(), more);
     good(&output);
     let listing: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(listing.len(), session.describe().len());
@@ -105,6 +111,32 @@ fn a_second_reader_gives_back_a_tree_of_two_days() {
         .unwrap();
     site.save(&session, Some(&first.state));
     assert_reads(&site, &session);
+}
+
+/// A card was taken away between the two days: the packs of the first are of another epoch.
+#[test]
+fn a_second_reader_gives_back_a_tree_of_two_epochs() {
+    let (session, site) = (everything(), Site::default());
+    let first = site.save(&session, None);
+    let (user, old) = (UserId::new([2; 16]), UserKey::from_bytes([1; 32]));
+    let new = UserKey::from_bytes([9; 32]);
+    let chain = Chain::follow(None, &old, (user, 1), &new).unwrap();
+    site.use_keys(chain.open(&new).unwrap());
+    session.file("home/ada/new", noise(5, 100_000));
+    site.save(&session, Some(&first.state));
+    assert_eq!((site.record().epoch, site.record().oldest), (2, 1));
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("chain");
+    fs::write(&file, chain.to_bytes()).unwrap();
+    let (chain, key) = (file.to_str().unwrap(), "09".repeat(32));
+    let with = ["--user-key", &key, "--chain", chain];
+    assert_reads_with(&site, &session, &with);
+    // Nobody reads it without the chain, nor with the old key.
+    for less in [&with[..2], &with[2..], &[]] {
+        let store = tempfile::tempdir().unwrap();
+        assert!(!read(&site, store.path(), less).status.success());
+    }
 }
 
 #[test]

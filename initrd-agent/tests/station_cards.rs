@@ -233,7 +233,11 @@ fn a_spare_opens_the_same_key_and_a_lost_card_is_replaced_by_the_recovery_card()
         ]
     );
     assert_eq!(left.user, both.user);
-    assert_eq!(left.record_public_key, both.record_public_key);
+    // Another key for both, which leads back to the one that the lost card still opens.
+    assert_eq!((both.epoch(), left.epoch()), (1, 2));
+    assert_ne!(left.record_public_key, both.record_public_key);
+    let earlier = left.record_key(1).map(hex::encode);
+    assert_eq!(earlier.as_ref(), Some(&both.record_public_key));
 
     // The escrow of the third is among them: its PUK comes from the recovery card.
     fs::rename(desk.file("card"), desk.file("unused-too")).unwrap();
@@ -263,8 +267,15 @@ fn a_spare_opens_the_same_key_and_a_lost_card_is_replaced_by_the_recovery_card()
         &[],
         "not one of this user's",
     );
-    desk.good(&[&revoke[..], &[&second]].concat(), &[]);
+    let revoke = [&revoke[..], &[&second]].concat();
+    desk.refused(&revoke, &["888999"], "as for the cards before");
+    let revoke = [&revoke[..], &["--recovery-key", &public]].concat();
+    let said = desk.card(&revoke, &["888999"]);
+    assert!(said.good, "{}{}", said.out, said.err);
+    assert!(said.err.contains("Not protected: what was saved before."));
+    assert_eq!(json(&said.out)["epoch"], 3);
     assert_eq!(desk.registration("revoked.json").cards.len(), 1);
+    assert_eq!(desk.registration("revoked.json").epoch(), 3);
     let last = desk.registration("revoked.json").cards[0].card.to_string();
     let nobody = desk.path("nobody.json");
     desk.refused(

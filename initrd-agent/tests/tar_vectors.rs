@@ -187,6 +187,7 @@ fn site() -> Site {
     let record = Record {
         user: keys.user(),
         epoch: keys.epoch(),
+        oldest: keys.epoch(),
         seq: 1,
         previous: None,
         baseline: BASELINE,

@@ -81,6 +81,8 @@ pub(super) struct Wanted<'a> {
     pub(super) next: AtomicUsize,
     /// Where every chunk of the packs fetched lies.
     pub(super) chunks: Mutex<Chunks>,
+    /// Epoch of each pack of the manifest, as the packs fetched say.
+    pub(super) epochs: Mutex<Vec<u32>>,
     /// Somebody failed.
     pub(super) stop: AtomicBool,
 }
@@ -104,6 +106,11 @@ impl Wanted<'_> {
         fetcher.read(object, bytes, &mut memory)?;
         let pack = PackReader::open(self.keys, memory)
             .map_err(|source| ApplyError::Pack { object, source })?;
+        let mut epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(epoch) = epochs.get_mut(*number as usize) {
+            *epoch = pack.epoch();
+        }
+        drop(epochs);
         let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
         let known = pack.chunks().iter().map(|chunk| Known {
             id: chunk.id,

@@ -143,7 +143,7 @@ pub fn apply(
         writer: &writer,
         meter: &meter,
     };
-    let chunks = frames.write(&fetcher, &mut rows)?;
+    let (chunks, pack_epochs) = frames.write(&fetcher, &mut rows)?;
     let chunks = chunks.read().map_err(ApplyError::Chunks)?;
     manifest.entries = kept.all()?;
     rows.sort_unstable_by_key(|row| row.entry);
@@ -158,6 +158,8 @@ pub fn apply(
     let state = State {
         manifest: Arc::new(manifest),
         manifests: request.record.manifests.clone(),
+        epoch: request.record.epoch,
+        pack_epochs,
         rows: Arc::new(rows),
         chunks: Arc::new(chunks),
         trusted_before,
@@ -231,14 +233,20 @@ struct Frames<'a> {
 }
 
 impl Frames<'_> {
-    /// Fetches all packs and writes all frames; gives where every chunk lies.
-    fn write(&self, fetcher: &Fetcher<'_>, rows: &mut Vec<Row>) -> Result<Chunks, ApplyError> {
+    /// Fetches all packs and writes all frames; gives where every chunk lies, and the epoch of every pack.
+    fn write(
+        &self,
+        fetcher: &Fetcher<'_>,
+        rows: &mut Vec<Row>,
+    ) -> Result<(Chunks, Vec<u32>), ApplyError> {
         let wanted = Wanted {
             keys: self.keys,
             listed: self.packs,
             packs: &self.writer.plan.packs,
             next: AtomicUsize::new(0),
             chunks: Mutex::new(Chunks::new(self.writer.roots).map_err(ApplyError::Chunks)?),
+            // What no file needs is not fetched, and is in no later snapshot.
+            epochs: Mutex::new(vec![self.keys.epoch(); self.packs.len()]),
             stop: AtomicBool::new(false),
         };
         let written = thread::scope(|scope| {
@@ -257,10 +265,15 @@ impl Frames<'_> {
             first_cause(workers.into_iter().map(join).collect())
         })?;
         rows.extend(written.into_iter().flatten());
-        Ok(wanted
+        let epochs = wanted
+            .epochs
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let chunks = wanted
             .chunks
             .into_inner()
-            .unwrap_or_else(PoisonError::into_inner))
+            .unwrap_or_else(PoisonError::into_inner);
+        Ok((chunks, epochs))
     }
 
     /// One worker: fetches packs, opens frames and writes what is in them.

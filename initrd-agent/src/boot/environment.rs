@@ -2,8 +2,6 @@
 
 use std::{fs, io, path::Path, time::Duration};
 
-use snapshot::id::UserId;
-
 use super::{BootError, prepare::Prepared};
 use crate::{
     apply::{self, ApplyError, ApplyRequest},
@@ -16,10 +14,12 @@ use crate::{
     exitrd,
     handover::Account,
     keyring::{self, SessionKey},
+    outbox::Waiting,
     paths,
     pull::{self, SitePacks},
+    renew::{self, RenewError, Renewal},
     rewrite,
-    screen::{Code, Label, Notice, Progress, Screen, Sentence, chain},
+    screen::{Code, Label, Notice, Progress, Prompt, Screen, Sentence, chain},
     session::{self, HeadState, State},
     signin::SignedIn,
 };
@@ -50,11 +50,12 @@ pub(super) fn pc_name() -> String {
 
 /// Waits for the user's own parcels, so that the newest snapshot is the one that is pulled, and tells what became
 /// of them.
-pub(super) fn own_parcels(courier: &Courier, user: UserId, screen: &Screen) {
-    if courier.is_busy_for(user) {
+pub(super) fn own_parcels(courier: &Courier, user: &mut SignedIn, screen: &Screen) {
+    if courier.is_busy_for(user.user) {
         screen.say(Sentence::SendingParcels);
     }
-    for fate in courier.wait_for(user, PARCEL_PATIENCE) {
+    let mut renewal = Renewal::default();
+    for fate in courier.wait_for(user.user, PARCEL_PATIENCE) {
         match fate {
             Fate::Arrived => {
                 screen.say(Sentence::ParcelsArrived);
@@ -64,8 +65,44 @@ pub(super) fn own_parcels(courier: &Courier, user: UserId, screen: &Screen) {
                 screen.message(&Notice::new(Code::SaveHeadMoved, detail));
             }
             Fate::Waits => {}
+            Fate::OldEpoch(parcel) => older_parcel(&mut renewal, &parcel, user, screen),
             Fate::Stays(why) => screen.message(&Notice::new(Code::SaveInOutbox, why)),
         }
+    }
+}
+
+/// Asks the user about a parcel that was sealed before a card was taken away, and sends it when it is the user's own.
+fn older_parcel(renewal: &mut Renewal, parcel: &Waiting, user: &mut SignedIn, screen: &Screen) {
+    let stays = |error: &RenewError| {
+        let code = match error {
+            RenewError::HeadMoved => Code::SaveHeadMoved,
+            _ => Code::SaveInOutbox,
+        };
+        screen.message(&Notice::of(code, error));
+    };
+    let record = match renew::own_record(parcel, &user.keys) {
+        Ok(record) => record,
+        Err(error) => return stays(&error),
+    };
+    let when = clock::when(record.created_ms, clock::now_ms());
+    let pc = record.pc.clone();
+    let detail = format!("sealed on {pc} {when}");
+    screen.message(&Notice::new(Code::SaveOldEpoch, detail));
+    match screen.ask(Prompt::TakeOlder { when, pc }) {
+        Ok(answer) if answer.trim() == "TAKE" => {}
+        Ok(_) => return,
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "nobody can be asked about a parcel; it stays");
+            return;
+        }
+    }
+    screen.say(Sentence::SendingParcels);
+    match renewal.renew(parcel, &record, &user.site, &user.keys) {
+        Ok(head) => {
+            user.head = Some(head);
+            screen.say(Sentence::ParcelsArrived);
+        }
+        Err(error) => stays(&error),
     }
 }
 
@@ -74,7 +111,7 @@ pub(super) fn own_parcels(courier: &Courier, user: UserId, screen: &Screen) {
 /// # Errors
 /// What to tell the user. The session volume may be half written: [`Fresh::renew`](super::prepare::Fresh::renew) it.
 pub(super) fn pull_and_apply(
-    user: SignedIn,
+    mut user: SignedIn,
     prepared: &Prepared,
     screen: &Screen,
     events: &Events,
@@ -89,6 +126,7 @@ pub(super) fn pull_and_apply(
     let Some(pulled) = pulled else {
         stage.end(0);
         events.begin(Stage::Apply).end(0);
+        user.keys.forget_before(user.keys.epoch());
         screen.say(Sentence::FirstTime {
             user: user.name.clone(),
         });
@@ -98,6 +136,8 @@ pub(super) fn pull_and_apply(
             stat_table: None,
         });
     };
+    // Keys of epochs that nothing needs any more are no part of the session.
+    user.keys.forget_before(pulled.record.oldest);
     let info = pulled.info;
     screen.say(Sentence::Welcome {
         user: user.name.clone(),

@@ -191,7 +191,7 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
     let mut session: Option<Prepared> = None;
     let environment = loop {
         let stage = events.begin(Stage::SignIn);
-        let user = match signin::sign_in(&finder, screen, &pc, options.baseline) {
+        let mut user = match signin::sign_in(&finder, screen, &pc, options.baseline) {
             Ok(user) => user,
             Err(SignInError::Ask(error)) => return Err(error.into()),
             Err(SignInError::Outdated(why)) => {
@@ -203,7 +203,7 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
             Some(prepared) => prepared,
             None => prepared.recv().map_err(|_| BootError::Worker)?,
         };
-        environment::own_parcels(&prepared.courier, user.user, screen);
+        environment::own_parcels(&prepared.courier, &mut user, screen);
         match environment::pull_and_apply(user, &prepared, screen, events) {
             Ok(environment) => {
                 session = Some(prepared);

@@ -96,6 +96,8 @@ pub(super) fn assemble(
     State {
         manifest: Arc::new(manifest),
         manifests: Vec::new(),
+        epoch: stored.epoch,
+        pack_epochs: stored.epochs(&renumbered),
         rows: Arc::new(rows),
         chunks: Arc::new(chunks),
         trusted_before,

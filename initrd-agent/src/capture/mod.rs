@@ -158,6 +158,7 @@ pub fn capture(
     if let Some(before) = request.state
         && request.previous.is_some()
         && request.repack.is_none()
+        && before.epoch == request.keys.epoch()
         && is_all_there(&found, &before.manifest)
     {
         return Ok(unchanged(before, trusted_before(started), report));
@@ -183,17 +184,17 @@ pub fn capture(
     report.added = diff.added.len() as u64;
     report.changed = diff.changed.len() as u64;
     report.removed = diff.removed.len() as u64;
-    let unchanged = request.previous.is_some()
-        && request
-            .state
-            .is_some_and(|before| same_tree(&before.manifest, &state.manifest));
+    // The first snapshot of an epoch is made anew, whatever changed: what it says is sealed with the new keys then.
+    let known = request
+        .state
+        .filter(|before| request.previous.is_some() && before.epoch == request.keys.epoch());
+    let unchanged = known.is_some_and(|before| same_tree(&before.manifest, &state.manifest));
     let record = if unchanged {
         state.manifests = request
             .state
             .map_or_else(Vec::new, |before| before.manifests.clone());
         None
     } else {
-        let known = request.state.filter(|_| request.previous.is_some());
         let sealed = chain::seal(request.keys, known, &state.manifest)?;
         pushing.put(sealed.object)?;
         state.manifests = sealed.manifests;
@@ -245,6 +246,7 @@ fn sign(request: &CaptureRequest<'_>, state: &State) -> Result<SignedRecord, Cap
     let record = Record {
         user: request.keys.user(),
         epoch: request.keys.epoch(),
+        oldest: oldest(request.keys.epoch(), &state.pack_epochs),
         seq: request
             .previous
             .map_or(1, |previous| previous.seq.saturating_add(1)),
@@ -257,6 +259,11 @@ fn sign(request: &CaptureRequest<'_>, state: &State) -> Result<SignedRecord, Cap
         packs: state.manifest.packs.clone(),
     };
     Ok(record.sign(request.keys)?)
+}
+
+/// The earliest epoch of a snapshot's packs.
+fn oldest(epoch: u32, packs: &[u32]) -> u32 {
+    packs.iter().copied().fold(epoch, u32::min)
 }
 
 /// What came of reading.
@@ -276,7 +283,7 @@ fn seal(
 ) -> Result<Sealed, CaptureError> {
     let stop = AtomicBool::new(false);
     let chunker = Chunker::new(request.keys);
-    let repack = Repack::plan(found, request.state, request.repack);
+    let repack = Repack::plan(found, request.state, request.keys.epoch(), request.repack);
     let work = Work::plan(found, &repack);
     let earlier = Earlier {
         state: request.state,

@@ -1,4 +1,5 @@
-//! Packs that hold little of the tree any more: what is left of them is stored anew, so that a site can delete them.
+//! Packs that hold little of the tree any more, and those of earlier epochs: what is left of them is stored anew, so
+//! that a site can delete them.
 //!
 //! A site cannot tell which bytes of a pack are still of use, so packs are repacked here, where the files are. The
 //! chunks of the worst packs are forgotten and the files they belong to read again; what those hold goes into new packs.
@@ -32,11 +33,19 @@ pub(super) struct Repack {
 
 impl Repack {
     /// What is worth it. `budget`: `None` is nothing.
-    pub(super) fn plan(found: &[Found], before: Option<&State>, budget: Option<Duration>) -> Self {
+    pub(super) fn plan(
+        found: &[Found],
+        before: Option<&State>,
+        epoch: u32,
+        budget: Option<Duration>,
+    ) -> Self {
         let (Some(before), Some(budget)) = (before, budget) else {
             return Self::default();
         };
-        let packs = worst(before, found);
+        // A card that was taken away may open those: they go first, however much of them is alive.
+        let mut packs = older(before, epoch);
+        let rest = worst(before, found).into_iter();
+        packs.extend(rest.filter(|pack| !before.is_older(*pack, epoch)));
         let batches = batches(before, found, &packs);
         Self {
             packs: packs.into_iter().collect(),
@@ -44,6 +53,15 @@ impl Repack {
             until: Some(Instant::now() + budget),
         }
     }
+}
+
+/// The packs of earlier epochs.
+fn older(before: &State, epoch: u32) -> Vec<u32> {
+    let packs = 0..before.pack_epochs.len();
+    packs
+        .filter_map(|pack| u32::try_from(pack).ok())
+        .filter(|pack| before.is_older(*pack, epoch))
+        .collect()
 }
 
 /// Plain bytes of a pack, and how many of them files still use.

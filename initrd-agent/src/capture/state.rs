@@ -19,7 +19,7 @@ use snapshot::{
     manifest::{Entry, EntryKind, Manifest, Time},
 };
 
-const MAGIC: &[u8; 8] = b"FKST\x02\0\0\0";
+const MAGIC: &[u8; 8] = b"FKST\x03\0\0\0";
 const STAT_BYTES: usize = 4 + 8 + 8 + 4;
 /// Length of a [`Known`] as it is written.
 pub(crate) const CHUNK_BYTES: usize = 16 + 4 * 4;
@@ -81,6 +81,10 @@ pub struct State {
     pub(crate) manifest: Arc<Manifest>,
     /// What that was sealed as, base first; empty when it was not.
     pub(crate) manifests: Vec<(ObjectId, u64)>,
+    /// Epoch in which they were sealed.
+    pub(crate) epoch: u32,
+    /// Epoch of each pack of the manifest.
+    pub(crate) pack_epochs: Vec<u32>,
     /// Sorted by entry. Files that were torn have none.
     pub(crate) rows: Arc<Vec<Row>>,
     pub(crate) chunks: Arc<Vec<Known>>,
@@ -155,6 +159,11 @@ impl State {
         Self::decode(Fields { body, left: bytes })
     }
 
+    /// Whether a pack was sealed in another epoch than `epoch`. Its chunks have names there that none has now.
+    pub(crate) fn is_older(&self, pack: u32, epoch: u32) -> bool {
+        self.pack_epochs.get(pack as usize) != Some(&epoch)
+    }
+
     /// The manifest's bytes: equal trees whose data lies in the same packs have equal ones.
     ///
     /// # Errors
@@ -176,8 +185,10 @@ impl State {
     /// Writes what follows the head.
     pub(crate) fn write_body(&self, body: &mut impl Write, manifest: &[u8]) -> io::Result<()> {
         put_time(body, self.trusted_before)?;
+        body.write_all(&self.epoch.to_le_bytes())?;
         for len in [
             self.manifests.len(),
+            self.pack_epochs.len(),
             manifest.len(),
             self.rows.len(),
             self.chunks.len(),
@@ -187,6 +198,9 @@ impl State {
         for (object, bytes) in &self.manifests {
             body.write_all(object.as_bytes())?;
             body.write_all(&bytes.to_le_bytes())?;
+        }
+        for epoch in &self.pack_epochs {
+            body.write_all(&epoch.to_le_bytes())?;
         }
         body.write_all(manifest)?;
         for row in self.rows.iter() {
@@ -202,12 +216,19 @@ impl State {
 
     fn decode(mut body: Fields<impl Read>) -> Result<Self, StateError> {
         let trusted_before = body.time()?;
-        let (sealed, manifest) = (body.len()?, body.len()?);
+        let epoch = body.u32()?;
+        let (sealed, packs, manifest) = (body.len()?, body.len()?, body.len()?);
         let (rows, chunks) = (body.len()?, body.len()?);
         let manifests = (0..body.fits(sealed, LISTED_BYTES)?)
             .map(|_| Ok((ObjectId::new(body.array()?), body.u64()?)))
             .collect::<Result<_, StateError>>()?;
+        let pack_epochs = (0..body.fits(packs, 4)?)
+            .map(|_| body.u32())
+            .collect::<Result<Vec<_>, StateError>>()?;
         let manifest = Manifest::decode(&body.take(manifest)?)?;
+        if pack_epochs.len() != manifest.packs.len() {
+            return Err(StateError::Damaged);
+        }
         let mut listed = Vec::with_capacity(body.fits(rows, STAT_BYTES)?);
         for _ in 0..rows {
             listed.push(Row {
@@ -226,6 +247,8 @@ impl State {
         Ok(Self {
             manifest: Arc::new(manifest),
             manifests,
+            epoch,
+            pack_epochs,
             rows: Arc::new(listed),
             chunks: Arc::new(known),
             trusted_before,
@@ -401,10 +424,12 @@ mod tests {
             manifest: Arc::new(Manifest {
                 baseline: BaselineId::new([1; 32]),
                 baseline_name: "minimal".into(),
-                packs: vec![],
+                packs: vec![(ObjectId::new([3; 32]), 65_536)],
                 entries: vec![root],
             }),
             manifests: vec![(ObjectId::new([2; 32]), 4096)],
+            epoch: 2,
+            pack_epochs: vec![1],
             rows: Arc::new(vec![Row {
                 entry: 3,
                 inode: 4,

@@ -42,9 +42,11 @@ const NEARLY_FULL_BYTES: usize = 256 << 10;
 pub(super) struct Store<'a> {
     pub(super) keys: &'a SnapshotKeys,
     index: Mutex<Index>,
-    /// Chunks of packs that are repacked: not found, but there.
+    /// Chunks of packs that are repacked or of an earlier epoch: not found, but there.
     forgotten: Vec<(ChunkId, Piece)>,
     packs: Mutex<Packs>,
+    /// Epochs of the earlier packs.
+    epochs: Vec<u32>,
     /// The next frame's number.
     next_frame: AtomicU32,
     full: SyncSender<SealedPack>,
@@ -82,7 +84,8 @@ impl<'a> Store<'a> {
                     offset: chunk.offset,
                     bytes: chunk.bytes,
                 };
-                if earlier.repack.contains(&chunk.pack) {
+                if earlier.repack.contains(&chunk.pack) || state.is_older(chunk.pack, keys.epoch())
+                {
                     forgotten.push((chunk.id, piece));
                 } else {
                     index.note(chunk.id, piece);
@@ -95,6 +98,9 @@ impl<'a> Store<'a> {
             index: Mutex::new(index),
             forgotten,
             packs: Mutex::new(packs),
+            epochs: earlier
+                .state
+                .map_or_else(Vec::new, |state| state.pack_epochs.clone()),
             next_frame,
             full,
             spare,
@@ -190,6 +196,8 @@ impl<'a> Store<'a> {
         Ok(Stored {
             index,
             placed: packs.placed(),
+            epochs: self.epochs,
+            epoch: self.keys.epoch(),
             new_bytes: self.new_bytes.into_inner(),
         })
     }
@@ -199,10 +207,21 @@ impl<'a> Store<'a> {
 pub(super) struct Stored {
     index: Index,
     pub(super) placed: Placed,
+    /// Epochs of the earlier packs, and that of the new ones.
+    epochs: Vec<u32>,
+    pub(super) epoch: u32,
     pub(super) new_bytes: u64,
 }
 
 impl Stored {
+    /// The epochs of the packs that have a new number, in that order.
+    pub(super) fn epochs(&self, renumbered: &[Option<u32>]) -> Vec<u32> {
+        let kept = renumbered.iter().enumerate();
+        kept.filter(|(_, number)| number.is_some())
+            .map(|(pack, _)| self.epochs.get(pack).copied().unwrap_or(self.epoch))
+            .collect()
+    }
+
     /// Every chunk in a pack that has a new number, in the order of pack and frame.
     pub(super) fn chunks(&self, renumbered: &[Option<u32>]) -> Vec<Known> {
         let mut chunks: Vec<_> = self

@@ -261,6 +261,7 @@ fn sign(
     let record = Record {
         user: request.keys.user(),
         epoch: request.keys.epoch(),
+        oldest: request.keys.epoch(),
         seq: request
             .previous
             .map_or(1, |previous| previous.seq.saturating_add(1)),

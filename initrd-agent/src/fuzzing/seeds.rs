@@ -67,6 +67,8 @@ fn state() -> Vec<u8> {
     let state = State {
         manifest: Arc::new(manifest),
         manifests: vec![(ObjectId::new([2; 32]), 4096)],
+        epoch: 2,
+        pack_epochs: vec![1],
         rows: Arc::new(vec![Row {
             entry: 2,
             inode: 77,

@@ -41,6 +41,13 @@ pub enum Prompt {
     },
     /// May changes that cannot reach the site be lost?
     Lose,
+    /// Is what was sealed before a card was taken away the user's own?
+    TakeOlder {
+        /// When it was sealed, by the clock of the PC.
+        when: String,
+        /// On which PC.
+        pc: String,
+    },
 }
 
 impl Prompt {
@@ -57,6 +64,7 @@ impl Prompt {
             Self::Password => "password",
             Self::Erase { .. } => "erase",
             Self::Lose => "lose",
+            Self::TakeOlder { .. } => "take-older",
         }
     }
 
@@ -112,6 +120,12 @@ impl Prompt {
             (Self::Password, Ja) => "パスワード: ".into(),
             (Self::Lose, En) => "Type LOSE to switch off without these changes: ".into(),
             (Self::Lose, Ja) => "変更を失ってもよければ LOSE と入力: ".into(),
+            (Self::TakeOlder { when, pc }, En) => format!(
+                "Was it you who worked on {pc} until {when}? Type TAKE to go on from there, anything else to leave it: "
+            ),
+            (Self::TakeOlder { when, pc }, Ja) => format!(
+                "{pc} で {when} まで使ったのが自分であれば TAKE、そうでなければ他の文字を入力: "
+            ),
             (Self::Erase { disk }, En) => {
                 format!(
                     "Disk {disk} holds data that is not Furoshiki's.\nType ERASE to destroy it all and go on: "
@@ -309,6 +323,10 @@ codes! {
     SaveHeadMoved = "SAVE-HEAD-MOVED":
         ["Another PC saved your files meanwhile.", "Both versions are kept: that PC's at the site, this one's sealed on this PC's disk.", "Report code SAVE-HEAD-MOVED to the operator, who can bring the two together."],
         ["別の PC が先に保存しました。", "両方の版が残っています: その PC の版はサイトに、この PC の版は封印されてこの PC に。", "SAVE-HEAD-MOVED と管理者に伝えてください。"];
+    /// Sealed before a card was taken away.
+    SaveOldEpoch = "SAVE-OLD-EPOCH":
+        ["This PC holds changes that were sealed before one of your cards was taken away.", "They wait sealed on this PC's disk; the site takes them only when you say that they are yours.", "If you did not work on this PC, leave them and report code SAVE-OLD-EPOCH."],
+        ["この PC には、カードが無効になる前の変更が残っています。", "変更は封印されてこの PC に残り、自分のものと確かめた場合にだけサイトに送られます。", "この PC を使っていない場合はそのまま残し、SAVE-OLD-EPOCH と管理者に伝えてください。"];
     /// Neither the site nor the outbox took the snapshot.
     SaveFailed = "SAVE-FAILED":
         ["Your last changes could not be saved.", "What was saved before is safe at the site{saved}.", "Keep this PC on and report code SAVE-FAILED."],
@@ -499,6 +517,14 @@ mod tests {
                 Prompt::LastTry,
                 "last-try",
                 "Type yes to use the last try, anything else to stop: ",
+            ),
+            (
+                Prompt::TakeOlder {
+                    when: "today 14:02".into(),
+                    pc: "pc-1".into(),
+                },
+                "take-older",
+                "Was it you who worked on pc-1 until today 14:02? Type TAKE to go on from there, anything else to leave it: ",
             ),
         ];
         for (prompt, name, text) in cases {

@@ -19,8 +19,9 @@ use site_api::{
     HeadInfo, SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest, path as api,
 };
 use snapshot::{
+    chain::{Chain, ChainError},
     id::{BaselineId, CardId, UserId},
-    keys::SnapshotKeys,
+    keys::{SnapshotKeys, UserKey},
     slot,
 };
 use zeroize::Zeroizing;
@@ -277,10 +278,25 @@ pub(crate) fn unwrap(mut card: Card<Unlocked>, answer: &SignIn) -> Result<Snapsh
         UnwrapError::Card(error) => of_card(&error),
         other => failed(&other),
     })?;
-    let keys = SnapshotKeys::derive(&user_key, answer.user, slot.context.epoch);
+    let keys = keys_of(&user_key, answer, slot.context.epoch);
     drop(user_key);
     if let Err(error) = card.lock() {
         tracing::warn!(%error, "card keeps its PIN until its power goes; it may be taken out");
     }
-    Ok(keys)
+    keys
+}
+
+/// The keys of the user key's epoch, and those of earlier ones that its chain leads to.
+fn keys_of(user_key: &UserKey, answer: &SignIn, epoch: u32) -> Result<SnapshotKeys, Notice> {
+    let failed = |error: &(dyn std::error::Error + 'static)| Notice::of(Code::KeyNotOpened, error);
+    let Some(chain) = &answer.chain_b64 else {
+        return Ok(SnapshotKeys::derive(user_key, answer.user, epoch));
+    };
+    let chain = STANDARD.decode(chain).map_err(|e| failed(&e))?;
+    let chain = Chain::parse(&chain).map_err(|e| failed(&e))?;
+    if (chain.user(), chain.epoch()) != (answer.user, epoch) {
+        let (have, want) = (chain.epoch(), epoch);
+        return Err(failed(&ChainError::OtherChain { have, want }));
+    }
+    chain.open(user_key).map_err(|e| failed(&e))
 }

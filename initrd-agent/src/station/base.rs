@@ -8,6 +8,7 @@ use card::{
 };
 use site_api::registration::{FORMAT, RegisteredCard, Registration, VERSION};
 use snapshot::{
+    chain::Chain,
     id::{CardId, UserId},
     keys::{SnapshotKeys, UserKey},
     slot::{self, SlotContext},
@@ -17,6 +18,8 @@ use super::{StationError, recover::escrows};
 
 /// Epoch of a new user key.
 const FIRST_EPOCH: u32 = 1;
+/// An escrow of the user key alone names this card.
+const NO_CARD: CardId = CardId::new([0; 16]);
 
 /// Whose recovery key an escrow is sealed to.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ pub(super) struct Base {
     registration: Registration,
     user_key: UserKey,
     epoch: u32,
+    /// Leads to the keys of earlier epochs.
+    chain: Option<Chain>,
     /// Who may open what is kept already; others are not taken for a further card.
     kept: bool,
 }
@@ -68,28 +73,74 @@ impl Base {
                 name: name.to_owned(),
                 record_public_key: hex::encode(keys.record_public_key()),
                 cards: Vec::new(),
+                chain_b64: None,
                 escrow_b64: None,
             },
             user_key,
             epoch: FIRST_EPOCH,
+            chain: None,
             kept: false,
         })
     }
 
     /// The user of `registration`, whose key somebody opened. Refused when it is not that user's.
     pub(super) fn of(registration: Registration, user_key: UserKey) -> Result<Self, StationError> {
-        let epoch = registration.cards.iter().map(|card| card.epoch).max();
-        let epoch = epoch.unwrap_or(FIRST_EPOCH);
+        let epoch = registration.epoch();
         let keys = SnapshotKeys::derive(&user_key, registration.user, epoch);
         if hex::encode(keys.record_public_key()) != registration.record_public_key {
             return Err(StationError::OtherUserKey);
+        }
+        let chain = registration.chain()?;
+        if let Some(chain) = &chain {
+            // What does not lead back now never will.
+            chain.open(&user_key)?;
         }
         Ok(Self {
             kept: registration.escrow_b64.is_some(),
             registration,
             user_key,
             epoch,
+            chain,
         })
+    }
+
+    /// The same user in the next epoch: another user key, sealed to every card there is and to whoever keeps it, and
+    /// a link that leads from it to the key so far.
+    pub(super) fn in_the_next_epoch(
+        mut self,
+        organisation: &Organisation,
+    ) -> Result<Self, StationError> {
+        let user = self.registration.user;
+        let new = UserKey::generate()?;
+        let now = (user, self.epoch);
+        let chain = Chain::follow(self.chain.as_ref(), &self.user_key, now, &new)?;
+        self.epoch = chain.epoch();
+        let keys = SnapshotKeys::derive(&new, user, self.epoch);
+        self.registration.record_public_key = hex::encode(keys.record_public_key());
+        self.registration.chain_b64 = Some(STANDARD.encode(chain.to_bytes()));
+        for card in &mut self.registration.cards {
+            reseal(card, user, self.epoch, &new)?;
+        }
+        self.user_key = new;
+        self.chain = Some(chain);
+        if !self.registration.cards.is_empty() {
+            let escrow = Escrow {
+                user,
+                card: NO_CARD,
+                puk: None,
+                management_key: None,
+                user_key: UserKey::from_bytes(*self.user_key.expose()),
+            };
+            forget_escrow(&mut self.registration, NO_CARD)?;
+            keep(&mut self.registration, organisation.seal(&escrow)?)?;
+        }
+        Ok(self)
+    }
+
+    /// The registration as it is now.
+    pub(super) fn into_registration(self) -> Result<Registration, StationError> {
+        self.registration.check()?;
+        Ok(self.registration)
     }
 
     /// Whether `opened` is the user's key.
@@ -144,17 +195,60 @@ impl Base {
             management_key: secrets.and_then(|(_, key)| key.map(ManagementKey::copy)),
             user_key: UserKey::from_bytes(*self.user_key.expose()),
         })?;
-        if let Some(sealed) = sealed {
-            let mut all: Vec<u8> = escrows(&registration)?
-                .iter()
-                .flat_map(card::escrow::SealedEscrow::to_bytes)
-                .collect();
-            all.extend_from_slice(&sealed);
-            registration.escrow_b64 = Some(STANDARD.encode(all));
-        }
+        keep(&mut registration, sealed)?;
         registration.check()?;
         Ok(registration)
     }
+}
+
+/// Adds an escrow behind those there are: the last one has the user key of the present epoch.
+fn keep(registration: &mut Registration, sealed: Option<Vec<u8>>) -> Result<(), StationError> {
+    let Some(sealed) = sealed else {
+        return Ok(());
+    };
+    let mut all: Vec<u8> = escrows(registration)?
+        .iter()
+        .flat_map(card::escrow::SealedEscrow::to_bytes)
+        .collect();
+    all.extend_from_slice(&sealed);
+    registration.escrow_b64 = Some(STANDARD.encode(all));
+    Ok(())
+}
+
+/// Forgets what was kept for a card.
+fn forget_escrow(registration: &mut Registration, of: CardId) -> Result<(), StationError> {
+    let kept: Vec<u8> = escrows(registration)?
+        .iter()
+        .filter(|escrow| escrow.card() != of)
+        .flat_map(card::escrow::SealedEscrow::to_bytes)
+        .collect();
+    registration.escrow_b64 = (!kept.is_empty()).then(|| STANDARD.encode(kept));
+    Ok(())
+}
+
+/// Gives a registered card the user key of another epoch, in the slot it has. The card itself is not needed.
+fn reseal(
+    card: &mut RegisteredCard,
+    user: UserId,
+    epoch: u32,
+    user_key: &UserKey,
+) -> Result<(), StationError> {
+    let spki = STANDARD
+        .decode(&card.spki_b64)
+        .map_err(|_| StationError::OtherPublicKey(card.card))?;
+    if slot::card_id(&spki) != card.card {
+        return Err(StationError::OtherPublicKey(card.card));
+    }
+    let context = SlotContext {
+        user,
+        slot: card.slot,
+        card: card.card,
+        epoch,
+    };
+    let sealed = slot::wrap(user_key, &slot::card_public_key(&spki)?, &context)?;
+    card.epoch = epoch;
+    card.slot_b64 = STANDARD.encode(sealed);
+    Ok(())
 }
 
 /// `registration` without a card and without its escrow. It may be left without any card.
@@ -167,12 +261,7 @@ pub(super) fn without(
     if registration.cards.len() == before {
         return Err(StationError::NotOfTheUser(lost));
     }
-    let kept: Vec<u8> = escrows(&registration)?
-        .iter()
-        .filter(|escrow| escrow.card() != lost)
-        .flat_map(card::escrow::SealedEscrow::to_bytes)
-        .collect();
-    registration.escrow_b64 = (!kept.is_empty()).then(|| STANDARD.encode(kept));
+    forget_escrow(&mut registration, lost)?;
     Ok(registration)
 }
 
@@ -214,6 +303,55 @@ mod tests {
         assert!(matches!(
             Base::of(both, UserKey::from_bytes([9; 32])),
             Err(StationError::OtherUserKey)
+        ));
+    }
+
+    #[test]
+    fn a_new_epoch_seals_another_key_to_the_cards_there_are_and_leads_back() {
+        let base = Base::new("hanako").unwrap();
+        let nobody = Organisation::Nobody;
+        let first = base.with(&key(0), "first card", &nobody, None).unwrap();
+        let base = Base::of(first, UserKey::from_bytes(*base.user_key.expose())).unwrap();
+        let both = base.with(&key(1), "spare", &nobody, None).unwrap();
+        let base = Base::of(both.clone(), UserKey::from_bytes(*base.user_key.expose())).unwrap();
+        let old = UserKey::from_bytes(*base.user_key.expose());
+
+        let next = base.without(key(1).id()).unwrap();
+        let next = next.in_the_next_epoch(&nobody).unwrap();
+        let new = UserKey::from_bytes(*next.user_key.expose());
+        let after = next.into_registration().unwrap();
+        assert_ne!(old.expose(), new.expose());
+        assert_eq!((both.epoch(), after.epoch(), after.cards.len()), (1, 2, 1));
+        assert_eq!(after.cards[0].slot, both.cards[0].slot);
+        assert_ne!(after.cards[0].slot_b64, both.cards[0].slot_b64);
+        assert_ne!(after.record_public_key, both.record_public_key);
+        let keys = after.chain().unwrap().unwrap().open(&new).unwrap();
+        let public = keys.record_public_key_of(1).unwrap();
+        assert_eq!(hex::encode(public), both.record_public_key);
+
+        // The old key is not the user's any more; the new one goes on.
+        assert!(matches!(
+            Base::of(after.clone(), old),
+            Err(StationError::OtherUserKey)
+        ));
+        let third = Base::of(after, new).unwrap();
+        let third = third.in_the_next_epoch(&nobody).unwrap();
+        let newest = UserKey::from_bytes(*third.user_key.expose());
+        let third = third.into_registration().unwrap();
+        let keys = third.chain().unwrap().unwrap().open(&newest).unwrap();
+        assert_eq!((keys.epoch(), keys.oldest()), (3, 1));
+    }
+
+    #[test]
+    fn a_card_is_never_sealed_to_under_another_cards_name() {
+        let base = Base::new("hanako").unwrap();
+        let nobody = Organisation::Nobody;
+        let first = base.with(&key(0), "first card", &nobody, None).unwrap();
+        let mut base = Base::of(first, UserKey::from_bytes(*base.user_key.expose())).unwrap();
+        base.registration.cards[0].spki_b64 = STANDARD.encode(key(1).spki());
+        assert!(matches!(
+            base.in_the_next_epoch(&nobody),
+            Err(StationError::OtherPublicKey(_))
         ));
     }
 }

@@ -10,7 +10,7 @@ use card::{
     unwrap::UnwrapError,
 };
 use site_api::registration::RegistrationError;
-use snapshot::{ParseError, id::CardId, keys::RandomError, slot::SlotError};
+use snapshot::{ParseError, chain::ChainError, id::CardId, keys::RandomError, slot::SlotError};
 
 /// Why the station stopped. What was done to the card until then is said where it matters.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +76,14 @@ pub enum StationError {
     /// The escrow or the card opened something else.
     #[error("the user key that was opened is not the one of this registration")]
     OtherUserKey,
+    /// The chain to earlier epochs does not lead there.
+    #[error("open the keys of the user's earlier epochs with the chain in the registration")]
+    Chain(#[from] ChainError),
+    /// A registration that names one card and holds the key of another.
+    #[error(
+        "the registration has another public key for card {0} than the card's own; nothing is sealed to it"
+    )]
+    OtherPublicKey(CardId),
     /// A card that is not in the registration.
     #[error("card {0} is not one of this user's")]
     NotOfTheUser(CardId),

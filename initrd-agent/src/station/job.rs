@@ -73,14 +73,10 @@ pub(super) struct Job<'a> {
 impl<'a> Job<'a> {
     /// Reads recovery keys and looks whether an earlier try left something.
     pub(super) fn prepare(new: &'a NewCard) -> Result<Self, StationError> {
-        let key = |path| -> Result<_, StationError> { Ok(RecoveryKey::from_pem(&read(path)?)?) };
-        let organisation = match (&new.recovery_key[..], new.no_recovery) {
-            ([], false) => return Err(StationError::RecoveryUndecided),
-            ([], true) => Organisation::Nobody,
-            ([one], _) => Organisation::One(key(one)?),
-            ([first, second], _) => Organisation::Two(key(first)?, key(second)?),
-            _ => return Err(StationError::TooManyOperators),
-        };
+        if new.recovery_key.is_empty() && !new.no_recovery {
+            return Err(StationError::RecoveryUndecided);
+        }
+        let organisation = organisation(&new.recovery_key)?;
         if new.out.exists() {
             // Stopped after the last step of all: the card is issued, only the part was left.
             if Part::read(&new.out)?.is_some() {
@@ -204,6 +200,17 @@ impl<'a> Job<'a> {
         Ok(Outcome::of(&part.registration, part.card, &self.new.out)
             .with_secrets(secrets, self.organisation.keeps()))
     }
+}
+
+/// Whose recovery keys these are; none is nobody's.
+pub(super) fn organisation(keys: &[PathBuf]) -> Result<Organisation, StationError> {
+    let key = |path| -> Result<_, StationError> { Ok(RecoveryKey::from_pem(&read(path)?)?) };
+    Ok(match keys {
+        [] => Organisation::Nobody,
+        [one] => Organisation::One(key(one)?),
+        [first, second] => Organisation::Two(key(first)?, key(second)?),
+        _ => return Err(StationError::TooManyOperators),
+    })
 }
 
 /// Everything the card's present state asks for. Nothing on the card is changed.

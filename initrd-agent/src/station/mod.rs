@@ -58,7 +58,9 @@ pub enum Command {
     AddCard(AddCardArguments),
     /// Give a user another card for a lost one, which is refused from then on.
     Replace(ReplaceArguments),
-    /// Take a card away from a user: every site refuses it.
+    /// Take a card away from a user: every site refuses it, and it does not open what is saved from then on.
+    ///
+    /// Needs another card of the user, or the recovery key.
     Revoke(RevokeArguments),
 }
 

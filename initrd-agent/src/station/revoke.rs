@@ -1,4 +1,7 @@
-//! `card revoke`: a card is a user's no more. Needs neither card nor key, so anybody at the station can.
+//! `card revoke`: a card is a user's no more, and what is saved from then on it does not open.
+//!
+//! The user gets another key. Who opens the present one, with another card or the recovery key, seals it to the new one,
+//! so that the user still reads what was saved before. Nothing is written but the new registration, whole at the end.
 
 use std::path::PathBuf;
 
@@ -6,7 +9,14 @@ use clap::Args;
 use snapshot::id::CardId;
 
 use super::{
-    StationError, base::without, half::write_registration, recover::read_registration, say::Outcome,
+    StationError,
+    base::{Base, without},
+    bench::Bench,
+    half::write_registration,
+    job::organisation,
+    recover::{Recovery, read_registration},
+    say::{Outcome, progress, tell_what_is_protected},
+    spare::user_key,
 };
 
 /// Options of `card revoke`.
@@ -21,6 +31,13 @@ pub struct RevokeArguments {
     /// Where to write the registration without it, for `furoshiki-site user add`.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Public recovery key of the organisation (PEM), as for the cards before: the user's new key is sealed to it.
+    /// Twice for two operators; not at all where nobody keeps anything.
+    #[arg(long, value_name = "PEM")]
+    recovery_key: Vec<PathBuf>,
+    /// Opens the user's key instead of one of the other cards.
+    #[command(flatten)]
+    recovery: Recovery,
     /// Print one line of JSON instead of text.
     #[arg(long)]
     pub(super) json: bool,
@@ -31,16 +48,33 @@ pub(super) fn run(arguments: &RevokeArguments) -> Result<(), StationError> {
     if arguments.out.exists() {
         return Err(StationError::Exists(arguments.out.clone()));
     }
-    let registration = without(read_registration(&arguments.registration)?, arguments.card)?;
-    if registration.cards.is_empty() {
+    let registration = read_registration(&arguments.registration)?;
+    // Asked before any card is touched.
+    if without(registration.clone(), arguments.card)?
+        .cards
+        .is_empty()
+    {
         return Err(StationError::LastCard(arguments.card));
     }
+    let organisation = organisation(&arguments.recovery_key)?;
+    if registration.escrow_b64.is_some() != organisation.keeps() {
+        return Err(StationError::RecoveryDiffers);
+    }
+    let bench = Bench::connect()?;
+    let (user_key, _) = user_key(
+        &arguments.recovery,
+        &bench,
+        &registration,
+        Some(arguments.card),
+        bench.card()?,
+    )?;
+    let base = Base::of(registration, user_key)?.without(arguments.card)?;
+    progress("Making another user key");
+    let registration = base.in_the_next_epoch(&organisation)?.into_registration()?;
+    progress("Writing the registration");
     write_registration(&arguments.out, &registration)?;
     let outcome = Outcome::of(&registration, arguments.card, &arguments.out);
     outcome.tell(arguments.json, "is no more a card of");
-    eprintln!(
-        "Every site refuses the card as soon as one has this registration. Who holds it and knows its PIN can \
-         still open what was copied before."
-    );
+    tell_what_is_protected(arguments.card);
     Ok(())
 }

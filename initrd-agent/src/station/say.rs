@@ -16,6 +16,8 @@ pub(super) struct Outcome {
     user: UserId,
     name: String,
     registration: String,
+    /// Epoch of the user key: one more after each card that was taken away.
+    epoch: u32,
     /// All cards of the user now.
     cards: Vec<CardId>,
     /// Only when nobody else keeps it: shown once.
@@ -35,6 +37,7 @@ impl Outcome {
             user: registration.user,
             name: registration.name.clone(),
             registration: out.display().to_string(),
+            epoch: registration.epoch(),
             cards: registration.cards.iter().map(|card| card.card).collect(),
             puk: None,
             transport_pin: None,
@@ -83,6 +86,16 @@ pub(super) fn print_json(value: &impl Serialize) {
     let line =
         Zeroizing::new(serde_json::to_string(value).expect("ids, numbers and text are JSON"));
     println!("{}", line.as_str());
+}
+
+/// What taking a card away protects, and what it does not.
+pub(super) fn tell_what_is_protected(card: CardId) {
+    eprintln!(
+        "Protected from now on, once a site has the registration: every site refuses card {card}, and what the user \
+         saves from the next session on is sealed with another key that this card does not open.\n\
+         Not protected: what was saved before. Whoever has the card, its PIN and a copy of those snapshots and of the \
+         old registration can still read them. Sites go on holding them until newer ones have taken their place."
+    );
 }
 
 /// Says what is done now, since cards are slow.

@@ -15,6 +15,7 @@ use super::{
     enroll,
     job::{Job, Making, NewCard},
     recover::{Recovery, escrows, read_registration},
+    say::{progress, tell_what_is_protected},
 };
 
 /// Options of `card add-card`.
@@ -76,10 +77,7 @@ pub(super) fn replace(arguments: &ReplaceArguments) -> Result<(), StationError> 
         }
     };
     run(&arguments.add, Some(lost), "replaces the lost card of")?;
-    eprintln!(
-        "Card {lost} is refused by every site as soon as one has the new registration. \
-         Who holds it and knows its PIN can still open what was copied before."
-    );
+    tell_what_is_protected(lost);
     Ok(())
 }
 
@@ -102,7 +100,8 @@ fn run(arguments: &AddCardArguments, lost: Option<CardId>, done: &str) -> Result
         return Err(StationError::RecoveryDiffers);
     }
     if let Some(lost) = lost {
-        base = base.without(lost)?;
+        progress("Making another user key");
+        base = base.without(lost)?.in_the_next_epoch(&job.organisation)?;
     }
     let is_new = |id: Option<CardId>| id.is_none_or(|id| !known.contains(&id));
     let bench = if arguments.badge {
@@ -134,7 +133,7 @@ fn new_card(
 
 /// The user's key, from an escrow or from a card of the user that is not lost; and the operators'
 /// cards that were needed for that.
-fn user_key(
+pub(super) fn user_key(
     recovery: &Recovery,
     bench: &Bench,
     registration: &Registration,
@@ -143,7 +142,8 @@ fn user_key(
 ) -> Result<(UserKey, Vec<CardId>), StationError> {
     if recovery.is_named() {
         let all = escrows(registration)?;
-        let sealed = all.first().ok_or_else(|| StationError::NoEscrow {
+        // The last one was sealed last: it has the key of the present epoch.
+        let sealed = all.last().ok_or_else(|| StationError::NoEscrow {
             card: "of this user".into(),
         })?;
         let (escrow, operators) = recovery.open(bench, sealed, Some(card))?;

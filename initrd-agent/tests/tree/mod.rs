@@ -21,7 +21,7 @@ use std::{
         fs::{FileExt as _, FileTypeExt as _, MetadataExt as _},
     },
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -326,6 +326,8 @@ pub struct Site {
     pub baseline: Mutex<BaselineId>,
     pub objects: Mutex<BTreeMap<ObjectId, Vec<u8>>>,
     pub head: Mutex<Option<SignedRecord>>,
+    /// The user's.
+    pub keys: Mutex<Arc<SnapshotKeys>>,
 }
 
 impl Default for Site {
@@ -334,6 +336,7 @@ impl Default for Site {
             baseline: Mutex::new(BASELINE),
             objects: Mutex::default(),
             head: Mutex::default(),
+            keys: Mutex::new(Arc::new(keys())),
         }
     }
 }
@@ -370,14 +373,19 @@ impl Site {
         })
     }
 
+    pub fn keys(&self) -> Arc<SnapshotKeys> {
+        Arc::clone(&self.keys.lock().unwrap())
+    }
+
+    /// The user goes on with these.
+    pub fn use_keys(&self, keys: SnapshotKeys) {
+        *self.keys.lock().unwrap() = Arc::new(keys);
+    }
+
     /// The verified record of the head.
     pub fn record(&self) -> Record {
         let head = self.head.lock().unwrap();
-        record::verify(
-            head.as_ref().unwrap().as_bytes(),
-            &keys().record_public_key(),
-        )
-        .unwrap()
+        record::verify_own(head.as_ref().unwrap().as_bytes(), &self.keys()).unwrap()
     }
 
     /// Coded bytes of all frames in all packs of the head.
@@ -386,7 +394,7 @@ impl Site {
         let packs = self.record().packs;
         let packs = packs
             .iter()
-            .map(|(pack, _)| PackReader::open(&keys(), objects[pack].clone()).unwrap());
+            .map(|(pack, _)| PackReader::open(&self.keys(), objects[pack].clone()).unwrap());
         packs.map(|pack| pack.sealed_bytes()).sum()
     }
 
@@ -420,7 +428,7 @@ impl Site {
         let exclusions = Exclusions::default();
         let request = CaptureRequest {
             tree: &session.tree,
-            keys: &keys(),
+            keys: &self.keys(),
             previous: self.previous(),
             baseline: *self.baseline.lock().unwrap(),
             baseline_name: BASELINE_NAME,
@@ -449,7 +457,7 @@ impl Site {
         session: &Session,
         source: &dyn PackSource,
     ) -> Result<Applied, ApplyError> {
-        let (keys, record) = (keys(), self.record());
+        let (keys, record) = (self.keys(), self.record());
         let request = ApplyRequest {
             tree: &session.tree,
             keys: &keys,
