@@ -74,13 +74,16 @@ fn opens_nothing_of(captured: &Captured, site: &Site) {
 fn the_first_save_of_an_epoch_seals_names_anew_and_leaves_packs_as_they_are() {
     let (session, site) = (everything(), Site::default());
     session.file("home/ada/large", noise(1, 9 << 20));
-    let first = site.save(&session, None);
+    site.save(&session, None);
     assert_eq!((site.record().epoch, site.record().oldest), (1, 1));
     let packs = site.record().packs;
 
     site.use_keys(second());
+    let (session, applied) = site.restore();
+    // Files as young as the clock of the file system are read again, and no user is as quick as that.
+    std::thread::sleep(Duration::from_millis(100));
     // Nothing changed, and yet the next PC finds names that the old card does not open.
-    let saved = site.save(&session, Some(&first.state));
+    let saved = site.save(&session, Some(&applied.state));
     assert_eq!((saved.report.files_read, saved.objects.len()), (0, 1));
     opens_nothing_of(&saved, &site);
     let record = site.record();
@@ -98,15 +101,16 @@ fn what_changes_is_sealed_with_the_new_keys_and_both_epochs_come_back_together()
     session
         .file("home/ada/stays", noise(1, 300_000))
         .file("home/ada/changes", noise(2, 300_000));
-    let first = site.save(&session, None);
+    site.save(&session, None);
 
     site.use_keys(second());
+    let (session, applied) = site.restore();
     // The same bytes as in the old epoch under another name: they are not found again, but stored once.
     session
         .file("home/ada/changes", noise(3, 300_000))
         .file("home/ada/copy", noise(1, 300_000))
         .file("home/ada/copy-too", noise(1, 300_000));
-    let saved = site.save(&session, Some(&first.state));
+    let saved = site.save(&session, Some(&applied.state));
     opens_nothing_of(&saved, &site);
     assert_eq!(saved.report.files_read, 3);
     assert!((600_000..700_000).contains(&saved.report.new_bytes));
@@ -123,7 +127,6 @@ fn what_changes_is_sealed_with_the_new_keys_and_both_epochs_come_back_together()
     let more = site.save(&next, Some(&applied.state));
     opens_nothing_of(&more, &site);
     assert_eq!(more.report.files_read, 1);
-    assert_eq!(site.record().manifests.len(), 2, "a delta within the epoch");
     assert_same(&site.restore().0, &next);
 
     // The keys of the new epoch alone open it no more than a chain that a site cut short.
@@ -136,13 +139,14 @@ fn what_changes_is_sealed_with_the_new_keys_and_both_epochs_come_back_together()
 fn packs_of_earlier_epochs_are_sealed_anew_while_nobody_works_and_their_keys_can_go() {
     let (session, site) = (everything(), Site::default());
     session.file("home/ada/large", noise(1, 12 << 20));
-    let first = site.save(&session, None);
+    site.save(&session, None);
     let before = site.record().packs;
 
     site.use_keys(second());
+    let (session, applied) = site.restore();
     session.file("home/ada/new", noise(2, 200_000));
     // There is no time: the packs stay, and nothing is lost.
-    let hurried = site.save_and_repack(&session, &first.state, Duration::ZERO);
+    let hurried = site.save_and_repack(&session, &applied.state, Duration::ZERO);
     assert_eq!(site.record().oldest, 1);
     assert_same(&site.restore().0, &session);
 

@@ -371,7 +371,9 @@ fn a_parcel_from_before_a_card_was_taken_away_arrives_when_its_user_vouches_for_
     let (old, new) = (Card::of(1), Card::of(2));
     site.add(&old);
     let session = Session::new();
-    session.file("home/ada/first", noise(1, 100_000));
+    session
+        .dir("home/ada")
+        .file("home/ada/first", noise(1, 100_000));
     let user = old.sign_in(&site.client(), &site.url());
     let (first, pushed) = save(&user, &session, None, None, SiteGone::GiveUp);
     assert_eq!(pushed, Pushed::AtSite);
@@ -399,7 +401,7 @@ fn a_parcel_from_before_a_card_was_taken_away_arrives_when_its_user_vouches_for_
         panic!("it arrived without its user");
     };
     let parcel: Waiting = *parcel;
-    assert_eq!(outbox.parcels().unwrap(), [parcel.clone()]);
+    assert_eq!(outbox.parcels().unwrap(), std::slice::from_ref(&parcel));
     copy(outbox.root(), &site.path("kept"));
 
     // The user comes with another card. Without the chain nobody can tell whose the parcel is.
@@ -440,7 +442,9 @@ fn a_session_that_was_open_while_the_card_was_taken_away_keeps_its_last_save() {
     let (old, new) = (Card::of(1), Card::of(2));
     site.add(&old);
     let session = Session::new();
-    session.file("home/ada/first", noise(1, 100_000));
+    session
+        .dir("home/ada")
+        .file("home/ada/first", noise(1, 100_000));
     let user = old.sign_in(&site.client(), &site.url());
     site.add(&new);
     let outbox = Outbox::at(&site.path("outbox"));

@@ -45,8 +45,8 @@ fn inside(slot: &str) {
     println!("user key {}", hex::encode(user_key.expose()));
 }
 
-/// The user key that the card in the reader unwraps from a slot, if it does.
-fn unwrapped(desk: &Desk, pin: &str, slot_b64: &str) -> Option<UserKey> {
+/// The user key that the card in the reader unwraps from a slot, or what it says.
+fn unwrapped(desk: &Desk, pin: &str, slot_b64: &str) -> Result<UserKey, String> {
     let (slot, typed) = (format!("{SLOT}={slot_b64}"), format!("{TYPED}={pin}"));
     let program = env::current_exe().unwrap();
     let program = program.to_str().unwrap();
@@ -60,14 +60,14 @@ fn unwrapped(desk: &Desk, pin: &str, slot_b64: &str) -> Option<UserKey> {
         "--nocapture",
     ];
     let said = desk.host(&run, &[], &[]);
-    let line = said
-        .out
-        .lines()
-        .find_map(|line| line.strip_prefix("user key "));
-    assert_eq!(said.good, line.is_some(), "{}{}", said.out, said.err);
+    let mut lines = said.out.lines();
+    let Some(line) = lines.find_map(|line| line.strip_prefix("user key ")) else {
+        assert!(!said.good, "{}{}", said.out, said.err);
+        return Err(said.out + &said.err);
+    };
     let mut key = [0; 32];
-    hex::decode_to_slice(line?, &mut key).unwrap();
-    Some(UserKey::from_bytes(key))
+    hex::decode_to_slice(line, &mut key).unwrap();
+    Ok(UserKey::from_bytes(key))
 }
 
 /// The keys of who has this user key and this registration.
@@ -151,6 +151,7 @@ fn a_card_that_was_taken_away_opens_what_was_saved_before_and_nothing_since() {
     let old_key = unwrapped(&desk, "471147", &old_slot).unwrap();
     let (session, site) = (Session::new(), Site::default());
     session
+        .dir("home/ada")
         .file("home/ada/before", noise(1, 200_000))
         .file("home/ada/letter", "dear Taro");
     site.use_keys(keys(&before, &old_key).unwrap());
@@ -199,7 +200,14 @@ fn a_card_that_was_taken_away_opens_what_was_saved_before_and_nothing_since() {
     put_in("lost");
     let again = unwrapped(&desk, "471147", &old_slot).unwrap();
     assert_eq!(again.expose(), old_key.expose());
-    assert!(unwrapped(&desk, "471147", &new_slot).is_none());
+    let refused = unwrapped(&desk, "471147", &new_slot).err().unwrap();
+    assert!(refused.contains("OtherCard"), "{refused}");
+    // The same slot under the name of this card.
+    let mut forged = STANDARD.decode(&new_slot).unwrap();
+    forged[32..48].copy_from_slice(&hex::decode(&lost).unwrap());
+    let refused = unwrapped(&desk, "471147", &STANDARD.encode(forged));
+    let refused = refused.err().unwrap();
+    assert!(refused.contains("Rejected"), "{refused}");
     assert!(keys(&after, &again).is_none(), "the chain leads forward");
     let thief = keys(&before, &again).unwrap();
     assert_eq!(opened(&thief, &site, &records), (1, old));
@@ -301,8 +309,8 @@ fn a_lost_card_half_replaced_anywhere_is_replaced_in_one_new_epoch() {
         assert!(!part.exists(), "{word}");
         let after = desk.registration(&format!("new-{number}.json"));
         assert_eq!((after.epoch(), after.cards.len()), (2, 1), "{word}");
-        let public = after.record_key(1).map(hex::encode);
-        assert_eq!(public.as_ref(), Some(&before.record_public_key), "{word}");
+        let earlier = after.record_key(1).map(hex::encode);
+        assert_eq!(earlier.as_ref(), Some(&before.record_public_key), "{word}");
         // The new key is the one that the card and the recovery key open.
         let new_key = unwrapped(&desk, "471147", &after.cards[0].slot_b64).unwrap();
         assert!(keys(&after, &new_key).is_some(), "{word}");
@@ -314,7 +322,7 @@ fn a_lost_card_half_replaced_anywhere_is_replaced_in_one_new_epoch() {
             "--out",
             &more,
             "--recovery-key",
-            &public_key(&desk),
+            &public,
             "--recovery-secret",
             &secret,
         ];
@@ -327,10 +335,6 @@ fn a_lost_card_half_replaced_anywhere_is_replaced_in_one_new_epoch() {
         );
         fs::rename(desk.file("card"), desk.file(&format!("done-{number}"))).unwrap();
     }
-}
-
-fn public_key(desk: &Desk) -> String {
-    desk.path("recovery.pub")
 }
 
 #[test]

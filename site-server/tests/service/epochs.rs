@@ -253,6 +253,10 @@ async fn slots_and_chain_are_at_every_site_and_snapshots_of_earlier_epochs_go_wh
         })
         .await;
     }
+    eventually("the other site knows the snapshot", async || {
+        b.site().store.head(after.user).await.unwrap().is_some()
+    })
+    .await;
     // The other site verifies the snapshot by the key of its epoch, which only the chain has now.
     let pc = b.sign_in(&after).await;
     pc.fetched(TransferState::Done).await;
