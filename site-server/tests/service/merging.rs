@@ -11,7 +11,7 @@ use site_server::{
 };
 use snapshot::id::{RecordId, SiteId, UserId};
 
-use crate::support::{Card, Person};
+use crate::support::Person;
 
 const HOME: SiteId = SiteId::new([1; 16]);
 const AWAY: SiteId = SiteId::new([2; 16]);
