@@ -116,14 +116,15 @@ fn a_second_reader_gives_back_a_tree_of_two_days() {
 /// A card was taken away between the two days: the packs of the first are of another epoch.
 #[test]
 fn a_second_reader_gives_back_a_tree_of_two_epochs() {
-    let (session, site) = (everything(), Site::default());
-    let first = site.save(&session, None);
+    let site = Site::default();
+    site.save(&everything(), None);
+    let (session, applied) = site.restore();
     let (user, old) = (UserId::new([2; 16]), UserKey::from_bytes([1; 32]));
     let new = UserKey::from_bytes([9; 32]);
     let chain = Chain::follow(None, &old, (user, 1), &new).unwrap();
     site.use_keys(chain.open(&new).unwrap());
     session.file("home/ada/new", noise(5, 100_000));
-    site.save(&session, Some(&first.state));
+    site.save(&session, Some(&applied.state));
     assert_eq!((site.record().epoch, site.record().oldest), (2, 1));
 
     let folder = tempfile::tempdir().unwrap();
