@@ -57,6 +57,26 @@ impl Needle {
         }
     }
 
+    /// The needle as one line, for a search inside a guest.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let forms: Vec<String> = self.forms.iter().map(hex::encode).collect();
+        format!("{}\t{}\n", self.name, forms.join(","))
+    }
+
+    /// Reads a [`line`](Self::line).
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn of_line(line: &str) -> Result<Self> {
+        let (name, forms) = line.split_once('\t').context("a needle without forms")?;
+        let forms: Result<Vec<_>, _> = forms.trim().split(',').map(hex::decode).collect();
+        Ok(Self {
+            name: name.to_owned(),
+            forms: forms.context("read a needle")?,
+        })
+    }
+
     /// Whether it is anywhere in `bytes`.
     #[must_use]
     pub fn is_in(&self, bytes: &[u8]) -> bool {
@@ -286,6 +306,19 @@ mod tests {
                 .unwrap()
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn a_needle_that_travelled_finds_the_same() {
+        let key: Vec<u8> = (1..=32).collect();
+        for needle in [
+            Needle::text("tulip-4471").unwrap(),
+            Needle::key("key", &key),
+        ] {
+            let arrived = Needle::of_line(&needle.line()).unwrap();
+            assert_eq!(arrived.name, needle.name);
+            assert_eq!(arrived.forms, needle.forms);
+        }
     }
 
     #[test]

@@ -73,11 +73,26 @@ impl GuestAgent {
     /// The agent refuses, or the command does not end before the deadline. A command that fails is
     /// no error here: see [`Outcome::code`].
     pub fn run(&mut self, command: &str, deadline: Deadline) -> Result<Outcome> {
-        let started = self.call(
-            "guest-exec",
-            &json!({ "path": "/bin/sh", "arg": ["-c", command], "capture-output": true }),
-            deadline,
-        )?;
+        self.run_with_input(command, "", deadline)
+    }
+
+    /// [`Self::run`], with something on standard input that is on no command line.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_with_input(
+        &mut self,
+        command: &str,
+        input: &str,
+        deadline: Deadline,
+    ) -> Result<Outcome> {
+        let mut what = json!({ "path": "/bin/sh", "arg": ["-c", command], "capture-output": true });
+        if !input.is_empty()
+            && let Some(what) = what.as_object_mut()
+        {
+            what.insert("input-data".to_owned(), STANDARD.encode(input).into());
+        }
+        let started = self.call("guest-exec", &what, deadline)?;
         let pid = started
             .get("pid")
             .and_then(Value::as_i64)

@@ -17,6 +17,10 @@ use crate::wait::Deadline;
 const COMMAND_SECONDS: u64 = 60;
 /// The next baseline and its boot file beside a session, on a real processor.
 const UPDATE_SECONDS: u64 = 60;
+/// The card's own moments: a reader that comes up, the time to put a card back.
+const CARD_SECONDS: u64 = 60;
+/// A search of all a session wrote.
+const SEARCH_SECONDS: u64 = 120;
 /// From "switch off" to off: capture, seal, push, unmount, discard, on a real processor.
 const OFF_SECONDS: u64 = 90;
 
@@ -127,9 +131,39 @@ impl<'pc> Session<'pc> {
             .map(drop)
     }
 
-    /// Takes the card out of the reader.
-    pub fn remove_card(&mut self) {
-        self.pc.remove_card();
+    /// The PC, for what a person does with card, reader and keyboard.
+    pub fn pc(&mut self) -> &mut RunningPc<'pc> {
+        &mut self.pc
+    }
+
+    /// Waits until the agent says this of the session's card.
+    ///
+    /// # Errors
+    /// A message, or it did not say it in time, with the end of the console.
+    pub fn expect_card(&mut self, state: &str) -> Result<Event> {
+        let deadline = self.pc.deadline(CARD_SECONDS);
+        self.pc.reported(|machine| {
+            machine.events.until(
+                &format!("card {state}"),
+                deadline,
+                |event| event.is("card", "state", state),
+                |event| event.event == "message",
+            )
+        })
+    }
+
+    /// Runs a program as root that reads `input`, which is on no command line; it must succeed.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_with_input(&mut self, command: &str, input: &str) -> Result<String> {
+        let deadline = self.pc.deadline(SEARCH_SECONDS);
+        self.pc.reported(|machine| {
+            machine
+                .guest
+                .run_with_input(command, input, deadline)?
+                .success(command)
+        })
     }
 
     /// Pulls the network cable.
@@ -178,10 +212,22 @@ impl<'pc> Session<'pc> {
     ) -> Result<Ended> {
         let begin = Instant::now();
         let soon = self.pc.deadline(COMMAND_SECONDS);
-        let off = self.pc.deadline(OFF_SECONDS);
         self.pc
             .reported(|machine| machine.guest.start("systemctl poweroff --no-block", soon))?;
         meanwhile(&mut self.pc)?;
+        self.end(begin)
+    }
+
+    /// Waits until the PC has switched itself off.
+    ///
+    /// # Errors
+    /// As [`Self::shut_down`].
+    pub fn wait_off(self) -> Result<Ended> {
+        self.end(Instant::now())
+    }
+
+    fn end(mut self, begin: Instant) -> Result<Ended> {
+        let off = self.pc.deadline(OFF_SECONDS);
         self.pc.reported(|machine| machine.wait_off(off))?;
         let took = begin.elapsed();
         let silence = self

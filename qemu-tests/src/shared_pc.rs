@@ -257,6 +257,30 @@ impl<'pc> RunningPc<'pc> {
         }
     }
 
+    /// Pulls the reader out, with the card that may be in it, as one does with a token.
+    ///
+    /// # Errors
+    /// QEMU refuses: it is not plugged in.
+    pub fn unplug_reader(&mut self) -> Result<()> {
+        self.machine
+            .qmp
+            .command("device_del", &json!({ "id": "reader" }))
+            .map(drop)
+    }
+
+    /// Plugs the reader in again. A card that was in it still is.
+    ///
+    /// # Errors
+    /// QEMU refuses: it is plugged in.
+    pub fn plug_reader(&mut self) -> Result<()> {
+        let reader = json!({ "driver": "usb-ccid", "bus": "hc.0", "id": "reader" });
+        let card = json!({ "driver": "ccid-card-passthru", "chardev": "card", "bus": "reader.0" });
+        for device in [reader, card] {
+            self.machine.qmp.command("device_add", &device)?;
+        }
+        Ok(())
+    }
+
     /// Types a line at the PC.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ pub fn disk(folder: &Path, files: &[&Path]) -> Result<PathBuf> {
     let programs = [
         place::program("tree-fixture")?,
         place::program("session-keys")?,
+        place::program("secret-search")?,
     ];
     let mut bytes = 0;
     for file in programs
@@ -73,6 +74,17 @@ pub fn mount(session: &mut Session<'_>) -> Result<()> {
             "mkdir -p {MOUNT} && mount -t ext4 -o ro /dev/disk/by-id/virtio-fstools {MOUNT}"
         ))
         .map(drop)
+}
+
+/// Looks for secrets in everything a session can have left them in, inside the guest: needle and place. The tools are
+/// mounted.
+///
+/// # Errors
+/// The tool fails.
+pub fn search(session: &mut Session<'_>, needles: &[Needle]) -> Result<Vec<String>> {
+    let lines: String = needles.iter().map(Needle::line).collect();
+    let found = session.run_with_input(&format!("{MOUNT}/secret-search"), &lines)?;
+    Ok(found.lines().map(str::to_owned).collect())
 }
 
 /// Every key of the session, by name.
