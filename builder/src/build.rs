@@ -288,6 +288,7 @@ pub(crate) fn make(
     // The image a PC restores is fixed by the file it boots, so by whatever proves that file.
     cmdline.push(format!("furoshiki.baseline={baseline}"));
     cmdline.extend(screen::words(&recipe.main.screen, &workshop.tools)?);
+    cmdline.extend(recipe.main.session.words());
     let cmdline = cmdline.join(" ");
     let uki = Uki {
         kernel: &out(ReleaseFile::Kernel),

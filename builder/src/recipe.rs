@@ -4,6 +4,7 @@
 //! is made of and which tools make the image. Source: docs/recipes.md.
 
 mod check;
+mod session;
 mod splash;
 
 use std::path::{Path, PathBuf};
@@ -11,7 +12,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use snapshot::baseline::Restore;
 
-pub use self::splash::Font;
+pub use self::{
+    session::{Removal, Session},
+    splash::Font,
+};
 use crate::{
     files::{self, FileError},
     hardware::{Groups, Hardware, Wanted},
@@ -120,6 +124,9 @@ pub struct Main {
     /// How PCs return to it; `verified` if the recipe does not say.
     #[serde(default)]
     pub restore: RestoreChoice,
+    /// What sessions do; each key has a default.
+    #[serde(default)]
+    pub session: Session,
     /// The initrd's description, relative to the recipe.
     pub initrd: PathBuf,
     /// The tools' description, relative to the recipe.
@@ -187,6 +194,8 @@ struct Variant {
     restore: Option<RestoreChoice>,
     /// The same; all of the other recipe's screen is replaced.
     screen: Option<Screen>,
+    /// The same.
+    session: Option<Session>,
 }
 
 /// Paths that are taken out again, and why.
@@ -267,13 +276,19 @@ impl Recipe {
         let path = dir.join("recipe.toml");
         let text = files::read_text(&path)?;
         let Some(variant) = variant(&path, &text)? else {
-            return Self::read_whole(dir, None);
+            let recipe = Self::read_whole(dir, None)?;
+            check::session_keys(&path, &recipe.main)?;
+            return Ok(recipe);
         };
         let screen = variant.screen.map(|screen| (screen, dir));
         let mut recipe = Self::read_whole(&dir.join(&variant.variant_of), screen)?;
         if let Some(restore) = variant.restore {
             recipe.main.restore = restore;
         }
+        if let Some(session) = variant.session {
+            recipe.main.session = session;
+        }
+        check::session_keys(&path, &recipe.main)?;
         Ok(recipe)
     }
 

@@ -12,11 +12,13 @@
 //! | `furoshiki.inventory=yes\|no` | show what of this PC has no driver; default `no` |
 //! | `furoshiki.disk=/dev/NAME` | look at no other disk; a link such as `/dev/disk/by-id/…` stays the same when disks change places |
 //! | `furoshiki.memory=never\|no-disk\|no-usable-disk` | when a session may live in memory; default `no-disk`: the PC shows none, sticks and cards apart |
+//! | `furoshiki.removal=ignore\|lock\|end` | what a session does when its card is taken out ([`Removal`]); default `ignore` |
 //! | `furoshiki.wipe=discard\|overwrite` | how old blocks go; `overwrite` writes over all of them, which takes as long as it takes; default `discard` |
 
 use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 use site_api::discovery::site_url;
 use snapshot::id::{BaselineId, ParseIdError};
 
@@ -45,6 +47,21 @@ pub struct Options {
     pub memory: InMemory,
     /// How old blocks go.
     pub wipe: Policy,
+    /// What a session does when its card is taken out.
+    pub removal: Removal,
+}
+
+/// What a session does when its card is taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Removal {
+    /// It goes on.
+    #[default]
+    Ignore,
+    /// Nobody gets at it until the same card and its PIN are there again.
+    Lock,
+    /// It is saved, and the PC switches off.
+    End,
 }
 
 /// When a session may live in the PC's memory.
@@ -73,6 +90,9 @@ pub enum CmdlineError {
     /// Given twice with different values: an appended word must not override the pinned one.
     #[error("kernel command line names two different baselines")]
     TwoBaselines,
+    /// Given twice with different values: an appended word must not soften the pinned one.
+    #[error("kernel command line names furoshiki.removal twice, with different values")]
+    TwoRemovals,
     /// Not a value this word can have.
     #[error("kernel command line, {word}: {value:?} is not {want}")]
     Value {
@@ -91,6 +111,7 @@ pub enum CmdlineError {
 /// [`CmdlineError`]: the agent must not start; nothing was touched.
 pub fn parse(text: &str) -> Result<Options, CmdlineError> {
     let mut baseline = None;
+    let mut removal = None;
     let mut options = Options {
         baseline: BaselineId::new([0; BaselineId::BYTES]),
         sites: Vec::new(),
@@ -102,6 +123,7 @@ pub fn parse(text: &str) -> Result<Options, CmdlineError> {
         disk: None,
         memory: InMemory::NoDisk,
         wipe: Policy::Discard,
+        removal: Removal::Ignore,
     };
     for word in words(text) {
         let Some((key, value)) = word
@@ -165,6 +187,13 @@ pub fn parse(text: &str) -> Result<Options, CmdlineError> {
                     }
                 }
             }
+            "removal" => {
+                let policy = removal_of(value)?;
+                if removal.is_some_and(|before| before != policy) {
+                    return Err(CmdlineError::TwoRemovals);
+                }
+                removal = Some(policy);
+            }
             "wipe" => {
                 options.wipe = match value {
                     "discard" => Policy::Discard,
@@ -176,6 +205,7 @@ pub fn parse(text: &str) -> Result<Options, CmdlineError> {
             _ => {}
         }
     }
+    options.removal = removal.unwrap_or_default();
     options.baseline = baseline.ok_or(CmdlineError::Missing {
         word: "furoshiki.baseline=",
     })?;
@@ -207,6 +237,15 @@ fn wrong(word: &'static str, value: &str, want: &'static str) -> CmdlineError {
 /// [`CmdlineError::Value`].
 pub(crate) fn site(value: &str) -> Result<String, CmdlineError> {
     site_url(value).ok_or_else(|| wrong("furoshiki.site", value, "an https:// address"))
+}
+
+fn removal_of(value: &str) -> Result<Removal, CmdlineError> {
+    match value {
+        "ignore" => Ok(Removal::Ignore),
+        "lock" => Ok(Removal::Lock),
+        "end" => Ok(Removal::End),
+        _ => Err(wrong("furoshiki.removal", value, "ignore, lock or end")),
+    }
 }
 
 fn keymap(value: &str) -> Result<String, CmdlineError> {
@@ -268,7 +307,7 @@ mod tests {
             "console=ttyS0 quiet furoshiki.baseline={ID} furoshiki.site=https://10.0.2.2:8443/ \
              furoshiki.site=\"https://two.example\" furoshiki.pc=pc-1 furoshiki.save-minutes=3 \
              furoshiki.language=ja furoshiki.disk=/dev/vda furoshiki.wipe=overwrite furoshiki.memory=never \
-             furoshiki.keymap=jp106 furoshiki.inventory=yes furoshiki.later=x
+             furoshiki.keymap=jp106 furoshiki.inventory=yes furoshiki.removal=lock furoshiki.later=x
 "
         );
         let options = parse(&line).unwrap();
@@ -285,6 +324,7 @@ mod tests {
         assert_eq!(options.disk, Some("/dev/vda".into()));
         assert_eq!(options.wipe, Policy::Overwrite);
         assert_eq!(options.memory, InMemory::Never);
+        assert_eq!(options.removal, Removal::Lock);
     }
 
     #[test]
@@ -323,6 +363,14 @@ mod tests {
             (
                 format!("{good} furoshiki.keymap=../us"),
                 "kernel command line, furoshiki.keymap: \"../us\" is not the name of a layout, as in jp106 or us",
+            ),
+            (
+                format!("{good} furoshiki.removal=maybe"),
+                "kernel command line, furoshiki.removal: \"maybe\" is not ignore, lock or end",
+            ),
+            (
+                format!("{good} furoshiki.removal=lock furoshiki.removal=ignore"),
+                "kernel command line names furoshiki.removal twice, with different values",
             ),
             (
                 format!("{good} furoshiki.pc=a/b"),

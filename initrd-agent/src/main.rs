@@ -57,6 +57,8 @@ enum SessionCommand {
     Starting,
     /// Show that the session ends (a service).
     Stopping,
+    /// Watch the user's card (a service).
+    Card,
     /// Save now.
     Save,
     /// Save for the last time (the service's stop).
@@ -86,6 +88,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Session(SessionCommand::Stopping) => {
             Meanwhile::Stopping.show().context("session stopping")?
         }
+        Command::Session(SessionCommand::Card) => session::watch_card().context("session card")?,
         Command::Session(SessionCommand::Save) => {
             println!("{}", session::save_now().context("session save")?);
         }

@@ -39,6 +39,8 @@ pub const SAVE_LOCK: &str = "/run/furoshiki/save.lock";
 pub const SCREEN_LOCK: &str = "/run/furoshiki/screen.lock";
 /// There once the session is armed.
 pub const SESSION_READY: &str = "/run/furoshiki/ready";
+/// There while the session is locked, with the virtual terminal that was shown before.
+pub const LOCKED: &str = "/run/furoshiki/locked";
 /// Compiled keymaps of the initrd, `NAME.bmap`.
 pub const KEYMAPS: &str = "/usr/lib/furoshiki/keymaps";
 /// Root that systemd changes to.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{FORMAT, Initrd, Main, RecipeError, Remove, invalid};
+use super::{FORMAT, Initrd, Main, RecipeError, Removal, Remove, invalid};
 use crate::screen::Screen;
 
 pub(super) fn known_format(path: &Path, format: u32) -> Result<(), RecipeError> {
@@ -94,6 +94,20 @@ pub(super) fn screen_keys(
         Some(zone) => inside_path(path, "screen.timezone", zone),
         None => Ok(()),
     }
+}
+
+/// What a session does must be possible in it.
+pub(super) fn session_keys(path: &Path, main: &Main) -> Result<(), RecipeError> {
+    let packages = &main.baseline.packages;
+    let watches = packages.iter().any(|package| package == "pcscd");
+    if main.session.removal != Removal::Ignore && !watches {
+        return Err(invalid(
+            path,
+            "session.removal",
+            "lock and end need pcscd in baseline.packages, or nobody sees the card go",
+        ));
+    }
+    Ok(())
 }
 
 fn removes(path: &Path, field: &str, removes: &[Remove]) -> Result<(), RecipeError> {

@@ -62,6 +62,11 @@ fn a_variant_is_another_recipe_restored_in_another_way() {
     assert!(recipe.dir.ends_with("plain"));
     let plain = Recipe::read(&whole.path().join("plain")).unwrap();
     assert_eq!(plain.main.restore.mode, Restore::Verified);
+    // A variant's session too must be possible on the other recipe's baseline.
+    let ends = format!("{variant}\n[session]\nremoval = \"end\"");
+    write("variant/recipe.toml", &ends);
+    let error = Recipe::read(&whole.path().join("variant")).unwrap_err();
+    assert!(error.to_string().contains("pcscd"), "{error}");
     for (from, to) in [
         ("rewrite", "copy"),
         ("[restore]", "name = \"other\"\n[restore]"),
@@ -70,6 +75,35 @@ fn a_variant_is_another_recipe_restored_in_another_way() {
     ] {
         write("variant/recipe.toml", &variant.replace(from, to));
         assert!(Recipe::read(&whole.path().join("variant")).is_err(), "{to}");
+    }
+}
+
+#[test]
+fn what_a_session_does_when_its_card_goes_is_signed_with_the_command_line() {
+    let with = |session: &str| {
+        let packages = GOOD.replace("[\"systemd\"]", "[\"pcscd\", \"systemd\"]");
+        read(&packages.replace("[kernel]", &format!("{session}[kernel]")))
+            .unwrap()
+            .main
+            .session
+    };
+    for (session, removal, words) in [
+        ("", Removal::Ignore, vec![]),
+        ("[session]\n", Removal::Ignore, vec![]),
+        (
+            "[session]\nremoval = \"lock\"\n",
+            Removal::Lock,
+            vec!["furoshiki.removal=lock"],
+        ),
+        (
+            "[session]\nremoval = \"end\"\n",
+            Removal::End,
+            vec!["furoshiki.removal=end"],
+        ),
+    ] {
+        let read = with(session);
+        assert_eq!(read.removal, removal, "{session}");
+        assert_eq!(read.words(), words, "{session}");
     }
 }
 
@@ -186,6 +220,18 @@ fn what_is_wrong_is_named() {
             "[kernel]",
             "[hardware]\ngroups = \"climbs.toml\"\n[kernel]",
             "firmware.nic.paths \"../etc\"",
+        ),
+        (
+            "policy nobody knows",
+            "[kernel]",
+            "[session]\nremoval = \"maybe\"\n[kernel]",
+            "maybe",
+        ),
+        (
+            "card nobody can watch",
+            "[kernel]",
+            "[session]\nremoval = \"lock\"\n[kernel]",
+            "need pcscd in baseline.packages",
         ),
         (
             "address as archive",

@@ -56,6 +56,7 @@ impl SignedIn {
             token,
             user: answer.user,
             name: answer.name,
+            card: person.card,
             keys: person::keys(),
             head: answer.head,
         }))

@@ -242,6 +242,8 @@ impl Environment {
             save_minutes: options.save_minutes,
             language: options.language,
             outbox: prepared.outbox_partition.is_some(),
+            card: self.user.card,
+            removal: options.removal,
         };
         state.store()?;
         if let Some(head) = self.head {

@@ -88,6 +88,7 @@ pub(super) fn sign_in(who: &Who, pc: &str, terminal: &Terminal) -> Result<Signed
     let answer = site.post_json::<SignIn>("sign in", api::SIGN_IN, &request);
     drop((password, Zeroizing::new(request.password)));
     let answer = answer.map_err(|error| of_site(&error))?;
+    let id = card.id();
     let keys = unwrap(card, &answer)?;
     let token = Zeroizing::new(answer.token);
     Ok(SignedIn {
@@ -95,6 +96,7 @@ pub(super) fn sign_in(who: &Who, pc: &str, terminal: &Terminal) -> Result<Signed
         token,
         user: answer.user,
         name: answer.name,
+        card: id,
         keys,
         head: answer.head,
     })

@@ -18,7 +18,7 @@ use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
 use snapshot::baseline::Restore;
 
 pub use self::account::Account;
-use crate::{baseline::Baseline, disk::Ground, paths, wipe::private_dir};
+use crate::{baseline::Baseline, cmdline::Removal, disk::Ground, paths, wipe::private_dir};
 
 /// What could not be prepared. The session volume is discarded at the next boot.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +72,7 @@ pub fn hand_over(
     _ground: &dyn Ground,
     restore: Restore,
     account: &Account,
+    removal: Removal,
 ) -> Result<(), HandoverError> {
     exitrd_tree::fill(Path::new("/"), Path::new(paths::EXITRD))?;
     account.write_records(Path::new("/run/userdb"))?;
@@ -79,7 +80,7 @@ pub fn hand_over(
         Path::new(paths::SESSION_HOME),
         &Path::new(paths::BASELINE).join("etc/skel"),
     )?;
-    write_units(account)?;
+    write_units(account, removal)?;
     fs::create_dir_all(paths::SYSROOT).map_err(at("make folder", paths::SYSROOT))?;
     match restore {
         Restore::Verified => mount_overlay()?,
@@ -115,8 +116,8 @@ fn mount_overlay() -> Result<(), HandoverError> {
     .map_err(|e| at("mount the root at", paths::SYSROOT)(e.into()))
 }
 
-fn write_units(account: &Account) -> Result<(), HandoverError> {
-    for (path, text) in units::files(account) {
+fn write_units(account: &Account, removal: Removal) -> Result<(), HandoverError> {
+    for (path, text) in units::files(account, removal) {
         let path = Path::new("/run/systemd").join(path);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(at("make folder", parent))?;
@@ -124,7 +125,9 @@ fn write_units(account: &Account) -> Result<(), HandoverError> {
         fs::write(&path, text).map_err(at("write", &path))?;
     }
     let session = (units::SESSION_UNIT, "multi-user.target.wants");
-    for (unit, wants) in [session].into_iter().chain(units::MEANWHILE) {
+    let card =
+        (removal != Removal::Ignore).then_some((units::CARD_UNIT, "multi-user.target.wants"));
+    for (unit, wants) in [session].into_iter().chain(card).chain(units::MEANWHILE) {
         let wants = Path::new("/run/systemd/system").join(wants);
         fs::create_dir_all(&wants).map_err(at("make folder", &wants))?;
         let link = wants.join(unit);

@@ -1,10 +1,13 @@
 //! Units and drop-ins of the running system, below `/run/systemd`. Pure.
 
 use super::Account;
-use crate::paths;
+use crate::{cmdline::Removal, paths};
 
 /// The service that saves.
 pub(super) const SESSION_UNIT: &str = "furoshiki-session.service";
+
+/// The service that watches the card.
+pub(super) const CARD_UNIT: &str = "furoshiki-card.service";
 
 /// The services that show that the PC is at work, each with the target that wants it.
 pub(super) const MEANWHILE: [(&str, &str); 2] = [
@@ -13,10 +16,12 @@ pub(super) const MEANWHILE: [(&str, &str); 2] = [
 ];
 
 /// Every file, by its path below `/run/systemd`, with its text.
-pub(super) fn files(account: &Account) -> Vec<(&'static str, String)> {
+pub(super) fn files(account: &Account, removal: Removal) -> Vec<(&'static str, String)> {
     let agent = format!("{}{}", paths::EXITRD, paths::AGENT);
     let name = account.name();
-    vec![
+    let card =
+        (removal != Removal::Ignore).then(|| ("system/furoshiki-card.service", card_unit(&agent)));
+    let mut files = vec![
         ("system/furoshiki-session.service", session_unit(&agent)),
         (
             "system/furoshiki-starting.service",
@@ -45,7 +50,9 @@ pub(super) fn files(account: &Account) -> Vec<(&'static str, String)> {
             "system/user@.service.d/furoshiki.conf",
             "[Service]\nTimeoutStopSec=15s\n".into(),
         ),
-    ]
+    ];
+    files.extend(card);
+    files
 }
 
 fn autologin(options: &str) -> String {
@@ -84,6 +91,29 @@ OOMScoreAdjust=-900
     )
 }
 
+/// It comes before anybody works, and comes back whatever ends it: a lock outlives the process that holds it. It
+/// ends at once when the PC goes off.
+fn card_unit(agent: &str) -> String {
+    format!(
+        "[Unit]
+Description=Watch the user's card
+Wants=pcscd.socket
+After=pcscd.socket furoshiki-session.service
+Before=systemd-user-sessions.service
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart={agent} session card
+Restart=always
+RestartSec=1
+TimeoutStopSec=5s
+LimitCORE=0
+LimitMEMLOCK=infinity
+OOMScoreAdjust=-900
+"
+    )
+}
+
 /// No dependency at all: it runs from when its target begins to be reached. The one for stopping is started by
 /// `shutdown.target` and ends with everything else, when systemd gives the PC to the exitrd.
 fn meanwhile_unit(agent: &str, what: &str) -> String {
@@ -117,6 +147,22 @@ mod tests {
             "KillMode=mixed",
         ] {
             assert!(unit.lines().any(|l| l == line), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_card_is_watched_only_where_its_removal_means_something() {
+        let account = Account::of("hanako", "");
+        for (removal, want) in [
+            (Removal::Ignore, false),
+            (Removal::Lock, true),
+            (Removal::End, true),
+        ] {
+            let files = files(&account, removal);
+            let unit = files.iter().find(|(path, _)| path.ends_with(CARD_UNIT));
+            assert_eq!(unit.is_some(), want, "{removal:?}");
+            let again = |text: &String| text.contains("Restart=always\n");
+            assert!(unit.is_none_or(|(_, text)| again(text)));
         }
     }
 

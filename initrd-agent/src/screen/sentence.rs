@@ -68,6 +68,13 @@ pub enum Sentence {
     SeveralCards,
     /// A PIN that was for the way.
     ChooseYourPin,
+    /// A session whose card was taken out.
+    Locked {
+        /// Name of the user.
+        user: String,
+    },
+    /// It goes on.
+    Unlocked,
     /// The disk after a session.
     Forgotten {
         /// What was asked of the disk.
@@ -156,6 +163,14 @@ impl Said for Sentence {
             (Self::ChooseYourPin, Ja) => {
                 "この暗証番号は最初の 1 回だけのものです。新しい暗証番号に変更してください。".into()
             }
+            (Self::Locked { user }, En) => {
+                format!("{user} uses this PC; it is locked. Insert the same card to go on.")
+            }
+            (Self::Locked { user }, Ja) => {
+                format!("{user} さんが使用中です。同じカードを挿入すると再開します。")
+            }
+            (Self::Unlocked, En) => "The session goes on.".into(),
+            (Self::Unlocked, Ja) => "セッションを再開します。".into(),
             (
                 Self::Forgotten {
                     how,
@@ -276,6 +291,8 @@ pub enum Step {
     Reader,
     /// A card.
     Card,
+    /// A card that was taken out of a session; without it the session ends.
+    CardAwayEnds,
     /// The site's answer to a sign-in.
     AskSite,
     /// The card computes.
@@ -297,6 +314,10 @@ impl Said for Step {
                 "カード読み取り機を待っています",
             ),
             Self::Card => ("Waiting for a card", "カードを待っています"),
+            Self::CardAwayEnds => (
+                "Card taken out: put it back, or the session is saved and ends",
+                "カードが抜かれました。挿し直さない場合は保存して電源を切ります",
+            ),
             Self::AskSite => ("Asking the site", "サイトに問い合わせています"),
             Self::UseCard => ("The card is working", "カードで処理しています"),
             Self::StartSystem => ("Starting the system", "システムを起動しています"),
@@ -370,7 +391,7 @@ mod tests {
 
     #[test]
     fn english_is_ascii_because_every_screen_can_show_it() {
-        let all: [&dyn Said; 12] = [
+        let all: [&dyn Said; 14] = [
             &Sentence::CardMute,
             &Sentence::CardOfAnotherKind,
             &Sentence::CardInUse,
@@ -381,6 +402,8 @@ mod tests {
             &Sentence::NoReader,
             &Label::Relay,
             &Step::Card,
+            &Step::CardAwayEnds,
+            &Sentence::Unlocked,
             &Stage::Discard,
             &Sentence::SendingParcels,
         ];

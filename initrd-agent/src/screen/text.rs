@@ -223,6 +223,10 @@ codes! {
     CardOfAnotherUser = "SIGN-IN-CARD-OF-ANOTHER-USER":
         ["This card belongs to another user.", "Nothing was changed; nobody's files were opened.", "Check the user name, or use your own card."],
         ["このカードは別のユーザーのものです。", "何も変更されていません。", "ユーザー名を確かめるか、自分のカードを使ってください。"];
+    /// A locked session, and a card that did not begin it.
+    NotThisSession = "SIGN-IN-NOT-THIS-SESSION":
+        ["This PC is in use by another user.", "Nothing was changed; the other user's session stays locked.", "Use another PC, or ask the operator."],
+        ["この PC は別のユーザーが使用中です。", "何も変更されていません。", "別の PC を使うか、管理者に連絡してください。"];
     /// The operator revoked the card.
     CardRevoked = "SIGN-IN-CARD-REVOKED":
         ["This card was revoked.", SAFE, "Use your new card, or ask the operator."],

@@ -8,12 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{State, StateError};
+use super::{State, StateError, lock};
 use crate::{
     clock,
     events::Events,
     paths,
-    screen::{Screen, Step, Underway},
+    screen::{Screen, Step, Underway, chain},
 };
 
 /// How often it looks whether its time is over.
@@ -53,6 +53,12 @@ impl Meanwhile {
     /// [`StateError`]: there is no session.
     pub fn show(self) -> Result<(), StateError> {
         let state = State::load()?;
+        if self == Self::Stopping
+            && lock::is_locked()
+            && let Err(error) = lock::thaw()
+        {
+            tracing::warn!(error = %chain(&error), "what the user runs is killed instead of asked to end");
+        }
         let begin = Instant::now();
         let mut shown: Option<(Screen, Underway)> = None;
         while !self.is_over(begin) {

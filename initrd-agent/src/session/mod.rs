@@ -3,10 +3,12 @@
 //! What a save needs to know is in small files below `/run/furoshiki`, root only, without secrets; keys and token
 //! are in the kernel keyring. Each command is a process of its own, so that one that dies takes nothing along.
 
+mod lock;
 mod meanwhile;
 mod notify;
 mod save;
 mod state;
+mod watch;
 
 use std::{
     path::Path,
@@ -22,6 +24,7 @@ pub use self::{
     meanwhile::Meanwhile,
     save::{SaveError, Saved, save},
     state::{HeadState, State, StateError},
+    watch::watch_card,
 };
 use crate::{
     clock, delivery,

@@ -10,10 +10,10 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use snapshot::{
     baseline::Restore,
-    id::{BaselineId, RecordId, UserId},
+    id::{BaselineId, CardId, RecordId, UserId},
 };
 
-use crate::{paths, screen::Language};
+use crate::{cmdline::Removal, paths, screen::Language};
 
 /// The session, as handover wrote it down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,10 @@ pub struct State {
     pub language: Language,
     /// Whether a save can wait on this PC for the site.
     pub outbox: bool,
+    /// The card it was opened with.
+    pub card: CardId,
+    /// What happens when that card is taken out.
+    pub removal: Removal,
 }
 
 /// The newest snapshot this session knows to be safe.

@@ -3,6 +3,7 @@
 //! Whatever goes wrong is told in four lines, and sign-in begins again with the card. Nothing typed is kept: the
 //! PIN lives until the card saw it, the password until the site answered.
 
+mod again;
 mod decide;
 mod older;
 mod unlock;
@@ -27,6 +28,7 @@ use snapshot::{
 use zeroize::Zeroizing;
 
 pub(crate) use self::{
+    again::same_card_again,
     decide::{Gate, gate, of_card, of_site},
     older::by_a_known_key,
 };
@@ -50,6 +52,8 @@ pub struct SignedIn {
     pub user: UserId,
     /// The user's name.
     pub name: String,
+    /// The card they used.
+    pub card: CardId,
     /// Every key the session needs; the user key itself is gone.
     pub keys: SnapshotKeys,
     /// Newest snapshot any site reported.
@@ -105,20 +109,33 @@ pub fn sign_in(
         let mut reader = None;
         match once(&readers, &mut reader, finder, screen, (pc, baseline)) {
             Ok(signed_in) => return Ok(signed_in),
-            Err(Stop::Console(error)) => return Err(error.into()),
             Err(Stop::Again(notice) | Stop::OtherCard(notice))
                 if notice.code == Code::BootOutdated =>
             {
                 return Err(SignInError::Outdated(notice.detail));
             }
-            Err(Stop::Again(notice)) => screen.message(&notice),
-            Err(Stop::OtherCard(notice)) => {
-                screen.message(&notice);
-                await_removal(&readers, reader.as_deref());
-            }
-            Err(Stop::Quiet) => await_removal(&readers, reader.as_deref()),
+            Err(stop) => end_of_try(stop, screen, &readers, reader.as_deref())?,
         }
     }
+}
+
+/// Tells why a try ended, and lets the card be taken out where it does not help.
+fn end_of_try(
+    stop: Stop,
+    screen: &Screen,
+    readers: &Readers,
+    reader: Option<&str>,
+) -> Result<(), AskError> {
+    match stop {
+        Stop::Console(error) => return Err(error),
+        Stop::Again(notice) => screen.message(&notice),
+        Stop::OtherCard(notice) => {
+            screen.message(&notice);
+            await_removal(readers, reader);
+        }
+        Stop::Quiet => await_removal(readers, reader),
+    }
+    Ok(())
 }
 
 /// The readers, once pcscd runs.
@@ -200,6 +217,7 @@ fn once(
         token,
         user: answer.user,
         name: answer.name,
+        card: id,
         keys,
         head: answer.head,
     })

@@ -6,6 +6,7 @@
 
 mod mmc;
 mod scsi;
+mod terminal;
 
 use std::{ffi::CStr, io, os::fd::AsFd};
 
@@ -16,6 +17,7 @@ use rustix::ioctl::{
 pub use self::{
     mmc::mmc_sanitize,
     scsi::{ScsiAnswer, ScsiData, scsi_command},
+    terminal::{allow_switching, forbid_switching, show_terminal, shown_terminal},
 };
 
 /// `BLKRRPART`: read the partition table again. Source: Linux, include/uapi/linux/fs.h.
