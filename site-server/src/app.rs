@@ -155,8 +155,8 @@ impl Site {
 /// Every route of the site.
 pub fn router(site: Arc<Site>) -> Router {
     use routes::{
-        chunks, deliveries, heads, join, leases, objects, pcs, peers, releases, settings, sign_in,
-        site as about, wipes,
+        chunks, deliveries, heads, join, leases, objects, pcs, peers, registrations, releases,
+        settings, sign_in, site as about, wipes,
     };
     use site_api::{path, peer::path as peer_path};
 
@@ -203,6 +203,12 @@ pub fn router(site: Arc<Site>) -> Router {
     let deliveries = Router::new()
         .route(path::DELIVERIES, post(deliveries::ask))
         .layer(DefaultBodyLimit::max(DELIVERY_BYTES));
+    let registrations = Router::new()
+        .route(path::REGISTRATION_CHALLENGE, post(registrations::challenge))
+        .route(path::REGISTRATIONS, post(registrations::register))
+        .layer(DefaultBodyLimit::max(
+            site_api::registration::MAX_REQUEST_BYTES,
+        ));
     let wipes = Router::new()
         .route(path::WIPES, post(wipes::add))
         .layer(DefaultBodyLimit::max(site_api::wipe::MAX_BYTES));
@@ -225,6 +231,7 @@ pub fn router(site: Arc<Site>) -> Router {
         .merge(large)
         .merge(deliveries)
         .merge(wipes)
+        .merge(registrations)
         .merge(sites)
         .merge(portal::router())
         .merge(desk::router())

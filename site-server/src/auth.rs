@@ -10,7 +10,7 @@ pub(crate) mod second_step;
 pub(crate) mod throttle;
 pub(crate) mod totp;
 
-pub use challenge::{AskError, Challenges, Proven};
+pub use challenge::{AskError, Challenges, NOBODY_YET, Proven, Sealed};
 pub use cost::Cost;
 pub use password::{Checked, PasswordError, Passwords, new_phc, new_phc_at};
 

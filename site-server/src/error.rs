@@ -88,6 +88,18 @@ impl ApiError {
         }
     }
 
+    /// Too many registrations from one address, or at the site.
+    #[must_use]
+    pub fn too_many_registrations(at: TryAgainAt) -> Self {
+        let seconds = at.seconds();
+        let detail =
+            format!("Too many users registered here today. Try again in {seconds} seconds.");
+        Self {
+            retry_after_s: Some(seconds),
+            ..Self::new(ProblemCode::TooManyTries, detail)
+        }
+    }
+
     /// Another session of the user took over.
     #[must_use]
     pub fn fenced() -> Self {
@@ -262,6 +274,7 @@ pub const fn status(code: ProblemCode) -> StatusCode {
             StatusCode::UNAUTHORIZED
         }
         ProblemCode::CardRevoked
+        | ProblemCode::RegistrationClosed
         | ProblemCode::CardOfAnotherUser
         | ProblemCode::UnknownSite
         | ProblemCode::OutdatedBaseline
@@ -270,7 +283,9 @@ pub const fn status(code: ProblemCode) -> StatusCode {
         ProblemCode::ObjectsMissing
         | ProblemCode::Fenced
         | ProblemCode::OldEpoch
-        | ProblemCode::OnlyCopy => StatusCode::CONFLICT,
+        | ProblemCode::OnlyCopy
+        | ProblemCode::NameTaken
+        | ProblemCode::CardTaken => StatusCode::CONFLICT,
         ProblemCode::HeadMoved => StatusCode::PRECONDITION_FAILED,
         ProblemCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ProblemCode::WrongHash | ProblemCode::WrongSignature => StatusCode::UNPROCESSABLE_ENTITY,

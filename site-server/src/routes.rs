@@ -9,6 +9,7 @@ pub(crate) mod leases;
 pub(crate) mod objects;
 pub(crate) mod pcs;
 pub(crate) mod peers;
+pub(crate) mod registrations;
 pub(crate) mod releases;
 pub(crate) mod settings;
 pub(crate) mod sign_in;

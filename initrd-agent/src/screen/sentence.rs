@@ -68,6 +68,13 @@ pub enum Sentence {
     SeveralCards,
     /// A PIN that was for the way.
     ChooseYourPin,
+    /// Somebody with a card that no user has may register.
+    RegisterHere,
+    /// Who just did.
+    Registered {
+        /// Name of the user.
+        user: String,
+    },
     /// A session whose card was taken out.
     Locked {
         /// Name of the user.
@@ -162,6 +169,18 @@ impl Said for Sentence {
             }
             (Self::ChooseYourPin, Ja) => {
                 "この暗証番号は最初の 1 回だけのものです。新しい暗証番号に変更してください。".into()
+            }
+            (Self::RegisterHere, En) => {
+                "This card is not registered yet. Register here: card PIN, then a name and a password of your own.".into()
+            }
+            (Self::RegisterHere, Ja) => {
+                "このカードは登録されていません。暗証番号、ユーザー名、新しいパスワードを入力すると登録できます。".into()
+            }
+            (Self::Registered { user }, En) => {
+                format!("{user} is registered at every site. Without this card nobody can open your files: have the operator add a second one.")
+            }
+            (Self::Registered { user }, Ja) => {
+                format!("{user} さんを登録しました。このカードがないとファイルは開けません。管理者にもう 1 枚の登録を依頼してください。")
             }
             (Self::Locked { user }, En) => {
                 format!("{user} uses this PC; it is locked. Insert the same card to go on.")

@@ -34,6 +34,12 @@ pub enum Prompt {
     User,
     /// Site password.
     Password,
+    /// The name of a user who registers.
+    NewUser,
+    /// The password of one.
+    NewPassword,
+    /// The same once more.
+    NewPasswordAgain,
     /// May this disk's data be destroyed?
     Erase {
         /// Path and size of the disk.
@@ -62,6 +68,9 @@ impl Prompt {
             Self::LastTry => "last-try",
             Self::User => "user",
             Self::Password => "password",
+            Self::NewUser => "new-user",
+            Self::NewPassword => "new-password",
+            Self::NewPasswordAgain => "new-password-again",
             Self::Erase { .. } => "erase",
             Self::Lose => "lose",
             Self::TakeOlder { .. } => "take-older",
@@ -83,7 +92,12 @@ impl Prompt {
     pub const fn is_secret(&self) -> bool {
         matches!(
             self,
-            Self::Pin { .. } | Self::NewPin | Self::NewPinAgain | Self::Password
+            Self::Pin { .. }
+                | Self::NewPin
+                | Self::NewPinAgain
+                | Self::Password
+                | Self::NewPassword
+                | Self::NewPasswordAgain
         )
     }
 
@@ -118,6 +132,12 @@ impl Prompt {
             (Self::User, Ja) => "ユーザー名: ".into(),
             (Self::Password, En) => "Password: ".into(),
             (Self::Password, Ja) => "パスワード: ".into(),
+            (Self::NewUser, En) => "Choose a user name (a-z, 0-9, . _ -): ".into(),
+            (Self::NewUser, Ja) => "ユーザー名を入力 (a-z, 0-9, . _ -): ".into(),
+            (Self::NewPassword, En) => "Choose a password (8 characters or more): ".into(),
+            (Self::NewPassword, Ja) => "新しいパスワード (8 文字以上): ".into(),
+            (Self::NewPasswordAgain, En) => "The password again: ".into(),
+            (Self::NewPasswordAgain, Ja) => "新しいパスワードをもう一度: ".into(),
             (Self::Lose, En) => "Type LOSE to switch off without these changes: ".into(),
             (Self::Lose, Ja) => "変更を失ってもよければ LOSE と入力: ".into(),
             (Self::TakeOlder { when, pc }, En) => format!(
@@ -219,6 +239,18 @@ codes! {
     UnknownCard = "SIGN-IN-UNKNOWN-CARD":
         ["This card belongs to nobody.", "Nothing was changed; no files are touched without a known card.", "Use the card you were given here, or ask the operator to register this one."],
         ["このカードは登録されていません。", "何も変更されていません。", "登録済みのカードを使うか、管理者に登録を依頼してください。"];
+    /// Another user has the name that somebody who registers chose.
+    NameTaken = "SIGN-IN-NAME-TAKEN":
+        ["Another user has this name.", "Nothing was changed; you are not registered yet.", "Choose another user name."],
+        ["このユーザー名は使用中です。", "何も変更されていません。まだ登録されていません。", "別のユーザー名を入力してください。"];
+    /// A name nobody can have.
+    NewUserRefused = "SIGN-IN-NEW-NAME":
+        ["This cannot be a user name.", "Nothing was changed; you are not registered yet.", "Type small letters and digits, a letter first."],
+        ["このユーザー名は使えません。", "何も変更されていません。まだ登録されていません。", "a から z と数字を、最初は a から z で入力してください。"];
+    /// A password nobody may have, or another one the second time.
+    NewPasswordRefused = "SIGN-IN-NEW-PASSWORD":
+        ["This cannot be your password.", "Nothing was changed; you are not registered yet.", "Type 8 characters or more, the same twice."],
+        ["このパスワードは使えません。", "何も変更されていません。まだ登録されていません。", "8 文字以上を 2 回とも同じに入力してください。"];
     /// The name typed is not the name of the card's user.
     CardOfAnotherUser = "SIGN-IN-CARD-OF-ANOTHER-USER":
         ["This card belongs to another user.", "Nothing was changed; nobody's files were opened.", "Check the user name, or use your own card."],

@@ -57,7 +57,7 @@ fn once(
 
 /// Whoever copied a card's certificate has a card that says yes to every PIN, but not its key.
 fn prove_key(card: &mut Card<Unlocked>) -> Result<(), Notice> {
-    let sealed = Challenge::seal(card.key().point(), NO_SITE, CHALLENGE);
+    let sealed = Challenge::seal(card.key().public(), NO_SITE, CHALLENGE);
     let (sealed, nonce) = sealed.map_err(|error| Notice::of(Code::CardFailed, &error))?;
     let id = card.id();
     let answer = card.prove(NO_SITE, CHALLENGE, &sealed);

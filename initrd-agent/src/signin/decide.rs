@@ -91,7 +91,8 @@ pub(super) fn of_pin(error: &PinError, before: Option<u8>) -> Stop {
 /// What to tell about a site that did not sign the user in.
 pub(crate) fn of_site(error: &SiteError) -> Notice {
     let code = match error.code() {
-        Some(ProblemCode::UnknownCard) => Code::UnknownCard,
+        Some(ProblemCode::UnknownCard | ProblemCode::RegistrationClosed) => Code::UnknownCard,
+        Some(ProblemCode::NameTaken) => Code::NameTaken,
         Some(ProblemCode::CardRevoked) => Code::CardRevoked,
         Some(ProblemCode::CardOfAnotherUser) => Code::CardOfAnotherUser,
         Some(ProblemCode::WrongPassword) => Code::WrongPassword,
@@ -171,6 +172,12 @@ mod tests {
     fn each_refusal_of_the_site_has_its_own_message() {
         let cases = [
             (Some(ProblemCode::UnknownCard), 404, Code::UnknownCard),
+            (
+                Some(ProblemCode::RegistrationClosed),
+                403,
+                Code::UnknownCard,
+            ),
+            (Some(ProblemCode::NameTaken), 409, Code::NameTaken),
             (Some(ProblemCode::CardRevoked), 403, Code::CardRevoked),
             (
                 Some(ProblemCode::CardOfAnotherUser),

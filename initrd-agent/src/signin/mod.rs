@@ -6,6 +6,7 @@
 mod again;
 mod decide;
 mod older;
+mod register;
 mod unlock;
 
 use std::time::Duration;
@@ -38,7 +39,7 @@ use self::{
 };
 use crate::{
     clock,
-    screen::{AskError, Code, Notice, Prompt, Screen, Step},
+    screen::{AskError, Code, Notice, Prompt, Screen, Sentence, Step},
     site::{Finder, Site},
 };
 
@@ -176,21 +177,35 @@ fn once(
     let mut card = wait_for_card(readers, reader, screen)?;
     let asking = screen.step(Step::AskSite);
     let site = finder.wait();
-    // Asked before the PIN: a card nobody knows needs none.
+    // Asked before the PIN: a card nobody knows needs none, unless its holder may register.
     let unknown =
         |stop: &Stop| matches!(stop, Stop::OtherCard(notice) if notice.code == Code::UnknownCard);
-    by_a_known_key(&mut card, |id| challenge(&site, id, baseline), unknown)?;
+    let known = by_a_known_key(&mut card, |id| challenge(&site, id, baseline), unknown);
+    let is_new = match known {
+        Ok(_) => false,
+        Err(stop) if unknown(&stop) => {
+            register::may_begin(&site, card.key(), baseline)?;
+            true
+        }
+        Err(stop) => return Err(stop),
+    };
     let id = card.id();
-
     drop(asking);
     let seat = Seat {
         screen,
         readers,
         reader: reader.as_deref(),
     };
+    if is_new {
+        screen.say(Sentence::RegisterHere);
+    }
     let mut card = seat.unlock(card)?;
-    let name = seat.ask(Prompt::User)?.trim().to_owned();
-    let password = seat.ask(Prompt::Password)?;
+    let (name, password) = if is_new {
+        register::register(&seat, &site, &mut card, (pc, baseline))?
+    } else {
+        let name = seat.ask(Prompt::User)?.trim().to_owned();
+        (name, seat.ask(Prompt::Password)?)
+    };
 
     let _asking = screen.step(Step::AskSite);
     // A fresh challenge: the first one may have died while somebody typed.

@@ -23,7 +23,7 @@ const NO_CARD: CardId = CardId::new([0; 16]);
 
 /// Whose recovery key an escrow is sealed to.
 #[derive(Debug)]
-pub(super) enum Organisation {
+pub(crate) enum Organisation {
     /// Nobody's: whoever loses the cards loses the data.
     Nobody,
     /// One operator can help.
@@ -47,7 +47,7 @@ impl Organisation {
 }
 
 /// A user with a key, and the registration so far. The user key is zeroized when this is dropped.
-pub(super) struct Base {
+pub(crate) struct Base {
     registration: Registration,
     user_key: UserKey,
     epoch: u32,
@@ -59,7 +59,7 @@ pub(super) struct Base {
 
 impl Base {
     /// A new user.
-    pub(super) fn new(name: &str) -> Result<Self, StationError> {
+    pub(crate) fn new(name: &str) -> Result<Self, StationError> {
         let user_key = UserKey::generate()?;
         let mut id = [0; 16];
         getrandom::fill(&mut id)?;
@@ -164,7 +164,7 @@ impl Base {
     }
 
     /// The registration with one more card.
-    pub(super) fn with(
+    pub(crate) fn with(
         &self,
         key: &CardKey,
         label: &str,

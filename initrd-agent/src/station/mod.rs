@@ -25,6 +25,8 @@ mod spare;
 
 use clap::Subcommand;
 
+pub(crate) use self::base::{Base, Organisation};
+
 pub use self::{
     change::{ChangePinArguments, UnblockArguments},
     enroll::EnrollArguments,

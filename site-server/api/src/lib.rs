@@ -29,6 +29,11 @@ pub mod path {
     pub const SIGN_IN_CHALLENGE: &str = "/v1/sign-in/challenge";
     /// `POST`: body [`super::SignInRequest`], answer [`super::SignIn`].
     pub const SIGN_IN: &str = "/v1/sign-in";
+    /// `POST`: body [`super::registration::ChallengeRequest`], answer [`super::SignInChallenge`]. No sign-in.
+    pub const REGISTRATION_CHALLENGE: &str = "/v1/registrations/challenge";
+    /// `POST`: body [`super::registration::RegistrationRequest`], answer [`super::registration::Registered`] with 201,
+    /// or 200 when it was here. No sign-in: the card's proof is what allows it.
+    pub const REGISTRATIONS: &str = "/v1/registrations";
     /// `POST`: body [`super::MissingRequest`], answer [`super::Missing`]. Bearer token.
     pub const OBJECTS_MISSING: &str = "/v1/objects/missing";
     /// `GET`: [`super::Head`]; 404 while there is none. `PUT`: body [`super::PutHead`], answer
@@ -448,6 +453,12 @@ pub enum ProblemCode {
     UnknownCard,
     /// 403: the card was revoked.
     CardRevoked,
+    /// 403: this site registers nobody at its PCs.
+    RegistrationClosed,
+    /// 409: another user has the name.
+    NameTaken,
+    /// 409: the card has a user.
+    CardTaken,
     /// 401: the challenge was not opened by the card, was used, or died.
     WrongProof,
     /// 403: the card is good, the user name is another's.

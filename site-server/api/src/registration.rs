@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use snapshot::{
     ParseError,
     chain::Chain,
-    id::{CardId, UserId},
+    id::{BaselineId, CardId, UserId},
 };
 
 /// The value of [`Registration::format`].
@@ -63,6 +63,47 @@ pub struct RegisteredCard {
     pub epoch: u32,
     /// Encoded `snapshot::slot::Slot`.
     pub slot_b64: String,
+}
+
+/// Largest body of a [`RegistrationRequest`], in bytes.
+pub const MAX_REQUEST_BYTES: usize = 16 << 10;
+/// Longest label of a card that registers itself, in bytes of UTF-8.
+pub const MAX_LABEL_BYTES: usize = 64;
+
+/// First half of a registration at a PC: which card. No user has it yet, so its key comes along.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ChallengeRequest {
+    /// DER `SubjectPublicKeyInfo` of the card's P-256 key in slot 9D.
+    pub spki_b64: String,
+    /// The baseline the PC starts.
+    pub baseline: BaselineId,
+}
+
+/// Second half: the card's proof and the new user. No `Debug`: it carries a password.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RegistrationRequest {
+    /// The challenge answered.
+    pub challenge: String,
+    /// `snapshot::slot::Challenge` proof: HMAC-SHA256 under the opened nonce.
+    pub proof_b64: String,
+    /// A user nobody knows, with this one card and no escrow.
+    pub registration: Registration,
+    /// The site password the user chose, 8 to 256 bytes.
+    pub password: String,
+    /// The shared PC.
+    pub pc: String,
+}
+
+/// The user is known from now on, and soon at every site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Registered {
+    /// The user.
+    pub user: UserId,
+    /// User name.
+    pub name: String,
 }
 
 /// Why a registration is not one.

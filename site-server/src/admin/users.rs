@@ -65,6 +65,25 @@ pub async fn user_add(
     })
 }
 
+/// What a user registered, as `furoshiki-agent card add-card` and others take it. No secret. Works while the server
+/// runs.
+///
+/// # Errors
+/// [`AdminError`]; [`AdminError::NoUser`] when nobody has the name.
+pub async fn user_registration(data: &Path, name: &str) -> Result<Registration, AdminError> {
+    let layout = Layout::new(data);
+    let config = SiteConfig::load(&layout)?;
+    let store = Store::open(layout, &config.database, &config.objects).await?;
+    let user = store.user_by_name(name).await?;
+    let record = match &user {
+        Some(user) => store.user_record(user.id).await?,
+        None => None,
+    };
+    store.close().await;
+    let record = record.ok_or_else(|| AdminError::NoUser(name.to_owned()))?;
+    Ok(record.registration)
+}
+
 /// Deletes a user here and at every other site. Works while the server runs.
 ///
 /// # Errors
@@ -105,7 +124,7 @@ fn read_registration(path: &Path) -> Result<Registration, AdminError> {
 }
 
 /// A slot that names another card or user would make a sign-in that no card can finish.
-pub(super) fn check_card(user: UserId, card: &RegisteredCard) -> Result<(), AdminError> {
+pub(crate) fn check_card(user: UserId, card: &RegisteredCard) -> Result<(), AdminError> {
     let wrong = |what| AdminError::Card {
         card: card.card,
         what,

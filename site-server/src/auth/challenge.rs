@@ -24,6 +24,9 @@ const LIFE_MS: i64 = 2 * 60 * 1000;
 /// Most challenges that wait at a time.
 const MOST: u32 = 10_000;
 
+/// Who answers a challenge to a card that no user has: no user has this id, so such an answer signs nobody in.
+pub const NOBODY_YET: UserId = UserId::new([0; UserId::BYTES]);
+
 /// A challenge as it is sent.
 pub struct Sealed {
     /// Its name.
@@ -88,13 +91,32 @@ impl Challenges {
         card: CardId,
         holder: &CardUser,
     ) -> Result<Sealed, AskError> {
+        self.ask_key(site, card, &holder.spki, holder.user.id).await
+    }
+
+    /// The same for a card that no user has yet, by its public key. Who answers is [`NOBODY_YET`].
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn ask_stranger(&self, site: SiteId, spki: &[u8]) -> Result<Sealed, AskError> {
+        let card = slot::card_id(spki);
+        self.ask_key(site, card, spki, NOBODY_YET).await
+    }
+
+    async fn ask_key(
+        &self,
+        site: SiteId,
+        card: CardId,
+        spki: &[u8],
+        user: UserId,
+    ) -> Result<Sealed, AskError> {
         let challenge = hex::encode(crate::store::random::<16>());
-        let key = slot::card_public_key(&holder.spki)?;
+        let key = slot::card_public_key(spki)?;
         let (sealed, nonce) = slot::Challenge::seal(&key, site, &challenge)?;
         let expires_ms = now_ms().saturating_add(LIFE_MS);
         let asked = Asked {
             card,
-            user: holder.user.id,
+            user,
             answer: hash(&slot::proof(&nonce, site, &challenge, card)),
             expires_ms,
         };

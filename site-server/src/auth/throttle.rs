@@ -18,6 +18,10 @@ const FREE_OF_USER: u32 = 50;
 const FREE_OF_ADDRESS: u32 = 100;
 /// Unknown cards an address may show without a wait.
 const FREE_CARDS: u32 = 20;
+/// Questions whether a card may register, without a wait: from one address, and at the site, in a day. A registration
+/// takes two: before anybody types, and after.
+const FREE_REGISTRATIONS: u32 = 40;
+const FREE_REGISTRATIONS_OF_SITE: u32 = 400;
 /// A browser or an address that a user signed in from is known for this long.
 const FAMILIAR_MS: i64 = 180 * 24 * 3600 * 1000;
 
@@ -107,6 +111,22 @@ pub(crate) async fn unknown_card(site: &Site, address: IpAddr) -> ApiResult<()> 
         .begin_tries(&[counted])
         .await?
         .map_err(ApiError::too_many_cards)
+}
+
+/// Somebody wants to register at a PC from this address.
+///
+/// # Errors
+/// `too-many-tries`.
+pub(crate) async fn registration(site: &Site, address: IpAddr) -> ApiResult<()> {
+    let place = short(&place(address));
+    let counted = [
+        Counted::new(format!("register:{place}"), FREE_REGISTRATIONS),
+        Counted::shared("register", FREE_REGISTRATIONS_OF_SITE),
+    ];
+    site.store
+        .begin_tries(&counted)
+        .await?
+        .map_err(ApiError::too_many_registrations)
 }
 
 #[cfg(test)]

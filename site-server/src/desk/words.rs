@@ -236,6 +236,10 @@ words! {
     P_QUOTA_WHY = "Bytes a user may keep at this site. Empty: no limit." | "利用者がこの拠点に保存できるバイト数です。空欄なら上限なし。";
     P_WALK_IN = "Users who come unannounced" | "予告なしの利用者";
     P_WALK_IN_WHY = "Whether their snapshot is fetched when they sit down." | "着席したときにスナップショットを転送するかどうかです。";
+    P_REGISTER = "Registration at a PC" | "PCでの利用者登録";
+    P_REGISTER_WHY = "Whether somebody with a card nobody knows may register at a PC of this site. Default: no." | "未登録のカードを持つ人が、この拠点のPCで利用者登録できるかどうかです。既定では登録できません。";
+    YES_OPEN = "yes" | "登録できる";
+    NO_CLOSED = "no" | "登録できない";
     P_WINDOW = "Hours for relays" | "転送の時間帯";
     P_WINDOW_WHY = "HH:MM-HH:MM by this site's clock. Who sits at a PC and waits is served at any time. Empty: at any time." | "HH:MM-HH:MM（この拠点の時刻）。着席して待つ利用者には常に転送します。空欄なら終日。";
     P_RATE = "Bandwidth for relays" | "転送の帯域";

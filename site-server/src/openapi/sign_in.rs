@@ -1,6 +1,9 @@
-//! Rows of `routes::sign_in`.
+//! Rows of `routes::sign_in` and `routes::registrations`.
 
-use site_api::{ProblemCode, SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest, path};
+use site_api::{
+    ProblemCode, SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest, path,
+    registration::{ChallengeRequest, Registered, RegistrationRequest},
+};
 
 use super::row::{Rows, Who, post};
 
@@ -35,6 +38,39 @@ pub(super) fn rows(rows: &mut Rows) {
             ProblemCode::CardOfAnotherUser,
             ProblemCode::TooManyTries,
             ProblemCode::WrongPassword,
+        ]),
+    );
+    rows.add(
+        post(
+            path::REGISTRATION_CHALLENGE,
+            Who::Anybody,
+            "First half of a registration at a PC: which card",
+        )
+        .takes::<ChallengeRequest>()
+        .json::<SignInChallenge>(200, "What only that card opens.")
+        .fails(&[
+            ProblemCode::RegistrationClosed,
+            ProblemCode::CardTaken,
+            ProblemCode::OutdatedBaseline,
+            ProblemCode::TooManyTries,
+        ]),
+    );
+    rows.add(
+        post(
+            path::REGISTRATIONS,
+            Who::Anybody,
+            "Second half: the card's proof and the new user",
+        )
+        .takes::<RegistrationRequest>()
+        .json::<Registered>(201, "The user is known from now on.")
+        .json::<Registered>(200, "The user was known by this very registration.")
+        .fails(&[
+            ProblemCode::RegistrationClosed,
+            ProblemCode::WrongProof,
+            ProblemCode::NameTaken,
+            ProblemCode::CardTaken,
+            ProblemCode::CardRevoked,
+            ProblemCode::TooLarge,
         ]),
     );
 }

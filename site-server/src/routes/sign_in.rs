@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::extract::{Json, RemoteAddress};
 use crate::{
     app::Site,
-    auth::{AskError, PC_TOKEN_MS, throttle},
+    auth::{AskError, PC_TOKEN_MS, Sealed, throttle},
     clock::now_ms,
     error::{ApiError, ApiResult},
     store::{Actor, CardUser, Deed, Seen, TokenKind, new_token},
@@ -33,14 +33,22 @@ pub(crate) async fn challenge(
         other => other?,
     };
     allowed(&site, asked.baseline).await?;
-    let sealed = site
+    let asked = site
         .challenges
         .ask(site.config.site, asked.card, &holder)
-        .await
-        .map_err(|error| match error {
-            AskError::Slot(error) => ApiError::internal(error),
-            AskError::Store(error) => error.into(),
-        })?;
+        .await;
+    as_sent(&site, asked)
+}
+
+/// A challenge as a PC gets it.
+pub(super) fn as_sent(
+    site: &Site,
+    asked: Result<Sealed, AskError>,
+) -> ApiResult<axum::Json<SignInChallenge>> {
+    let sealed = asked.map_err(|error| match error {
+        AskError::Slot(error) => ApiError::internal(error),
+        AskError::Store(error) => error.into(),
+    })?;
     Ok(axum::Json(SignInChallenge {
         challenge: sealed.challenge,
         site: site.config.site,
@@ -143,7 +151,7 @@ pub(crate) async fn sign_in(
 
 /// Refuses what was built before the time the strictest release of that name gives. A baseline this site does not
 /// list has no name here: the disk of the PC decides.
-async fn allowed(site: &Site, baseline: BaselineId) -> ApiResult<()> {
+pub(super) async fn allowed(site: &Site, baseline: BaselineId) -> ApiResult<()> {
     let Some(release) = site.store.release_of_baseline(baseline).await? else {
         return Ok(());
     };

@@ -17,6 +17,8 @@ pub enum Policy {
     QuotaBytes,
     /// Whether a user who did not announce himself may have his snapshot fetched: `yes` or `no`.
     WalkIn,
+    /// Whether somebody with a card nobody knows may register at a PC: `yes` or `no`.
+    RegisterAtPc,
     /// When snapshots of announced users are fetched, `HH:MM-HH:MM` by the site's clock; nothing: at any time.
     RelayWindow,
     /// Most bytes a second that are fetched from other sites together; nothing: no limit.
@@ -31,9 +33,10 @@ pub enum Policy {
 
 impl Policy {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::QuotaBytes,
         Self::WalkIn,
+        Self::RegisterAtPc,
         Self::RelayWindow,
         Self::RelayBytesPerS,
         Self::DropCopiesAfterDays,
@@ -47,6 +50,7 @@ impl Policy {
         match self {
             Self::QuotaBytes => "quota_bytes",
             Self::WalkIn => "walk_in",
+            Self::RegisterAtPc => "register_at_pc",
             Self::RelayWindow => "relay_window",
             Self::RelayBytesPerS => "relay_bytes_per_s",
             Self::DropCopiesAfterDays => "drop_copies_after_days",
@@ -78,7 +82,7 @@ impl Policy {
                 .parse::<u32>()
                 .is_ok_and(|newest| (1..=1000).contains(&newest)),
             Self::KeepDays => value.parse::<u32>().is_ok_and(|days| days <= 3650),
-            Self::WalkIn => matches!(value, "yes" | "no"),
+            Self::WalkIn | Self::RegisterAtPc => matches!(value, "yes" | "no"),
             Self::RelayWindow => Window::parse(value).is_some(),
         }
     }
@@ -128,6 +132,8 @@ pub struct Policies {
     pub quota_bytes: Option<u64>,
     /// See [`Policy::WalkIn`]; true when nothing is said.
     pub walk_in: bool,
+    /// See [`Policy::RegisterAtPc`]; false when nothing is said.
+    pub register_at_pc: bool,
     /// See [`Policy::RelayWindow`].
     pub relay_window: Option<Window>,
     /// See [`Policy::RelayBytesPerS`].
@@ -183,6 +189,7 @@ impl Store {
         Ok(Policies {
             quota_bytes: number(Policy::QuotaBytes),
             walk_in: value(Policy::WalkIn) != Some("no"),
+            register_at_pc: value(Policy::RegisterAtPc) == Some("yes"),
             relay_window: value(Policy::RelayWindow).and_then(Window::parse),
             relay_bytes_per_s: number(Policy::RelayBytesPerS),
             drop_copies_after: number(Policy::DropCopiesAfterDays)
@@ -341,6 +348,7 @@ mod tests {
             (Policy::QuotaBytes, "1"),
             (Policy::QuotaBytes, ""),
             (Policy::WalkIn, "no"),
+            (Policy::RegisterAtPc, "yes"),
             (Policy::RelayWindow, "22:00-06:30"),
             (Policy::RelayBytesPerS, "1000000"),
             (Policy::DropCopiesAfterDays, "30"),
@@ -355,6 +363,7 @@ mod tests {
             (Policy::QuotaBytes, "-1"),
             (Policy::QuotaBytes, "9223372036854775808"),
             (Policy::WalkIn, "perhaps"),
+            (Policy::RegisterAtPc, "true"),
             (Policy::RelayWindow, "22:00"),
             (Policy::RelayWindow, "24:00-01:00"),
             (Policy::RelayWindow, "1:00-02:00"),

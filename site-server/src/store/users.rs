@@ -78,6 +78,12 @@ pub enum UserAddError {
         /// The card.
         card: CardId,
     },
+    /// Somebody who registers is nobody yet.
+    #[error("user {user} is known already")]
+    Known {
+        /// Whom.
+        user: UserId,
+    },
     /// The user was deleted.
     #[error(
         "user {user} ({name}) was deleted, at every site and for ever; issue the card anew, which makes a new user"
@@ -138,6 +144,15 @@ impl UserRank {
             origin: record.origin,
         }
     }
+}
+
+/// Whom a registration may be of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    /// Also a user who is known, and gets another registration.
+    Anybody,
+    /// A user no site knows.
+    NobodyYet,
 }
 
 type CardRow = (Vec<u8>, String, i64, Vec<u8>, String, Vec<u8>, Vec<u8>, i64);
@@ -253,6 +268,38 @@ impl Store {
         password_phc: String,
         origin: SiteId,
     ) -> Result<u64, UserAddError> {
+        self.put_user(actor, registration, password_phc, origin, Who::Anybody)
+            .await
+    }
+
+    /// The same for somebody who registers without an operator: a user this site knows is never changed.
+    ///
+    /// # Errors
+    /// [`UserAddError`], [`UserAddError::Known`] among them; nothing changed then.
+    pub async fn register_user(
+        &self,
+        registration: Registration,
+        password_phc: String,
+        origin: SiteId,
+    ) -> Result<u64, UserAddError> {
+        self.put_user(
+            Actor::Nobody,
+            registration,
+            password_phc,
+            origin,
+            Who::NobodyYet,
+        )
+        .await
+    }
+
+    async fn put_user(
+        &self,
+        actor: Actor,
+        registration: Registration,
+        password_phc: String,
+        origin: SiteId,
+        who: Who,
+    ) -> Result<u64, UserAddError> {
         let name = registration.name.clone();
         let store = |source| UserAddError::Store {
             name: name.clone(),
@@ -292,6 +339,7 @@ impl Store {
         let user = registration.user;
         let version = match rank_in(&mut tx, user).await.map_err(store)? {
             Some(rank) if rank.deleted => return Err(UserAddError::Deleted { name, user }),
+            Some(_) if who == Who::NobodyYet => return Err(UserAddError::Known { user }),
             rank => rank.map_or(1, |rank| rank.version + 1),
         };
         revoke_dropped(&mut tx, &registration, origin)

@@ -42,6 +42,7 @@ mod portal_places;
 mod portal_settings;
 mod postgres;
 mod program;
+mod registrations;
 mod relay;
 mod releases;
 mod replicas;

@@ -166,6 +166,14 @@ pub(super) enum User {
         #[arg(long, value_name = "FILE")]
         card: PathBuf,
     },
+    /// Prints what a user registered, as `furoshiki-agent card add-card` takes it.
+    Registration {
+        /// User name.
+        name: String,
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+    },
     /// Deletes a user here and at every other site; sealed snapshots stay, and nobody can open them.
     Remove {
         /// User name.

@@ -152,6 +152,10 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
                     added.user, added.name, added.version
                 );
             }
+            Command::User(User::Registration { name, data }) => {
+                let registration = admin::user_registration(&data, &name).await?;
+                println!("{}", serde_json::to_string_pretty(&registration)?);
+            }
             Command::User(User::Remove { name, data }) => {
                 let removed = admin::user_remove(&data, &name).await?;
                 println!(

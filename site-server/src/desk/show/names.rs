@@ -72,6 +72,7 @@ pub(super) const fn policy_word(policy: Policy) -> Word {
     match policy {
         Policy::QuotaBytes => w::P_QUOTA,
         Policy::WalkIn => w::P_WALK_IN,
+        Policy::RegisterAtPc => w::P_REGISTER,
         Policy::RelayWindow => w::P_WINDOW,
         Policy::RelayBytesPerS => w::P_RATE,
         Policy::DropCopiesAfterDays => w::P_DROP,
@@ -84,6 +85,7 @@ pub(super) const fn policy_help(policy: Policy) -> Word {
     match policy {
         Policy::QuotaBytes => w::P_QUOTA_WHY,
         Policy::WalkIn => w::P_WALK_IN_WHY,
+        Policy::RegisterAtPc => w::P_REGISTER_WHY,
         Policy::RelayWindow => w::P_WINDOW_WHY,
         Policy::RelayBytesPerS => w::P_RATE_WHY,
         Policy::DropCopiesAfterDays => w::P_DROP_WHY,

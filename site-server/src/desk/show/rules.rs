@@ -3,7 +3,7 @@
 use super::{
     super::{
         page::{Cell, Form, Input, Link, Page, Part},
-        words as w,
+        words::{self as w, Word},
     },
     Eye,
     names::{policy_help, policy_word},
@@ -28,12 +28,8 @@ pub(super) fn policies(eye: Eye<'_>, view: &[PolicyLine]) -> Page {
             let now = line.value.as_deref().unwrap_or_default();
             let (word, help) = (policy_word(policy), policy_help(policy));
             let label = eye.say(word);
-            let input = if policy == Policy::WalkIn {
-                let options = [
-                    ("", w::NOT_SET),
-                    ("yes", w::YES_ALLOWED),
-                    ("no", w::NO_REFUSED),
-                ];
+            let input = if let Some([yes, no]) = choices(policy) {
+                let options = [("", w::NOT_SET), ("yes", yes), ("no", no)];
                 let said = options
                     .into_iter()
                     .map(|(value, word)| (value, eye.say(word)));
@@ -56,6 +52,15 @@ pub(super) fn policies(eye: Eye<'_>, view: &[PolicyLine]) -> Page {
     eye.page(eye.say(w::POLICIES), w::POLICIES_WHY, parts)
 }
 
+/// What yes and no mean where there is nothing else to say.
+const fn choices(policy: Policy) -> Option<[Word; 2]> {
+    match policy {
+        Policy::WalkIn => Some([w::YES_ALLOWED, w::NO_REFUSED]),
+        Policy::RegisterAtPc => Some([w::YES_OPEN, w::NO_CLOSED]),
+        _ => None,
+    }
+}
+
 /// The value that holds, and whether somebody decided it.
 fn value(eye: Eye<'_>, policy: Policy, line: &PolicyLine) -> Cell {
     let decided = line.value.is_some();
@@ -71,8 +76,10 @@ fn value(eye: Eye<'_>, policy: Policy, line: &PolicyLine) -> Cell {
     let text = match policy {
         Policy::QuotaBytes => bytes(),
         Policy::RelayBytesPerS => format!("{}/s", bytes()),
-        Policy::WalkIn if value == "no" => eye.say(w::NO_REFUSED).to_owned(),
-        Policy::WalkIn => eye.say(w::YES_ALLOWED).to_owned(),
+        Policy::WalkIn | Policy::RegisterAtPc => {
+            let word = choices(policy).map(|[yes, no]| if value == "no" { no } else { yes });
+            word.map_or_else(|| value.clone(), |word| eye.say(word).to_owned())
+        }
         Policy::DropCopiesAfterDays | Policy::KeepDays => format!("{value} {}", eye.say(w::DAYS)),
         Policy::KeepNewest | Policy::RelayWindow => value.clone(),
     };
