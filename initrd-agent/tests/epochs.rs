@@ -81,6 +81,7 @@ fn the_first_save_of_an_epoch_seals_names_anew_and_leaves_packs_as_they_are() {
     site.use_keys(second());
     let (session, applied) = site.restore();
     // Files as young as the clock of the file system are read again, and no user is as quick as that.
+    #[expect(clippy::disallowed_methods, reason = "time itself is waited for")]
     std::thread::sleep(Duration::from_millis(100));
     // Nothing changed, and yet the next PC finds names that the old card does not open.
     let saved = site.save(&session, Some(&applied.state));

@@ -45,7 +45,7 @@ use snapshot::{
     id::{CardId, UserId},
     keys::{SnapshotKeys, UserKey},
     record::RecordError,
-    slot::{self, Challenge, Nonce, SlotContext},
+    slot::{self, Challenge, Encapsulated, Nonce, Sealed, SlotContext, Wrapped},
 };
 use tree::{BASELINE, BASELINE_NAME, Session, assert_same, noise};
 use zeroize::Zeroizing;
@@ -61,7 +61,6 @@ type Private = <DhP256HkdfSha256 as hpke::Kem>::PrivateKey;
 /// A card without plastic, and the user key of one epoch.
 struct Card {
     private: Private,
-    point: Vec<u8>,
     spki: Vec<u8>,
     id: CardId,
     epoch: u32,
@@ -74,27 +73,28 @@ fn user_key(epoch: u32) -> UserKey {
 impl Card {
     fn of(epoch: u32) -> Self {
         let (private, public) = DhP256HkdfSha256::gen_keypair();
-        let point = public.to_bytes().to_vec();
-        let key = p256::PublicKey::from_sec1_bytes(&point).unwrap();
+        let key = p256::PublicKey::from_sec1_bytes(&public.to_bytes()).unwrap();
         let spki = key.to_public_key_der().unwrap().as_bytes().to_vec();
         let id = slot::card_id(&spki);
         Self {
             private,
-            point,
             spki,
             id,
             epoch,
         }
     }
 
-    fn open(&self, enc: &[u8], info: &[u8], aad: &[u8], sealed: &[u8]) -> [u8; 32] {
+    fn open(&self, sealed: &Sealed, info: &[u8], aad: &[u8]) -> [u8; 32] {
+        let Encapsulated::P256(enc) = &sealed.enc else {
+            panic!("sealed to another kind of key")
+        };
         let enc = <DhP256HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(enc).unwrap();
         let opened = hpke::single_shot_open::<AesGcm256, HkdfSha256, DhP256HkdfSha256>(
             &OpModeR::Base,
             &self.private,
             &enc,
             info,
-            sealed,
+            &sealed.ciphertext,
             aad,
         );
         opened.unwrap().try_into().unwrap()
@@ -112,7 +112,8 @@ impl Card {
             card: self.id,
             epoch: self.epoch,
         };
-        let slot = slot::wrap(&user_key, &self.point, &context).unwrap();
+        let key = slot::card_public_key(&self.spki).unwrap();
+        let slot = slot::wrap(&user_key, &key, &context).unwrap();
         let keys = SnapshotKeys::derive(&user_key, USER, self.epoch);
         Registration {
             format: registration::FORMAT.into(),
@@ -146,12 +147,7 @@ impl Card {
         let sealed = STANDARD.decode(&asked.sealed_b64).unwrap();
         let challenge = Challenge::parse(&sealed).unwrap();
         let aad = Challenge::aad(asked.site, &asked.challenge);
-        let nonce = self.open(
-            &challenge.enc,
-            slot::SIGN_IN_INFO,
-            &aad,
-            &challenge.ciphertext,
-        );
+        let nonce = self.open(&challenge.0, slot::SIGN_IN_INFO, &aad);
         let nonce = Nonce::from_bytes(nonce);
         let proof = slot::proof(&nonce, asked.site, &asked.challenge, self.id);
         let request = SignInRequest {
@@ -164,7 +160,10 @@ impl Card {
         };
         let answer: SignIn = site.post_json("sign in", api::SIGN_IN, &request).unwrap();
         let slot = slot::parse(&STANDARD.decode(&answer.slot_b64).unwrap()).unwrap();
-        let opened = self.open(&slot.enc, slot::SLOT_INFO, slot.aad(), &slot.ciphertext);
+        let Wrapped::ToCard(sealed) = &slot.wrapped else {
+            panic!("wrapped by a passphrase")
+        };
+        let opened = self.open(sealed, slot::SLOT_INFO, slot.aad());
         let user_key = UserKey::from_bytes(opened);
         let keys = match &answer.chain_b64 {
             None => SnapshotKeys::derive(&user_key, answer.user, slot.context.epoch),
@@ -178,6 +177,7 @@ impl Card {
             site: site.signed_in(token.clone()),
             token,
             user: answer.user,
+            card: self.id,
             name: answer.name,
             keys,
             head: answer.head,

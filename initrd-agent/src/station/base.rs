@@ -245,7 +245,9 @@ fn reseal(
         card: card.card,
         epoch,
     };
-    let sealed = slot::wrap(user_key, &slot::card_public_key(&spki)?, &context)?;
+    // A slot that is not base64 is not one either.
+    let old = slot::parse(&STANDARD.decode(&card.slot_b64).unwrap_or_default())?;
+    let sealed = slot::wrap_like(&old, user_key, &slot::card_public_key(&spki)?, &context)?;
     card.epoch = epoch;
     card.slot_b64 = STANDARD.encode(sealed);
     Ok(())

@@ -68,7 +68,7 @@ fn code(error: &StationError) -> &'static str {
         | E::RecoveryDiffers
         | E::WhichIsLost(_) => "usage",
         E::NoPukInEscrow | E::NoEscrow { .. } | E::Escrow(_) => "escrow",
-        E::OtherUserKey => "other-user-key",
+        E::OtherUserKey | E::Chain(_) => "other-user-key",
         E::NotOfTheUser(_) | E::NoCardLeft | E::LastCard(_) => "cards-of-user",
         E::PinFormat(_) | E::ManagementKeyFormat(_) => "refused-entry",
         E::EntriesDiffer(_) => "entries-differ",
@@ -78,7 +78,7 @@ fn code(error: &StationError) -> &'static str {
         E::Exists(_) => "exists",
         E::HalfIssued { .. } => "half-issued",
         E::HalfOther { .. } | E::Half(_) => "half-issued-other",
-        E::Registration(_) | E::NotARegistration { .. } => "registration",
+        E::Registration(_) | E::NotARegistration { .. } | E::OtherPublicKey(_) => "registration",
         E::Wrap(_) | E::Slot(_) => "internal",
         E::Random(_) | E::NoRandom(_) => "no-randomness",
     }

@@ -33,7 +33,7 @@ pub(crate) async fn challenge(
     let spki = STANDARD.decode(&asked.spki_b64).unwrap_or_default();
     if slot::card_public_key(&spki).is_err() {
         return Err(ApiError::bad(
-            "spki_b64 is not the public key of a card: P-256, DER SubjectPublicKeyInfo, base64.",
+            "spki_b64 is not the public key of a card: P-256, X25519 or RSA-2048, DER SubjectPublicKeyInfo, base64.",
         ));
     }
     // Before anything is looked up: whoever asks about cards one after another waits.
@@ -148,7 +148,10 @@ fn refused(error: UserAddError) -> ApiError {
             ApiError::new(ProblemCode::CardRevoked, detail)
         }
         // Ids are random: somebody tries to be somebody else.
-        UserAddError::Known { .. } | UserAddError::Deleted { .. } => {
+        UserAddError::Known { .. }
+        | UserAddError::Deleted { .. }
+        | UserAddError::OlderEpoch { .. }
+        | UserAddError::OtherKeys { .. } => {
             ApiError::bad("Not a registration: this user id was given away before.")
         }
         UserAddError::Store { source, .. } => source.into(),

@@ -472,7 +472,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Db`].
     pub async fn user_versions(&self) -> Result<Vec<(UserId, UserRank)>, StoreError> {
-        let rows: Vec<(Vec<u8>, i64, i64, i64, Vec<u8>)> =
+        type Row = (Vec<u8>, i64, i64, i64, Vec<u8>);
+        let rows: Vec<Row> =
             sqlx::query_as("SELECT id, deleted, key_epoch, version, origin FROM users ORDER BY id")
                 .fetch_all(&self.db.pool)
                 .await
