@@ -39,12 +39,11 @@ pub(crate) async fn challenge(
     // Before anything is looked up: whoever asks about cards one after another waits.
     throttle::registration(&site, address).await?;
     allowed(&site, asked.baseline).await?;
-    if site
-        .store
-        .user_by_card(slot::card_id(&spki))
-        .await?
-        .is_some()
-    {
+    let card = slot::card_id(&spki);
+    if site.store.is_card_revoked(card).await? {
+        return Err(card_revoked());
+    }
+    if site.store.user_by_card(card).await?.is_some() {
         return Err(card_taken());
     }
     let asked = site.challenges.ask_stranger(site.config.site, &spki).await;
@@ -136,6 +135,11 @@ fn card_taken() -> ApiError {
     ApiError::new(ProblemCode::CardTaken, detail)
 }
 
+fn card_revoked() -> ApiError {
+    let detail = "This card was revoked. Ask the operator for another one.";
+    ApiError::new(ProblemCode::CardRevoked, detail)
+}
+
 fn refused(error: UserAddError) -> ApiError {
     match error {
         UserAddError::NameTaken { .. } => {
@@ -143,10 +147,7 @@ fn refused(error: UserAddError) -> ApiError {
             ApiError::new(ProblemCode::NameTaken, detail)
         }
         UserAddError::CardTaken { .. } => card_taken(),
-        UserAddError::CardRevoked { .. } => {
-            let detail = "This card was revoked. Ask the operator for another one.";
-            ApiError::new(ProblemCode::CardRevoked, detail)
-        }
+        UserAddError::CardRevoked { .. } => card_revoked(),
         // Ids are random: somebody tries to be somebody else.
         UserAddError::Known { .. }
         | UserAddError::Deleted { .. }

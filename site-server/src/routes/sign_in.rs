@@ -165,14 +165,19 @@ pub(super) async fn allowed(site: &Site, baseline: BaselineId) -> ApiResult<()> 
 }
 
 async fn holder(site: &Site, card: CardId) -> ApiResult<CardUser> {
-    let holder = site.store.user_by_card(card).await?.ok_or_else(|| {
-        let detail = "No user has this card. Use the card you were given, or ask the operator to register it.";
-        ApiError::new(ProblemCode::UnknownCard, detail)
-    })?;
-    if holder.revoked {
+    let holder = site.store.user_by_card(card).await?;
+    let revoked = match &holder {
+        Some(holder) => holder.revoked,
+        None => site.store.is_card_revoked(card).await?,
+    };
+    if revoked {
         let detail = "This card was revoked. Use your newer card, or ask the operator.";
         return Err(ApiError::new(ProblemCode::CardRevoked, detail));
     }
+    let holder = holder.ok_or_else(|| {
+        let detail = "No user has this card. Use the card you were given, or ask the operator to register it.";
+        ApiError::new(ProblemCode::UnknownCard, detail)
+    })?;
     if site.store.is_disabled(holder.user.id).await? {
         let detail = "This user may not sign in for now. Ask the help desk.";
         return Err(ApiError::new(ProblemCode::CardRevoked, detail));

@@ -4,7 +4,7 @@ use serde::Serialize;
 use site_api::peer::SharedRecord;
 use snapshot::id::{CardId, SiteId, UserId};
 
-use super::{Actor, Deed, SharedKind, Store, StoreError, audit, id, shared};
+use super::{Actor, Deed, SharedKind, Store, StoreError, audit, id, shared, users};
 
 /// Body of the record of a disabled user, and of one who was let in again.
 const DISABLED: &str = "true";
@@ -85,17 +85,21 @@ impl Store {
             .collect()
     }
 
-    /// Cards of a user, revoked ones too.
+    /// Cards of a user, and those that were revoked, listed or not.
     ///
     /// # Errors
     /// [`StoreError::Db`].
     pub async fn cards_of(&self, user: UserId) -> Result<Vec<CardLine>, StoreError> {
-        let rows: Vec<(Vec<u8>, i64)> =
-            sqlx::query_as("SELECT id, revoked FROM cards WHERE user_id = $1 ORDER BY revoked, id")
-                .bind(user.as_bytes().as_slice())
-                .fetch_all(&self.db.pool)
-                .await
-                .map_err(StoreError::db("list cards"))?;
+        let rows: Vec<(Vec<u8>, i64)> = sqlx::query_as(
+            "SELECT id, revoked FROM cards WHERE user_id = $1 UNION SELECT id, 1 FROM shared WHERE kind = $2 AND body = $3 \
+             ORDER BY 2, 1",
+        )
+        .bind(user.as_bytes().as_slice())
+        .bind(SharedKind::CardRevoked.name())
+        .bind(users::owner(user))
+        .fetch_all(&self.db.pool)
+        .await
+        .map_err(StoreError::db("list cards"))?;
         rows.into_iter()
             .map(|(card, revoked)| {
                 Ok(CardLine {
@@ -199,5 +203,15 @@ pub(super) async fn end_pc_sign_ins(tx: &mut super::Tx, card: CardId) -> Result<
     .execute(&mut **tx)
     .await
     .map_err(StoreError::db("end the sign-ins of a card"))?;
+    Ok(())
+}
+
+/// The same for a user.
+pub(super) async fn end_pc_sign_ins_of(tx: &mut super::Tx, user: UserId) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM tokens WHERE kind = 'pc' AND user_id = $1")
+        .bind(user.as_bytes().as_slice())
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::db("end the sign-ins of a user"))?;
     Ok(())
 }

@@ -65,7 +65,7 @@ impl SharedKind {
     async fn applied(self, tx: &mut Tx, record: &SharedRecord) -> Result<(), StoreError> {
         match self {
             Self::Site => sites::applied(tx, record).await,
-            Self::CardRevoked => super::users::revoke(tx, record.key).await,
+            Self::CardRevoked => super::users::revoke(tx, record).await,
             Self::UserDisabled => super::people::switched(tx, record).await,
             Self::Crl => Ok(()),
             Self::Lease => super::leases::applied(tx, record).await,

@@ -4,7 +4,7 @@ mod rows;
 
 use site_api::{
     Registration,
-    peer::{SharedKey, UserRecord},
+    peer::{SharedRecord, UserRecord},
     registration::Succession,
 };
 use snapshot::id::{CardId, SiteId, UserId};
@@ -39,7 +39,7 @@ pub struct CardUser {
     pub spki: Vec<u8>,
     /// The wrapped user key.
     pub slot: Vec<u8>,
-    /// True when a newer registration no longer has the card.
+    /// True when it was revoked, though the registration still lists it.
     pub revoked: bool,
 }
 
@@ -223,6 +223,15 @@ impl Store {
             })
         })
         .transpose()
+    }
+
+    /// Whether a card was revoked, at any site; also one that no registration lists any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn is_card_revoked(&self, card: CardId) -> Result<bool, StoreError> {
+        let record = self.shared(SharedKind::CardRevoked, card.into()).await?;
+        Ok(record.is_some())
     }
 
     /// The key that verifies what a user signed in an epoch, the present one or an earlier one; `None`: it is not known.
@@ -539,8 +548,14 @@ fn follows(new: &Registration, known: &Registration) -> Result<(), UserAddError>
 }
 
 /// Body of the record of a revoked card.
-fn owner(user: UserId) -> String {
-    serde_json::json!({ "user": user }).to_string()
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Owner {
+    user: UserId,
+}
+
+/// The same as text; the same user has the same text.
+pub(super) fn owner(user: UserId) -> String {
+    serde_json::json!(Owner { user }).to_string()
 }
 
 /// Cards the user has now and not in this registration are revoked for ever, at every site: another site that
@@ -566,9 +581,13 @@ async fn revoke_dropped(
     Ok(())
 }
 
-/// What a revoked card changes here.
-pub(super) async fn revoke(tx: &mut Tx, card: SharedKey) -> Result<(), StoreError> {
+/// What a revoked card changes here. A newer registration without the card may have come before.
+pub(super) async fn revoke(tx: &mut Tx, record: &SharedRecord) -> Result<(), StoreError> {
+    let card = record.key;
     super::people::end_pc_sign_ins(tx, CardId::new(*card.as_bytes())).await?;
+    if let Ok(Owner { user }) = serde_json::from_str(&record.body) {
+        super::people::end_pc_sign_ins_of(tx, user).await?;
+    }
     sqlx::query("UPDATE cards SET revoked = 1 WHERE id = $1")
         .bind(card.as_bytes().as_slice())
         .execute(&mut **tx)

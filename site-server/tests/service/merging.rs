@@ -104,11 +104,13 @@ async fn a_revoked_card_stays_revoked_when_a_newer_registration_still_lists_it_o
         .add_user(found.registration(), PHC.into(), HOME)
         .await
         .unwrap();
-    let revoked = async || {
-        let card = store.user_by_card(lost.card.id).await.unwrap();
-        card.unwrap().revoked
-    };
-    assert!(revoked().await);
+    // The registration does not list it any more, and it is known as revoked all the same.
+    let of_card = async || store.user_by_card(lost.card.id).await.unwrap();
+    assert!(of_card().await.is_none());
+    assert!(store.is_card_revoked(lost.card.id).await.unwrap());
+    let cards = store.cards_of(lost.user).await.unwrap();
+    let revoked: Vec<_> = cards.iter().map(|line| (line.card, line.revoked)).collect();
+    assert_eq!(revoked, [(found.card.id, false), (lost.card.id, true)]);
     // Meanwhile another site changed the password twice, with the lost card in the registration.
     let newer = UserRecord {
         registration: first.clone(),
@@ -123,7 +125,10 @@ async fn a_revoked_card_stays_revoked_when_a_newer_registration_still_lists_it_o
         store.merge_user(&newer).await.unwrap(),
         "the registration is newer"
     );
-    assert!(revoked().await, "and the card opens nothing");
+    assert!(
+        of_card().await.unwrap().revoked,
+        "and the card opens nothing"
+    );
     let again = store.add_user(first, PHC.into(), HOME).await;
     assert!(
         matches!(again, Err(UserAddError::CardRevoked { .. })),
@@ -268,6 +273,7 @@ async fn state(store: &Store, people: &[Person]) -> String {
         text += &serde_json::to_string(&record).unwrap();
         let card = store.user_by_card(person.card.id).await.unwrap();
         text += &format!("{:?}", card.map(|card| (card.user.id, card.revoked)));
+        text += &format!("{:?}", store.cards_of(person.user).await.unwrap());
     }
     let peers = store.sites().await.unwrap();
     text += &format!(

@@ -125,12 +125,13 @@ pub(super) async fn set_user(
             .await
             .map_err(StoreError::db("end the sign-ins of a user"))?;
     }
-    // Cards of an older version stay known as revoked, so that their holder is told so.
-    sqlx::query("UPDATE cards SET revoked = 1 WHERE user_id = $1")
+    // A card of an older version that was revoked has a record of its own, which its holder is told: what is here
+    // follows from records alone, whichever versions came by.
+    sqlx::query("DELETE FROM cards WHERE user_id = $1")
         .bind(who.user.as_bytes().as_slice())
         .execute(&mut **tx)
         .await
-        .map_err(StoreError::db("revoke cards"))?;
+        .map_err(StoreError::db("forget cards"))?;
     for card in &who.cards {
         let decode = |text: &str| {
             STANDARD
@@ -138,8 +139,8 @@ pub(super) async fn set_user(
                 .map_err(|_| StoreError::Corrupt("base64"))
         };
         sqlx::query(
-            "INSERT INTO cards (id, user_id, spki, slot, revoked) VALUES ($1, $2, $3, $4, 0) ON CONFLICT (id, user_id) \
-             DO UPDATE SET spki = excluded.spki, slot = excluded.slot, revoked = 0",
+            "INSERT INTO cards (id, user_id, spki, slot, revoked) VALUES ($1, $2, $3, $4, 0) \
+             ON CONFLICT (id, user_id) DO UPDATE SET spki = excluded.spki, slot = excluded.slot",
         )
         .bind(card.card.as_bytes().as_slice())
         .bind(who.user.as_bytes().as_slice())
