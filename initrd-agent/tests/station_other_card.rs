@@ -1,7 +1,6 @@
 //! `furoshiki-agent card …` with a second PIV card, written by others in another language, which lacks what we need.
 //!
-//! Needs root, pcscd, vsmartcard-vpcd, and a Python with jcecard 0.1.0 of PyPI, named by `JCECARD_PYTHON`. Not run by
-//! itself: `JCECARD_PYTHON=… cargo test -p initrd-agent --test station_other_card -- --ignored`.
+//! Needs root, pcscd, vsmartcard-vpcd, and a Python with jcecard 0.1.0 of PyPI, which `cargo xtask test card` installs.
 #![allow(
     clippy::unwrap_used,
     reason = "a test that cannot go on ends where it stands"
@@ -9,7 +8,7 @@
 
 mod operator;
 
-use std::env;
+use std::path::Path;
 
 use operator::{Desk, Said};
 use serde_json::Value;
@@ -26,20 +25,22 @@ exit $code
 "#;
 
 fn station(desk: &Desk, arguments: &[&str], lines: &[&str]) -> Said {
-    let python =
-        env::var("JCECARD_PYTHON").expect("JCECARD_PYTHON names a Python with jcecard 0.1.0");
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../qemu-tests/other-card/jcecard_on_vpcd.py"
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let python = root.join("target/tools/jcecard/bin/python");
+    assert!(
+        python.exists(),
+        "{} is missing: cargo xtask test card installs it",
+        python.display()
     );
+    let script = root.join("qemu-tests/other-card/jcecard_on_vpcd.py");
+    let (python, script) = (python.to_str().unwrap(), script.to_str().unwrap());
     let control = desk.path("control");
-    let card = ["sh", "-c", WITH_IT, "sh", &python, script, &control];
+    let card = ["sh", "-c", WITH_IT, "sh", python, script, &control];
     let agent = [env!("CARGO_BIN_EXE_furoshiki-agent"), "card"];
     desk.host(&[&card[..], &agent, arguments].concat(), lines, &[])
 }
 
 #[test]
-#[ignore = "needs jcecard from PyPI"]
 fn a_card_that_lacks_key_agreement_is_refused_in_words() {
     let desk = Desk::new();
     let info = station(&desk, &["info", "--json"], &[]);

