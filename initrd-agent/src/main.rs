@@ -65,7 +65,14 @@ enum SessionCommand {
     Finish,
 }
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("furoshiki-agent: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> anyhow::Result<ExitCode> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if arguments
         .first()
@@ -94,7 +101,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Session(SessionCommand::Finish) => session::finish().context("session finish")?,
         Command::Inventory { json } => return inventory(json).context("inventory"),
-        Command::Card(command) => initrd_agent::station::run(&command).context("card")?,
+        Command::Card(command) => initrd_agent::station::run(&command)?,
         Command::Export(arguments) => return desk::export(&arguments).context("export"),
         Command::Import(arguments) => return desk::import(&arguments).context("import"),
     }

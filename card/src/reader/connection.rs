@@ -64,6 +64,10 @@ impl Transport for Connection {
         if let Some(used) = self.buffer.get_mut(..length) {
             used.zeroize();
         }
+        // A card that is there says two bytes at least; a driver that lost it in the middle may give back nothing.
+        if answer.is_empty() {
+            return Err(TransportError::Removed(None));
+        }
         Ok(answer)
     }
 

@@ -70,14 +70,32 @@ impl Desk {
         self.host(&[&program[..], arguments].concat(), lines, changes)
     }
 
+    /// The same with switches of the software card.
+    pub(crate) fn card_with(&self, switches: &[&str], arguments: &[&str], lines: &[&str]) -> Said {
+        let program = [env!("CARGO_BIN_EXE_furoshiki-agent"), "card"];
+        self.host_with(switches, &[&program[..], arguments].concat(), lines, &[])
+    }
+
     /// Runs `command` where the card is in the reader.
     pub(crate) fn host(&self, command: &[&str], lines: &[&str], changes: &[(&str, &str)]) -> Said {
+        self.host_with(&[], command, lines, changes)
+    }
+
+    fn host_with(
+        &self,
+        switches: &[&str],
+        command: &[&str],
+        lines: &[&str],
+        changes: &[(&str, &str)],
+    ) -> Said {
         let mut child = Command::new(virtual_card())
             .arg("--state")
             .arg(self.file("card"))
             .arg("--control")
             .arg(self.file("control"))
-            .args(["--as-yubikey", "host", "--"])
+            .arg("--as-yubikey")
+            .args(switches)
+            .args(["host", "--"])
             .args(command)
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::piped())

@@ -24,6 +24,7 @@ use rustix::{
 
 use crate::{
     card, control,
+    fault::Fault,
     machine::{Event, Machine, Order},
     wire::Wire,
 };
@@ -45,7 +46,7 @@ const VPCD_CONFIG: &str = "/etc/reader.conf.d/vpcd";
 pub(crate) fn enter(
     state: &Path,
     control: Option<&Path>,
-    switches: &[&str],
+    switches: &[String],
     command: &[String],
 ) -> Result<ExitCode> {
     fs::create_dir_all(state).with_context(|| format!("create {}", state.display()))?;
@@ -78,7 +79,12 @@ pub(crate) fn enter(
 }
 
 /// Starts pcscd and the card, then the command; returns its exit code.
-pub(crate) fn inside(state: &Path, control: Option<&Path>, command: &[String]) -> Result<ExitCode> {
+pub(crate) fn inside(
+    state: &Path,
+    control: Option<&Path>,
+    fault: Option<Fault>,
+    command: &[String],
+) -> Result<ExitCode> {
     ensure!(
         Path::new(VPCD_CONFIG).exists(),
         "{VPCD_CONFIG} does not exist: install the Debian packages pcscd and vsmartcard-vpcd"
@@ -104,6 +110,7 @@ pub(crate) fn inside(state: &Path, control: Option<&Path>, command: &[String]) -
         Machine::new(Wire::Vpcd(VPCD), events, |notice| {
             card::log_notice(notice.word())
         })
+        .with(fault)
         .run(state)
     });
     let mut pcscd = start_pcscd()?;

@@ -11,6 +11,7 @@ use anyhow::Result;
 
 use crate::{
     card::{Card, State},
+    fault::{Fault, Kind},
     wire::{Link, Message, Wire},
 };
 
@@ -97,6 +98,9 @@ pub(crate) struct Machine<N> {
     events: Receiver<Event>,
     sender: Sender<Event>,
     notify: N,
+    fault: Option<Fault>,
+    /// An APDU that a fault kept from the card.
+    kept: Option<Vec<u8>>,
 }
 
 impl<N: FnMut(Notice)> Machine<N> {
@@ -117,7 +121,14 @@ impl<N: FnMut(Notice)> Machine<N> {
             events,
             sender,
             notify,
+            fault: None,
+            kept: None,
         }
+    }
+
+    /// Something goes wrong with it.
+    pub(crate) fn with(self, fault: Option<Fault>) -> Self {
+        Self { fault, ..self }
     }
 
     /// Runs until somebody orders [`Order::Quit`].
@@ -139,6 +150,15 @@ impl<N: FnMut(Notice)> Machine<N> {
     }
 
     fn serve(&mut self, card: &mut Card<'_>) -> End {
+        if let Some(apdu) = self.kept.take()
+            && let Some(Err(err)) = self
+                .link
+                .as_mut()
+                .map(|link| link.answer(&card.transmit(&apdu)))
+        {
+            eprintln!("{}: {err}", self.wire.address());
+            self.drop_link();
+        }
         loop {
             let event = if self.wants_link() && !self.connect() {
                 match self.events.recv_timeout(CONNECT_AGAIN) {
@@ -230,7 +250,12 @@ impl<N: FnMut(Notice)> Machine<N> {
             return Ok(None);
         };
         match message {
-            Message::Apdu(apdu) if self.inserted => link.answer(&card.transmit(&apdu))?,
+            Message::Apdu(apdu) if self.inserted => {
+                match self.fault.as_mut().and_then(Fault::next) {
+                    None => link.answer(&card.transmit(&apdu))?,
+                    Some(kind) => return Ok(Some(self.go_wrong(kind, card, apdu))),
+                }
+            }
             Message::Apdu(_) => link.answer(&[0x6F, 0x00])?,
             Message::PowerOff | Message::Reset => return Ok(Some(End::PowerCycle)),
             Message::PowerOn | Message::Other => {}
@@ -261,6 +286,20 @@ impl<N: FnMut(Notice)> Machine<N> {
             Message::Flush => link.flushed()?,
         }
         Ok(None)
+    }
+
+    fn go_wrong(&mut self, kind: Kind, card: &mut Card<'_>, apdu: Vec<u8>) -> End {
+        match kind {
+            Kind::Reset => self.kept = Some(apdu),
+            Kind::Pull | Kind::Lose => {
+                if kind == Kind::Lose {
+                    card.transmit(&apdu);
+                }
+                self.take_out();
+                self.inserted = true; // back in as soon as a hand could
+            }
+        }
+        End::PowerCycle
     }
 
     fn order(&mut self, order: Order) -> Option<End> {

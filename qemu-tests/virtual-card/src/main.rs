@@ -11,6 +11,7 @@
 mod card;
 mod control;
 mod dispatch;
+mod fault;
 mod host;
 mod machine;
 mod wire;
@@ -20,7 +21,7 @@ use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, syn
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{card::State, machine::Machine, wire::Wire};
+use crate::{card::State, fault::Fault, machine::Machine, wire::Wire};
 
 /// A PIV or OpenPGP card in software.
 #[derive(Parser)]
@@ -41,6 +42,9 @@ struct Arguments {
     /// A card that is made is an OpenPGP card, not a PIV card. One that is there stays what it is.
     #[arg(long, global = true)]
     openpgp: bool,
+    /// What goes wrong once: `reset@N`, `pull@N` or `lose@N`, at the Nth APDU. Only with vpcd.
+    #[arg(long, global = true)]
+    fault: Option<Fault>,
     #[command(subcommand)]
     command: Command,
 }
@@ -88,7 +92,8 @@ fn main() -> Result<ExitCode> {
                 (arguments.openpgp, "--openpgp"),
             ];
             let on = switches.into_iter().filter(|(on, _)| *on);
-            let switches: Vec<_> = on.map(|(_, name)| name).collect();
+            let mut switches: Vec<_> = on.map(|(_, name)| name.to_owned()).collect();
+            switches.extend(arguments.fault.map(|fault| format!("--fault={fault}")));
             return host::enter(
                 &arguments.state,
                 arguments.control.as_deref(),
@@ -97,7 +102,8 @@ fn main() -> Result<ExitCode> {
             );
         }
         Command::HostInside { command } => {
-            return host::inside(&arguments.state, arguments.control.as_deref(), &command);
+            let (state, control) = (&arguments.state, arguments.control.as_deref());
+            return host::inside(state, control, arguments.fault, &command);
         }
     };
     let state = State::open(&arguments.state)?;
@@ -107,7 +113,9 @@ fn main() -> Result<ExitCode> {
         control::listen(path, &events.0)?;
     }
     say("ready");
-    Machine::new(wire, events, |notice| say(notice.word())).run(state)?;
+    Machine::new(wire, events, |notice| say(notice.word()))
+        .with(arguments.fault)
+        .run(state)?;
     Ok(ExitCode::SUCCESS)
 }
 
