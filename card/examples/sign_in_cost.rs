@@ -65,7 +65,12 @@ fn prepare(kind: &str) -> Result<CardKey> {
 
 /// From the PIN to the user key, without and with the answer to a site.
 fn ours(slot: &Slot, challenge: &[u8]) -> Result<(u128, u128)> {
-    let open = || -> Result<_> { Ok(Card::open(Readers::connect()?.find()?)?) };
+    // A person is told the tries before anything is asked.
+    let open = || -> Result<_> {
+        let mut card = Card::open(Readers::connect()?.find()?)?;
+        card.tries_left()?;
+        Ok(card)
+    };
     let card = open()?;
     let begin = Instant::now();
     let pin = Pin::typed(PIN)?;

@@ -73,6 +73,8 @@ pub struct NotUnlocked {
 pub struct Card<S> {
     pub(crate) app: Box<dyn CardApp>,
     key: Box<CardKey>,
+    /// What [`Self::tries_left`] told, until a PIN is given: nobody else talks to the card meanwhile.
+    tries: Option<Option<u8>>,
     state: PhantomData<fn() -> S>,
 }
 
@@ -98,6 +100,7 @@ impl<S> Card<S> {
         Card {
             app: self.app,
             key: self.key,
+            tries: None,
             state: PhantomData,
         }
     }
@@ -126,6 +129,7 @@ impl Card<Locked> {
         Ok(Self {
             app: Box::new(app),
             key,
+            tries: None,
             state: PhantomData,
         })
     }
@@ -150,10 +154,13 @@ impl Card<Locked> {
     /// # Errors
     /// [`CardError`].
     pub fn tries_left(&mut self) -> Result<Option<u8>, CardError> {
-        self.app.tries_left()
+        let tries = self.app.tries_left()?;
+        self.tries = Some(tries);
+        Ok(tries)
     }
 
-    /// Gives the card `pin`, once and never again by itself.
+    /// Gives the card `pin`, once and never again by itself. Asks for the tries first, unless they were asked for since
+    /// the last PIN.
     ///
     /// # Errors
     /// [`NotUnlocked`] with the card. For [`PinError::LastTry`] the card did not see the PIN.
@@ -172,7 +179,11 @@ impl Card<Locked> {
         if pin.same(&Pin::factory()) {
             return Err(PinFormatError::Factory("PIN").into());
         }
-        match self.app.tries_left()? {
+        let tries = match self.tries.take() {
+            Some(tries) => tries,
+            None => self.app.tries_left()?,
+        };
+        match tries {
             Some(0) => return Err(PinError::Blocked),
             Some(1) if last_try == LastTry::Keep => return Err(PinError::LastTry),
             _ => {}
