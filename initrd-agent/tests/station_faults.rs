@@ -5,6 +5,7 @@
 //! with `FUROSHIKI_THOROUGH` every fault at every command.
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "a test that cannot go on ends where it stands"
 )]
 
