@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::ManagementKey;
 use crate::{
     apdu::Transport,
-    app::{CardApp as _, CardError, CardKey},
+    app::{CardError, CardKey},
     pin::Puk,
     piv::Piv,
     unwrap::{UnwrapError, open_with},
@@ -92,18 +92,22 @@ pub fn seal(key: &CardKey, between: &Between) -> Result<Vec<u8>, HalfError> {
     Ok([&enc.to_bytes()[..], &ciphertext].concat())
 }
 
-/// Opens what [`seal`] made; the card must have seen its PIN ([`CardApp::verify`](crate::CardApp::verify)).
+/// Opens what [`seal`] made for `key`, which the card may not show yet; the card must have seen its PIN
+/// ([`CardApp::verify`](crate::CardApp::verify)).
 ///
 /// # Errors
 /// [`HalfError`].
-pub fn open<T: Transport>(piv: &mut Piv<T>, sealed: &[u8]) -> Result<Between, HalfError> {
-    let key = piv.key()?;
+pub fn open<T: Transport>(
+    piv: &mut Piv<T>,
+    key: &CardKey,
+    sealed: &[u8],
+) -> Result<Between, HalfError> {
     let (enc, ciphertext) = sealed
         .split_first_chunk::<POINT_BYTES>()
         .ok_or(HalfError::Rejected)?;
     let enc = Encapsulated::P256(*enc);
     let aad = key.id();
-    let plain = open_with(piv, &key, &enc, ciphertext, HALF_INFO, aad.as_bytes());
+    let plain = open_with(piv, key, &enc, ciphertext, HALF_INFO, aad.as_bytes());
     let plain = plain.map_err(|err| match err {
         UnwrapError::Card(err) => HalfError::Card(err),
         _ => HalfError::Rejected,

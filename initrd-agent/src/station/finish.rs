@@ -47,7 +47,7 @@ pub(super) fn recall(card: &mut FoundCard, part: &Part) -> Result<Secrets, Stati
         }
         old
     };
-    let opened = half::open(card.piv()?, &part.secrets()?);
+    let opened = half::open(card.piv()?, &part.key()?, &part.secrets()?);
     card.lock()?;
     Ok(Secrets {
         old_pin,
@@ -74,6 +74,17 @@ pub(super) fn settle(
 
 fn verified(card: &mut FoundCard, pin: &Pin) -> Result<bool, StationError> {
     Ok(card.verify(pin)? == Verified::Yes)
+}
+
+/// The card shows its key.
+pub(super) fn show_key(
+    card: &mut FoundCard,
+    secrets: &Secrets,
+    part: &Part,
+) -> Result<(), StationError> {
+    progress("Writing the card's certificate");
+    let mut manager = manage::authenticate(card.piv()?, &secrets.between.old_management_key)?;
+    Ok(manager.write_certificate(&part.key()?)?)
 }
 
 /// The card gets its PIN, PUK and management key, and proves that it opens the user key.
@@ -142,12 +153,7 @@ fn set_management_key(
 fn prove(card: FoundCard, pin: &Pin, part: &Part) -> Result<(), StationError> {
     let unlocked = Card::open(card)?.unlock(pin, LastTry::Keep);
     let mut card = unlocked.map_err(|not| StationError::Pin(not.error))?;
-    let registered = part
-        .registration
-        .cards
-        .iter()
-        .find(|registered| registered.card == part.card)
-        .ok_or(StationError::NotOfTheUser(part.card))?;
+    let registered = part.registered()?;
     let bytes = STANDARD
         .decode(&registered.slot_b64)
         .map_err(|err| StationError::Proof(err.into()))?;

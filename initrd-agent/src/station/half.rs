@@ -11,8 +11,9 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use card::CardKey;
 use serde::{Deserialize, Serialize};
-use site_api::registration::Registration;
+use site_api::registration::{RegisteredCard, Registration};
 use snapshot::id::CardId;
 
 use super::{StationError, recover};
@@ -62,6 +63,22 @@ impl Part {
         }
         part.registration.check()?;
         Ok(Some(part))
+    }
+
+    /// Key of the card that is being issued, which the card may not show yet.
+    pub(super) fn key(&self) -> Result<CardKey, StationError> {
+        let registered = self.registered()?;
+        let spki = STANDARD.decode(&registered.spki_b64);
+        let spki = spki.map_err(|_| StationError::NotOfTheUser(self.card))?;
+        CardKey::from_spki(&spki).map_err(|_| StationError::NotOfTheUser(self.card))
+    }
+
+    /// That card, as it is registered.
+    pub(super) fn registered(&self) -> Result<&RegisteredCard, StationError> {
+        let mut cards = self.registration.cards.iter();
+        cards
+            .find(|registered| registered.card == self.card)
+            .ok_or(StationError::NotOfTheUser(self.card))
     }
 
     /// What the card still has to get, sealed.

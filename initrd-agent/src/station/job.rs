@@ -8,10 +8,11 @@ use std::path::PathBuf;
 
 use card::{
     CardApp as _, Pin, Puk,
+    app::CardError,
     escrow::{Escrow, RecoveryKey},
     manage::{
         self, ManageError, ManagementKey,
-        half::{self, Between},
+        half::{self, Between, HalfError},
     },
     reader::FoundCard,
 };
@@ -108,15 +109,20 @@ impl<'a> Job<'a> {
             self.part = Some(part);
             return Ok(None);
         }
+        // A card that shows no key may be the one: whether it has that key is found out with its PIN.
         let present = manage::current_card(card)?;
-        if present == Some(part.card) && part.registration.name == name {
+        if present.is_none_or(|id| id == part.card) && part.registration.name == name {
             return Ok(Some(part));
         }
-        Err(StationError::HalfOther {
+        Err(self.other(part))
+    }
+
+    fn other(&self, part: Part) -> StationError {
+        StationError::HalfOther {
             part: part::path_for(&self.new.out),
             card: part.card,
             name: part.registration.name,
-        })
+        }
     }
 
     /// Makes the card in the reader one of the user of `base`.
@@ -177,12 +183,29 @@ impl<'a> Job<'a> {
 
     /// Finishes a card that an earlier try left half-issued.
     pub(super) fn finish(self, mut card: FoundCard, part: Part) -> Result<Outcome, StationError> {
-        eprintln!(
-            "This card is half issued to {}: it is finished now.",
-            part.registration.name
-        );
-        let secrets = finish::recall(&mut card, &part)?;
-        let result = finish::hand_over(card, &secrets, &part);
+        let is_shown = manage::current_card(&mut card)?.is_some();
+        if is_shown {
+            eprintln!(
+                "This card is half issued to {}: it is finished now.",
+                part.registration.name
+            );
+        } else {
+            eprintln!(
+                "A card was begun for {}: is it this one?",
+                part.registration.name
+            );
+        }
+        let secrets = match finish::recall(&mut card, &part) {
+            Err(StationError::Half(
+                HalfError::Rejected | HalfError::Card(CardError::Refused { .. }),
+            )) if !is_shown => return Err(self.other(part)),
+            secrets => secrets?,
+        };
+        let shown = match is_shown {
+            true => Ok(()),
+            false => finish::show_key(&mut card, &secrets, &part),
+        };
+        let result = shown.and_then(|()| finish::hand_over(card, &secrets, &part));
         self.end(result, part, &secrets)
     }
 
