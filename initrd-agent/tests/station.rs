@@ -147,6 +147,36 @@ fn the_recovery_key_opens_what_a_blocked_card_needs() {
 }
 
 #[test]
+fn a_blocked_puk_says_what_is_left_to_do() {
+    let desk = Desk::new();
+    let out = desk.path("hanako.json");
+    let issue = ["issue", "--user", "hanako", "--out", &out, "--no-recovery"];
+    let said = desk.good(&issue, &["471147", "471147"]);
+    assert!(said.contains("PUK"), "{said}");
+    for _ in 0..2 {
+        desk.refused(
+            &["change-pin"],
+            &["999999", "222333", "222333"],
+            "refuses the PIN",
+        );
+    }
+    desk.refused(
+        &["change-pin"],
+        &["yes", "999999", "222333", "222333"],
+        "blocked",
+    );
+    let unblock = |why| desk.refused(&["unblock"], &["99999999", "222333", "222333"], why);
+    unblock("tries left: 2");
+    unblock("tries left: 1");
+    unblock("nothing unblocks this card");
+    // Asked again, it says so again; and for a program too.
+    unblock("card replace");
+    let said = desk.card(&["unblock", "--json"], &["99999999", "222333", "222333"]);
+    let said: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(said["error"]["code"], "puk-blocked");
+}
+
+#[test]
 fn what_is_missing_is_named() {
     let output = Command::new(env!("CARGO_BIN_EXE_furoshiki-agent"))
         .args(["card", "info"])
