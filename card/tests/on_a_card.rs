@@ -18,37 +18,18 @@ use card::{
     Card, CardApp as _, CardError, CardKey, LastTry, Locked, Pin, PinError, Puk, Unlocked,
     apdu::{Protocol, Transport as _, was_removed},
     manage::{self, ManageError, ManagementKey},
-    reader::{FoundCard, ReaderError, Readers},
+    reader::{ReaderError, Readers},
     unwrap::UnwrapError,
 };
+use host::{PATIENCE, USER_KEY, find, open, pin, wrong_pin};
 use snapshot::{
     id::{SiteId, UserId},
     keys::UserKey,
     slot::{self, Challenge, Encapsulated, Slot, SlotContext},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
-const USER_KEY: [u8; 32] = [0x42; 32];
-
-fn pin() -> Pin {
-    Pin::chosen("471147").unwrap()
-}
-
-fn wrong_pin() -> Pin {
-    Pin::chosen("999999").unwrap()
-}
-
 fn puk() -> Puk {
     Puk::chosen("08154711", &pin()).unwrap()
-}
-
-fn find() -> FoundCard {
-    let readers = Readers::connect().unwrap();
-    readers.wait_for_card(PATIENCE, |_| {}).unwrap()
-}
-
-fn open() -> Card<Locked> {
-    Card::open(find()).unwrap()
 }
 
 fn unlocked() -> Card<Unlocked> {

@@ -8,7 +8,7 @@
 #[allow(dead_code, reason = "two tests share it")]
 mod host;
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, process::Command};
 
 use card::{
     Card, CardApp as _, CardKey, LastTry, Locked, Pin, PinError, Puk,
@@ -17,31 +17,12 @@ use card::{
     reader::{FoundCard, Readers},
     unwrap::UnwrapError,
 };
+use host::{USER_KEY, find, open, pin, wrong_pin};
 use snapshot::{
     id::{SiteId, UserId},
     keys::UserKey,
     slot::{self, Challenge, Kind, Slot, SlotContext},
 };
-
-const PATIENCE: Duration = Duration::from_secs(20);
-const USER_KEY: [u8; 32] = [0x42; 32];
-
-fn pin() -> Pin {
-    Pin::chosen("471147").unwrap()
-}
-
-fn wrong_pin() -> Pin {
-    Pin::chosen("999999").unwrap()
-}
-
-fn find() -> FoundCard {
-    let readers = Readers::connect().unwrap();
-    readers.wait_for_card(PATIENCE, |_| {}).unwrap()
-}
-
-fn open() -> Card<Locked> {
-    Card::open(find()).unwrap()
-}
 
 fn slot_for(key: &CardKey) -> Slot {
     let context = SlotContext {

@@ -24,16 +24,6 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-/// Runs the station and kills it as soon as it says `word`.
-const KILL_AT: &str = r#"
-exec 3<&0
-"$@" <&3 2>"$SAID" & pid=$!
-while kill -0 $pid 2>/dev/null && ! grep -q "$WORD" "$SAID"; do :; done
-kill -9 $pid 2>/dev/null
-wait $pid
-grep -q "$WORD" "$SAID"
-"#;
-
 #[test]
 fn a_card_half_issued_anywhere_is_finished_with_its_pin_or_begun_again() {
     for (word, key_is_shown) in [
@@ -49,12 +39,7 @@ fn a_card_half_issued_anywhere_is_finished_with_its_pin_or_begun_again() {
         let mut issue = issue(&out);
         issue.truncate(5);
         issue.extend(["--recovery-key", &public]);
-        let environment = format!("WORD={word}");
-        let said_file = format!("SAID={}", desk.path("said"));
-        let kill = ["env", &environment, &said_file, "sh", "-c", KILL_AT, "sh"];
-        let agent = [env!("CARGO_BIN_EXE_furoshiki-agent"), "card"];
-        let killed = desk.host(&[&kill[..], &agent, &issue].concat(), &PIN, &[]);
-        assert!(killed.good, "{word}: {}", killed.err);
+        desk.killed_at(word, &issue, &PIN);
         assert!(
             !desk.file("hanako.json").exists(),
             "{word}: it was finished"
@@ -117,21 +102,7 @@ fn a_half_issued_card_is_given_up_when_the_operator_says_so() {
     let desk = Desk::new();
     let out = desk.path("hanako.json");
     let issue = issue(&out);
-    let said_file = format!("SAID={}", desk.path("said"));
-    let kill = [
-        "env",
-        "WORD=Setting the card PIN",
-        &said_file,
-        "sh",
-        "-c",
-        KILL_AT,
-        "sh",
-    ];
-    let agent = [env!("CARGO_BIN_EXE_furoshiki-agent"), "card"];
-    assert!(
-        desk.host(&[&kill[..], &agent, &issue].concat(), &PIN, &[])
-            .good
-    );
+    desk.killed_at("Setting the card PIN", &issue, &PIN);
     let before = desk.info()["card"].clone();
     let over = [&issue[..], &["--start-over"]].concat();
     // Stopped before the PIN was set, or after it: then the empty line is no new PIN, and costs nothing.

@@ -238,25 +238,6 @@ fn a_card_that_was_taken_away_opens_what_was_saved_before_and_nothing_since() {
     assert_eq!(opened(&newest, &site, &records), (2, all));
 }
 
-/// Runs the station and kills it as soon as it says `word`.
-const KILL_AT: &str = r#"
-exec 3<&0
-"$@" <&3 2>"$SAID" & pid=$!
-while kill -0 $pid 2>/dev/null && ! grep -q "$WORD" "$SAID"; do :; done
-kill -9 $pid 2>/dev/null
-wait $pid
-grep -q "$WORD" "$SAID"
-"#;
-
-fn killed_at(desk: &Desk, word: &str, arguments: &[&str], lines: &[&str]) {
-    let environment = format!("WORD={word}");
-    let said_file = format!("SAID={}", desk.path("said"));
-    let kill = ["env", &environment, &said_file, "sh", "-c", KILL_AT, "sh"];
-    let agent = [env!("CARGO_BIN_EXE_furoshiki-agent"), "card"];
-    let killed = desk.host(&[&kill[..], &agent, arguments].concat(), lines, &[]);
-    assert!(killed.good, "{word}: {}", killed.err);
-}
-
 #[test]
 fn a_lost_card_half_replaced_anywhere_is_replaced_in_one_new_epoch() {
     let desk = Desk::new();
@@ -296,7 +277,7 @@ fn a_lost_card_half_replaced_anywhere_is_replaced_in_one_new_epoch() {
             "--recovery-secret",
             &secret,
         ];
-        killed_at(&desk, word, &replace, &PIN);
+        desk.killed_at(word, &replace, &PIN);
         let part = desk.file(&format!("new-{number}.json.part"));
         assert!(!desk.file(&format!("new-{number}.json")).exists(), "{word}");
         let lines: &[&str] = if part.exists() {
@@ -374,7 +355,7 @@ fn a_station_stopped_while_it_takes_a_card_away_leaves_all_as_it_was_or_all_done
             "--card",
             &spare,
         ];
-        killed_at(&desk, word, &revoke, &["471147"]);
+        desk.killed_at(word, &revoke, &["471147"]);
         // Killed a moment too late, it is there and whole.
         if !desk.file(&format!("new-{number}.json")).exists() {
             desk.good(&revoke, &["471147"]);

@@ -107,7 +107,9 @@ pub fn open<T: Transport>(
         .ok_or(HalfError::Rejected)?;
     let enc = Encapsulated::P256(*enc);
     let aad = key.id();
+    piv.suppose_key(key);
     let plain = open_with(piv, key, &enc, ciphertext, HALF_INFO, aad.as_bytes());
+    piv.forget_keys();
     let plain = plain.map_err(|err| match err {
         UnwrapError::Card(err) => HalfError::Card(err),
         _ => HalfError::Rejected,

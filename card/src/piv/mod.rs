@@ -90,6 +90,12 @@ impl<T: Transport> Piv<T> {
         self.places.clear();
     }
 
+    /// Takes `key` for that in 9D, until [`Self::forget_keys`], whatever a certificate says or none.
+    pub(crate) fn suppose_key(&mut self, key: &CardKey) {
+        self.places.clear();
+        self.places.push((key.clone(), KEY_MANAGEMENT));
+    }
+
     /// What carries the APDUs.
     pub const fn transport(&self) -> &T {
         &self.transport

@@ -11,9 +11,38 @@ use std::{
     os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use card::{
+    Card, Locked, Pin,
+    reader::{FoundCard, Readers},
 };
 
 use self::virtual_card::virtual_card;
+
+/// Time for pcscd to see what became of a card.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// The key that is wrapped.
+pub(crate) const USER_KEY: [u8; 32] = [0x42; 32];
+
+pub(crate) fn pin() -> Pin {
+    Pin::chosen("471147").unwrap()
+}
+
+pub(crate) fn wrong_pin() -> Pin {
+    Pin::chosen("999999").unwrap()
+}
+
+/// The only card in a reader.
+pub(crate) fn find() -> FoundCard {
+    let readers = Readers::connect().unwrap();
+    readers.wait_for_card(PATIENCE, |_| {}).unwrap()
+}
+
+pub(crate) fn open() -> Card<Locked> {
+    Card::open(find()).unwrap()
+}
 
 const FOLDER: &str = "CARD_TEST_FOLDER";
 const PHASE: &str = "CARD_TEST_PHASE";

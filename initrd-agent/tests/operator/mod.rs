@@ -24,6 +24,16 @@ use tempfile::TempDir;
 
 use self::virtual_card::virtual_card;
 
+/// Runs the station and kills it as soon as it says a word.
+const KILL_AT: &str = r#"
+exec 3<&0
+"$@" <&3 2>"$SAID" & pid=$!
+while kill -0 $pid 2>/dev/null && ! grep -q "$WORD" "$SAID"; do :; done
+kill -9 $pid 2>/dev/null
+wait $pid
+grep -q "$WORD" "$SAID"
+"#;
+
 /// An operator with one card and a folder.
 pub(crate) struct Desk {
     folder: TempDir,
@@ -68,6 +78,16 @@ impl Desk {
     ) -> Said {
         let program = [env!("CARGO_BIN_EXE_furoshiki-agent"), "card"];
         self.host(&[&program[..], arguments].concat(), lines, changes)
+    }
+
+    /// The same, killed as soon as it says `word`.
+    pub(crate) fn killed_at(&self, word: &str, arguments: &[&str], lines: &[&str]) {
+        let environment = format!("WORD={word}");
+        let said_file = format!("SAID={}", self.path("said"));
+        let kill = ["env", &environment, &said_file, "sh", "-c", KILL_AT, "sh"];
+        let agent = [env!("CARGO_BIN_EXE_furoshiki-agent"), "card"];
+        let killed = self.host(&[&kill[..], &agent, arguments].concat(), lines, &[]);
+        assert!(killed.good, "{word}: {}", killed.err);
     }
 
     /// The same with switches of the software card.
