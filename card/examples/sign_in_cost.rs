@@ -97,7 +97,12 @@ fn commands(slot: &Slot) -> Result<(Vec<u8>, Vec<u8>)> {
     };
     let of = |head: &[u8], body: &[u8]| -> Result<Vec<u8>> {
         let length = u8::try_from(body.len())?;
-        Ok([head, &[length], body].concat())
+        let answers: &[u8] = if head.get(1) == Some(&0x20) {
+            &[]
+        } else {
+            &[0]
+        };
+        Ok([head, &[length], body, answers].concat())
     };
     Ok(match &sealed.enc {
         Encapsulated::P256(point) => (
@@ -122,22 +127,32 @@ fn commands(slot: &Slot) -> Result<(Vec<u8>, Vec<u8>)> {
 fn theirs(kind: &str, verify: &[u8], agree: &[u8]) -> Result<(u128, u128)> {
     let context = pcsc::Context::establish(Scope::System)?;
     let names = context.list_readers_owned()?;
-    let connect = |name| context.connect(name, ShareMode::Exclusive, Protocols::ANY);
+    // T=1, where a command and its answer are one exchange.
+    let connect = |name| context.connect(name, ShareMode::Exclusive, Protocols::T1);
     let card = names.iter().find_map(|name| connect(name).ok());
     let card = card.context("no card in a reader")?;
     let mut buffer = [0; 512];
-    let mut send = |command: &[u8]| -> Result<()> {
+    let mut send = |command: &[u8], well: &[u8]| -> Result<()> {
         let mut answer = card.transmit(command, &mut buffer)?;
         if let [0x61, rest] = *answer {
             answer = card.transmit(&[0x00, 0xC0, 0x00, 0x00, rest], &mut buffer)?;
         }
-        ensure!(answer.ends_with(&[0x90, 0x00]), "the card refuses");
+        ensure!(answer.ends_with(well), "the card refuses");
         Ok(())
     };
-    send(match kind {
-        "p256" => b"\x00\xA4\x04\x00\x0B\xA0\x00\x00\x03\x08\x00\x00\x10\x00\x01\x00",
-        _ => b"\x00\xA4\x04\x00\x06\xD2\x76\x00\x01\x24\x01",
-    })?;
+    // SELECT, and the tries: a card that just got its power is slow at first.
+    if kind == "p256" {
+        let select = b"\x00\xA4\x04\x00\x0B\xA0\x00\x00\x03\x08\x00\x00\x10\x00\x01\x00";
+        send(select, &[0x90, 0x00])?;
+        send(b"\x00\x20\x00\x80", &[0x63, 0xC3])?;
+    } else {
+        send(
+            b"\x00\xA4\x04\x00\x06\xD2\x76\x00\x01\x24\x01",
+            &[0x90, 0x00],
+        )?;
+        send(b"\x00\xCA\x00\xC4\x00", &[0x90, 0x00])?;
+    }
+    let mut send = |command: &[u8]| send(command, &[0x90, 0x00]);
     let begin = Instant::now();
     send(verify)?;
     send(agree)?;
