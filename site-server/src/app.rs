@@ -155,8 +155,8 @@ impl Site {
 /// Every route of the site.
 pub fn router(site: Arc<Site>) -> Router {
     use routes::{
-        chunks, deliveries, heads, join, leases, objects, pcs, peers, registrations, releases,
-        settings, sign_in, site as about, wipes,
+        chunks, deliveries, heads, join, leases, objects, passphrase, pcs, peers, registrations,
+        releases, settings, sign_in, site as about, wipes,
     };
     use site_api::{path, peer::path as peer_path};
 
@@ -185,6 +185,7 @@ pub fn router(site: Arc<Site>) -> Router {
         )
         .route(path::SIGN_IN_CHALLENGE, post(sign_in::challenge))
         .route(path::SIGN_IN, post(sign_in::sign_in))
+        .route(path::SIGN_IN_PASSPHRASE, post(passphrase::slot))
         .route(
             path::LEASE,
             get(leases::get).put(leases::put).delete(leases::delete),

@@ -275,6 +275,7 @@ pub const fn status(code: ProblemCode) -> StatusCode {
         }
         ProblemCode::CardRevoked
         | ProblemCode::RegistrationClosed
+        | ProblemCode::PassphrasesClosed
         | ProblemCode::CardOfAnotherUser
         | ProblemCode::UnknownSite
         | ProblemCode::OutdatedBaseline

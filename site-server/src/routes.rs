@@ -7,6 +7,7 @@ pub(crate) mod heads;
 pub(crate) mod join;
 pub(crate) mod leases;
 pub(crate) mod objects;
+pub(crate) mod passphrase;
 pub(crate) mod pcs;
 pub(crate) mod peers;
 pub(crate) mod registrations;

@@ -4,9 +4,9 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    ChunksRequest, Delivery, DeliveryRequest, Head, Missing, MissingRequest, Problem,
-    ProblemWithHead, PutHead, Registration, ReleaseInfo, SignIn, SignInChallenge,
-    SignInChallengeRequest, SignInRequest, SiteInfo, Transfer,
+    ChunksRequest, Delivery, DeliveryRequest, Head, Missing, MissingRequest, PassphraseRequest,
+    PassphraseSlot, Problem, ProblemWithHead, PutHead, Registration, ReleaseInfo, SignIn,
+    SignInChallenge, SignInChallengeRequest, SignInRequest, SiteInfo, Transfer,
     lease::{LeaseRequest, LeaseState},
     peer::{Digest, DigestAnswer, Records, TransferRequest},
     wipe::WipeRecord,
@@ -27,6 +27,8 @@ pub fn bodies(bytes: &[u8]) {
     body::<SignInChallengeRequest>(bytes);
     body::<SignInChallenge>(bytes);
     body::<SignInRequest>(bytes);
+    body::<PassphraseRequest>(bytes);
+    body::<PassphraseSlot>(bytes);
     body::<SignIn>(bytes);
     body::<PutHead>(bytes);
     body::<Head>(bytes);

@@ -29,6 +29,9 @@ pub mod path {
     pub const SIGN_IN_CHALLENGE: &str = "/v1/sign-in/challenge";
     /// `POST`: body [`super::SignInRequest`], answer [`super::SignIn`].
     pub const SIGN_IN: &str = "/v1/sign-in";
+    /// `POST`: body [`super::PassphraseRequest`], answer [`super::PassphraseSlot`]. What comes before the two halves of a
+    /// sign-in without a card.
+    pub const SIGN_IN_PASSPHRASE: &str = "/v1/sign-in/passphrase";
     /// `POST`: body [`super::registration::ChallengeRequest`], answer [`super::SignInChallenge`]. No sign-in.
     pub const REGISTRATION_CHALLENGE: &str = "/v1/registrations/challenge";
     /// `POST`: body [`super::registration::RegistrationRequest`], answer [`super::registration::Registered`] with 201,
@@ -185,6 +188,9 @@ pub struct SiteInfo {
     pub now_ms: i64,
     /// Version of the server program.
     pub version: String,
+    /// Whether people sign in with passphrases here; false from a site that knows none.
+    #[serde(default)]
+    pub passphrases: bool,
 }
 
 /// A release a site can serve.
@@ -254,6 +260,28 @@ pub struct SignInRequest {
     /// True from an agent that knows [`lease`]: it renews its own and understands `fenced`.
     #[serde(default)]
     pub leases: bool,
+}
+
+/// Before a sign-in without a card: whose passphrase. No `Debug`: it carries a password.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PassphraseRequest {
+    /// User name.
+    pub user: String,
+    /// Site password.
+    pub password: String,
+    /// The shared PC, for the site's log.
+    pub pc: String,
+    /// The baseline the PC starts.
+    pub baseline: BaselineId,
+}
+
+/// What the passphrase opens. The sign-in goes on with the id in it where a card has its own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PassphraseSlot {
+    /// The wrapped user key with salt and cost, see `snapshot::slot::ByPassphrase`.
+    pub slot_b64: String,
 }
 
 /// What a user gets at sign-in. No `Debug`: it carries a token.
@@ -455,6 +483,8 @@ pub enum ProblemCode {
     CardRevoked,
     /// 403: this site registers nobody at its PCs.
     RegistrationClosed,
+    /// 403: this site takes no passphrases.
+    PassphrasesClosed,
     /// 409: another user has the name.
     NameTaken,
     /// 409: the card has a user.
@@ -463,7 +493,7 @@ pub enum ProblemCode {
     WrongProof,
     /// 403: the card is good, the user name is another's.
     CardOfAnotherUser,
-    /// 401: the password is wrong.
+    /// 401: the password is wrong; without a card perhaps the name, or the user has no passphrase.
     WrongPassword,
     /// 403: a call between sites without the certificate of a site known here.
     UnknownSite,

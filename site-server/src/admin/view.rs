@@ -274,7 +274,7 @@ impl Office<'_> {
         for policy in Policy::ALL {
             let otherwise = match policy {
                 Policy::WalkIn => Some("yes".to_owned()),
-                Policy::RegisterAtPc => Some("no".to_owned()),
+                Policy::RegisterAtPc | Policy::Passphrases => Some("no".to_owned()),
                 Policy::KeepNewest => Some(configured.newest.to_string()),
                 Policy::KeepDays => Some(configured.days.to_string()),
                 _ => None,

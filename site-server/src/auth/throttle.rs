@@ -53,7 +53,7 @@ fn short(text: &str) -> String {
 }
 
 impl Attempt {
-    /// Counts a try at the portal as wrong before the password is looked at. `device` is the cookie of the browser, if it
+    /// Counts a try without a card as wrong before the password is looked at. `device` is the cookie of the browser, if it
     /// sent one. A name nobody has counts as any other.
     ///
     /// # Errors
@@ -89,14 +89,14 @@ impl Attempt {
         Ok(Self { counted, user, at })
     }
 
-    /// The password was right: its try is taken back, and address and browser are known from now on.
+    /// The password was right: its try is taken back, and address and browser, if it is one, are known from now on.
     ///
     /// # Errors
     /// The store.
-    pub(crate) async fn was_right(&self, site: &Site, device: &str) -> ApiResult<()> {
+    pub(crate) async fn was_right(&self, site: &Site, device: Option<&str>) -> ApiResult<()> {
         site.store.forgive_tries(&self.counted).await?;
-        let device = format!("device:{}:{}", short(device), self.user);
-        let places = [self.at.clone(), device];
+        let device = device.map(|device| format!("device:{}:{}", short(device), self.user));
+        let places: Vec<_> = [self.at.clone()].into_iter().chain(device).collect();
         Ok(site.store.make_familiar(&places, FAMILIAR_MS).await?)
     }
 }

@@ -146,7 +146,7 @@ pub(super) async fn proven(
     let known = staff.as_ref().map(|staff| staff.name.clone());
     match staff.filter(|staff| right && !staff.disabled) {
         Some(staff) => {
-            attempt.was_right(site, "").await?;
+            attempt.was_right(site, None).await?;
             Ok(Some(staff))
         }
         None => {

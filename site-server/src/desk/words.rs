@@ -240,6 +240,10 @@ words! {
     P_REGISTER_WHY = "Whether somebody with a card nobody knows may register at a PC of this site. Default: no." | "未登録のカードを持つ人が、この拠点のPCで利用者登録できるかどうかです。既定では登録できません。";
     YES_OPEN = "yes" | "登録できる";
     NO_CLOSED = "no" | "登録できない";
+    P_PASSPHRASES = "Sign-in with a passphrase" | "パスフレーズでのサインイン";
+    P_PASSPHRASES_WHY = "Whether people without a card may sign in at a PC of this site with a passphrase. Default: no." | "カードのない人が、この拠点のPCでパスフレーズを使ってサインインできるかどうかです。既定ではカードだけです。";
+    YES_TAKEN = "yes" | "パスフレーズも使える";
+    NO_CARDS = "no, cards only" | "カードだけ";
     P_WINDOW = "Hours for relays" | "転送の時間帯";
     P_WINDOW_WHY = "HH:MM-HH:MM by this site's clock. Who sits at a PC and waits is served at any time. Empty: at any time." | "HH:MM-HH:MM（この拠点の時刻）。着席して待つ利用者には常に転送します。空欄なら終日。";
     P_RATE = "Bandwidth for relays" | "転送の帯域";

@@ -1,7 +1,8 @@
-//! Rows of `routes::sign_in` and `routes::registrations`.
+//! Rows of `routes::sign_in`, `routes::passphrase` and `routes::registrations`.
 
 use site_api::{
-    ProblemCode, SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest, path,
+    PassphraseRequest, PassphraseSlot, ProblemCode, SignIn, SignInChallenge,
+    SignInChallengeRequest, SignInRequest, path,
     registration::{ChallengeRequest, Registered, RegistrationRequest},
 };
 
@@ -19,8 +20,25 @@ pub(super) fn rows(rows: &mut Rows) {
         .fails(&[
             ProblemCode::UnknownCard,
             ProblemCode::CardRevoked,
+            ProblemCode::PassphrasesClosed,
             ProblemCode::OutdatedBaseline,
             ProblemCode::TooManyTries,
+        ]),
+    );
+    rows.add(
+        post(
+            path::SIGN_IN_PASSPHRASE,
+            Who::Anybody,
+            "Before a sign-in without a card: name and password",
+        )
+        .takes::<PassphraseRequest>()
+        .json::<PassphraseSlot>(200, "What the user's passphrase opens.")
+        .fails(&[
+            ProblemCode::PassphrasesClosed,
+            ProblemCode::OutdatedBaseline,
+            ProblemCode::TooManyTries,
+            ProblemCode::WrongPassword,
+            ProblemCode::CardRevoked,
         ]),
     );
     rows.add(
@@ -35,6 +53,7 @@ pub(super) fn rows(rows: &mut Rows) {
             ProblemCode::WrongProof,
             ProblemCode::UnknownCard,
             ProblemCode::CardRevoked,
+            ProblemCode::PassphrasesClosed,
             ProblemCode::CardOfAnotherUser,
             ProblemCode::TooManyTries,
             ProblemCode::WrongPassword,

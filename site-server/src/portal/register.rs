@@ -208,7 +208,7 @@ async fn proven(
         return Ok(None);
     }
     let device = device.unwrap_or_else(Device::fresh);
-    attempt.was_right(site, device.token()).await?;
+    attempt.was_right(site, Some(device.token())).await?;
     site.bell.replication.notify_one();
     tracing::info!(user = %user.id, "invitation used");
     Ok(Some((user, device)))

@@ -128,7 +128,7 @@ pub(super) async fn proven(
             .with_status(StatusCode::FORBIDDEN));
     }
     let device = device.unwrap_or_else(Device::fresh);
-    attempt.was_right(site, device.token()).await?;
+    attempt.was_right(site, Some(device.token())).await?;
     if let Some(renewed) = checked.renewed {
         let old = &user.password_phc;
         site.store.renew_phc(user.id, old, &renewed).await?;

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{
     extract::{Json, RemoteAddress},
+    passphrase::is_by_passphrase,
     sign_in::{allowed, as_sent},
 };
 use crate::{
@@ -119,6 +120,9 @@ fn check(registration: &Registration) -> ApiResult<snapshot::id::CardId> {
         )));
     }
     check_card(registration.user, card).map_err(|error| bad(&error))?;
+    if is_by_passphrase(&STANDARD.decode(&card.slot_b64).unwrap_or_default()) {
+        return Err(bad(&"a passphrase is registered at a station, never here"));
+    }
     Ok(card.card)
 }
 

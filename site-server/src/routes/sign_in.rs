@@ -8,10 +8,13 @@ use site_api::{
     ProblemCode, SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest, pc::Stage,
     wipe::plain,
 };
-use snapshot::id::{BaselineId, CardId};
+use snapshot::id::{BaselineId, CardId, UserId};
 use zeroize::Zeroizing;
 
-use super::extract::{Json, RemoteAddress};
+use super::{
+    extract::{Json, RemoteAddress},
+    passphrase::{self, is_by_passphrase},
+};
 use crate::{
     app::Site,
     auth::{AskError, PC_TOKEN_MS, Sealed, throttle},
@@ -178,9 +181,18 @@ async fn holder(site: &Site, card: CardId) -> ApiResult<CardUser> {
         let detail = "No user has this card. Use the card you were given, or ask the operator to register it.";
         ApiError::new(ProblemCode::UnknownCard, detail)
     })?;
-    if site.store.is_disabled(holder.user.id).await? {
+    if is_by_passphrase(&holder.slot) {
+        passphrase::open(site).await?;
+    }
+    enabled(site, holder.user.id).await?;
+    Ok(holder)
+}
+
+/// Refuses users whom the operator disabled.
+pub(super) async fn enabled(site: &Site, user: UserId) -> ApiResult<()> {
+    if site.store.is_disabled(user).await? {
         let detail = "This user may not sign in for now. Ask the help desk.";
         return Err(ApiError::new(ProblemCode::CardRevoked, detail));
     }
-    Ok(holder)
+    Ok(())
 }

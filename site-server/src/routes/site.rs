@@ -18,13 +18,14 @@ use crate::{
     store::Capabilities,
 };
 
-pub(crate) async fn info(State(site): State<Arc<Site>>) -> Json<SiteInfo> {
-    Json(SiteInfo {
+pub(crate) async fn info(State(site): State<Arc<Site>>) -> ApiResult<Json<SiteInfo>> {
+    Ok(Json(SiteInfo {
         site: site.config.site,
         name: site.config.name.clone(),
         now_ms: now_ms(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-    })
+        passphrases: site.store.policies().await?.passphrases,
+    }))
 }
 
 /// Serving means that the database answers.

@@ -110,6 +110,21 @@ impl Store {
             .collect()
     }
 
+    /// The key slots of a user, and whether the card of each was revoked.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn slots_of(&self, user: UserId) -> Result<Vec<(Vec<u8>, bool)>, StoreError> {
+        let rows: Vec<(Vec<u8>, i64)> =
+            sqlx::query_as("SELECT slot, revoked FROM cards WHERE user_id = $1 ORDER BY id")
+                .bind(user.as_bytes().as_slice())
+                .fetch_all(&self.db.pool)
+                .await
+                .map_err(StoreError::db("list key slots"))?;
+        let rows = rows.into_iter();
+        Ok(rows.map(|(slot, revoked)| (slot, revoked != 0)).collect())
+    }
+
     /// Sign-ins and deliveries of a user that are alive.
     ///
     /// # Errors

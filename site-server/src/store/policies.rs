@@ -19,6 +19,8 @@ pub enum Policy {
     WalkIn,
     /// Whether somebody with a card nobody knows may register at a PC: `yes` or `no`.
     RegisterAtPc,
+    /// Whether people sign in at a PC with a passphrase in the place of a card: `yes` or `no`.
+    Passphrases,
     /// When snapshots of announced users are fetched, `HH:MM-HH:MM` by the site's clock; nothing: at any time.
     RelayWindow,
     /// Most bytes a second that are fetched from other sites together; nothing: no limit.
@@ -33,10 +35,11 @@ pub enum Policy {
 
 impl Policy {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::QuotaBytes,
         Self::WalkIn,
         Self::RegisterAtPc,
+        Self::Passphrases,
         Self::RelayWindow,
         Self::RelayBytesPerS,
         Self::DropCopiesAfterDays,
@@ -51,6 +54,7 @@ impl Policy {
             Self::QuotaBytes => "quota_bytes",
             Self::WalkIn => "walk_in",
             Self::RegisterAtPc => "register_at_pc",
+            Self::Passphrases => "passphrases",
             Self::RelayWindow => "relay_window",
             Self::RelayBytesPerS => "relay_bytes_per_s",
             Self::DropCopiesAfterDays => "drop_copies_after_days",
@@ -82,7 +86,7 @@ impl Policy {
                 .parse::<u32>()
                 .is_ok_and(|newest| (1..=1000).contains(&newest)),
             Self::KeepDays => value.parse::<u32>().is_ok_and(|days| days <= 3650),
-            Self::WalkIn | Self::RegisterAtPc => matches!(value, "yes" | "no"),
+            Self::WalkIn | Self::RegisterAtPc | Self::Passphrases => matches!(value, "yes" | "no"),
             Self::RelayWindow => Window::parse(value).is_some(),
         }
     }
@@ -134,6 +138,8 @@ pub struct Policies {
     pub walk_in: bool,
     /// See [`Policy::RegisterAtPc`]; false when nothing is said.
     pub register_at_pc: bool,
+    /// See [`Policy::Passphrases`]; false when nothing is said.
+    pub passphrases: bool,
     /// See [`Policy::RelayWindow`].
     pub relay_window: Option<Window>,
     /// See [`Policy::RelayBytesPerS`].
@@ -190,6 +196,7 @@ impl Store {
             quota_bytes: number(Policy::QuotaBytes),
             walk_in: value(Policy::WalkIn) != Some("no"),
             register_at_pc: value(Policy::RegisterAtPc) == Some("yes"),
+            passphrases: value(Policy::Passphrases) == Some("yes"),
             relay_window: value(Policy::RelayWindow).and_then(Window::parse),
             relay_bytes_per_s: number(Policy::RelayBytesPerS),
             drop_copies_after: number(Policy::DropCopiesAfterDays)
@@ -349,6 +356,7 @@ mod tests {
             (Policy::QuotaBytes, ""),
             (Policy::WalkIn, "no"),
             (Policy::RegisterAtPc, "yes"),
+            (Policy::Passphrases, "no"),
             (Policy::RelayWindow, "22:00-06:30"),
             (Policy::RelayBytesPerS, "1000000"),
             (Policy::DropCopiesAfterDays, "30"),
@@ -364,6 +372,7 @@ mod tests {
             (Policy::QuotaBytes, "9223372036854775808"),
             (Policy::WalkIn, "perhaps"),
             (Policy::RegisterAtPc, "true"),
+            (Policy::Passphrases, "on"),
             (Policy::RelayWindow, "22:00"),
             (Policy::RelayWindow, "24:00-01:00"),
             (Policy::RelayWindow, "1:00-02:00"),

@@ -34,6 +34,7 @@ mod openapi;
 mod operate;
 mod operation;
 mod other;
+mod passphrases;
 mod patient;
 mod peers;
 mod portal;

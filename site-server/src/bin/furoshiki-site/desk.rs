@@ -162,7 +162,7 @@ pub(super) enum Pc {
 
 #[derive(Subcommand)]
 pub(super) enum Policy {
-    /// Sets a policy: quota_bytes, walk_in, register_at_pc, relay_window, relay_bytes_per_s, drop_copies_after_days, keep_newest, keep_days.
+    /// Sets a policy: quota_bytes, walk_in, register_at_pc, passphrases, relay_window, relay_bytes_per_s, drop_copies_after_days, keep_newest, keep_days.
     Set {
         /// Its name.
         policy: String,

@@ -57,6 +57,7 @@ const fn choices(policy: Policy) -> Option<[Word; 2]> {
     match policy {
         Policy::WalkIn => Some([w::YES_ALLOWED, w::NO_REFUSED]),
         Policy::RegisterAtPc => Some([w::YES_OPEN, w::NO_CLOSED]),
+        Policy::Passphrases => Some([w::YES_TAKEN, w::NO_CARDS]),
         _ => None,
     }
 }
@@ -76,7 +77,7 @@ fn value(eye: Eye<'_>, policy: Policy, line: &PolicyLine) -> Cell {
     let text = match policy {
         Policy::QuotaBytes => bytes(),
         Policy::RelayBytesPerS => format!("{}/s", bytes()),
-        Policy::WalkIn | Policy::RegisterAtPc => {
+        Policy::WalkIn | Policy::RegisterAtPc | Policy::Passphrases => {
             let word = choices(policy).map(|[yes, no]| if value == "no" { no } else { yes });
             word.map_or_else(|| value.clone(), |word| eye.say(word).to_owned())
         }
