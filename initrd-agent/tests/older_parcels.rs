@@ -177,7 +177,7 @@ impl Card {
             site: site.signed_in(token.clone()),
             token,
             user: answer.user,
-            card: self.id,
+            card: Some(self.id),
             name: answer.name,
             keys,
             head: answer.head,

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::events::Event;
 use crate::guest::Outcome;
 use crate::picture::Picture;
-use crate::shared_pc::{Person, RunningPc};
+use crate::shared_pc::RunningPc;
 use crate::timeline::{self, Stage};
 use crate::wait::Deadline;
 
@@ -60,7 +60,7 @@ impl Ended {
 }
 
 impl<'pc> Session<'pc> {
-    pub(crate) fn open(mut pc: RunningPc<'pc>, person: &Person) -> Result<Self> {
+    pub(crate) fn open(mut pc: RunningPc<'pc>, user: &str) -> Result<Self> {
         let deadline = pc.deadline(COMMAND_SECONDS);
         pc.reported(|machine| {
             machine
@@ -70,7 +70,7 @@ impl<'pc> Session<'pc> {
         })?;
         Ok(Self {
             pc,
-            user: person.name.clone(),
+            user: user.to_owned(),
         })
     }
 

@@ -317,7 +317,20 @@ impl<'pc> RunningPc<'pc> {
     ///
     /// # Errors
     /// A message, a prompt for the second time, or silence, with the end of the console.
-    pub fn sign_in(mut self, person: &Person) -> Result<Session<'pc>> {
+    pub fn sign_in(self, person: &Person) -> Result<Session<'pc>> {
+        let answers = [
+            ("pin", person.card.pin.as_str()),
+            ("user", &person.name),
+            ("password", &person.password),
+        ];
+        self.answer(&person.name, &answers)
+    }
+
+    /// Gives each prompt its answer, once, until the session of `user` is ready.
+    ///
+    /// # Errors
+    /// A message, a prompt for the second time or without an answer, or silence, with the end of the console.
+    pub fn answer(mut self, user: &str, answers: &[(&str, &str)]) -> Result<Session<'pc>> {
         let mut answered: Vec<String> = Vec::new();
         loop {
             let seconds = if answered.is_empty() {
@@ -335,7 +348,7 @@ impl<'pc> RunningPc<'pc> {
                 )
             })?;
             if event.event == "session-ready" {
-                return Session::open(self, person);
+                return Session::open(self, user);
             }
             let prompt = event.text("prompt").to_owned();
             if prompt == "insert-card" {
@@ -344,11 +357,8 @@ impl<'pc> RunningPc<'pc> {
             if answered.contains(&prompt) {
                 return self.reported(|_| bail!("{prompt} was asked a second time"));
             }
-            let answer = match prompt.as_str() {
-                "pin" => &person.card.pin,
-                "user" => &person.name,
-                "password" => &person.password,
-                _ => return self.reported(|_| bail!("nobody knows what to answer to {prompt}")),
+            let Some((_, answer)) = answers.iter().find(|(to, _)| *to == prompt) else {
+                return self.reported(|_| bail!("nobody knows what to answer to {prompt}"));
             };
             self.type_line(answer)?;
             answered.push(prompt);

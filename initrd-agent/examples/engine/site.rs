@@ -56,7 +56,7 @@ impl SignedIn {
             token,
             user: answer.user,
             name: answer.name,
-            card: person.card,
+            card: Some(person.card),
             keys: person::keys(),
             head: answer.head,
         }))

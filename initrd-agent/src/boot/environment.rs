@@ -8,7 +8,7 @@ use crate::{
     baseline::SignedManifest,
     capture::{self, Phase, Progressed},
     clock,
-    cmdline::Options,
+    cmdline::{Options, Removal},
     delivery::{Courier, Fate},
     events::{Events, Stage},
     exitrd,
@@ -221,6 +221,14 @@ pub(super) fn empty() -> io::Result<()> {
 
 impl Environment {
     /// Leaves behind what the session service and the exitrd need.
+    /// What happens when the card is taken out. Who came without one has none that could be missed.
+    pub(super) fn removal(&self, options: &Options) -> Removal {
+        match self.user.card {
+            Some(_) => options.removal,
+            None => Removal::Ignore,
+        }
+    }
+
     pub(super) fn arm(
         &self,
         options: &Options,
@@ -243,7 +251,7 @@ impl Environment {
             language: options.language,
             outbox: prepared.outbox_partition.is_some(),
             card: self.user.card,
-            removal: options.removal,
+            removal: self.removal(options),
         };
         state.store()?;
         if let Some(head) = self.head {

@@ -231,7 +231,8 @@ fn with_options(options: &Options, screen: &Screen, events: &Events) -> Result<(
         update.arm()?;
     }
     environment.arm(options, pc, &account, &restored.manifest, &prepared)?;
-    handover::hand_over(restored.ground.as_ref(), restore, &account, options.removal)?;
+    let removal = environment.removal(options);
+    handover::hand_over(restored.ground.as_ref(), restore, &account, removal)?;
     screen.end_graphical(Ending::Leave);
     stage.end(0);
     screen.report_silence();

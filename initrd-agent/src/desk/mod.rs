@@ -40,6 +40,9 @@ struct Who {
     /// User name; asked for when it is not given.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    /// Sign in with a passphrase instead of a card.
+    #[arg(long)]
+    with_passphrase: bool,
     /// Say everything as JSON, one object a line.
     #[arg(long)]
     json: bool,

@@ -5,10 +5,9 @@
 
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use card::{Card, LastTry, Pin, reader::Readers};
 use serde_json::json;
-use site_api::{SignIn, SignInChallenge, SignInChallengeRequest, SignInRequest, path as api};
+use site_api::SignInChallenge;
 use snapshot::id::{BaselineId, CardId};
 use zeroize::Zeroizing;
 
@@ -16,7 +15,10 @@ use super::{DeskError, Who, terminal::Terminal};
 use crate::{
     cmdline,
     screen::{Code, Notice, chain},
-    signin::{Gate, SignedIn, by_a_known_key, gate, of_site, prove, unwrap},
+    signin::{
+        self, Gate, SignedIn, ask_challenge, by_a_known_key, finish, gate, of_site, prove,
+        signed_in, unwrap,
+    },
     site::{Site, SiteClient},
     station::prompt::Typing,
 };
@@ -26,11 +28,14 @@ const CARD_PATIENCE: Duration = Duration::from_secs(60);
 /// A desk starts no baseline, so none can be too old.
 const NO_BASELINE: BaselineId = BaselineId::new([0; BaselineId::BYTES]);
 
-/// Signs the holder of the card in.
+/// Signs the holder of the card in, or who knows the passphrase.
 pub(super) fn sign_in(who: &Who, pc: &str, terminal: &Terminal) -> Result<SignedIn, DeskError> {
     let address = cmdline::site(&who.site);
     let address = address.map_err(|_| DeskError::NotAnAddress(who.site.clone()))?;
     let site = SiteClient::pinned(&who.ca)?.meet(&address)?;
+    if who.with_passphrase {
+        return without_card(who, &site, pc, terminal);
+    }
     let readers = Readers::connect()?;
     let found = readers.wait_for_card(CARD_PATIENCE, |missing| {
         let why = chain(missing);
@@ -65,6 +70,26 @@ pub(super) fn sign_in(who: &Who, pc: &str, terminal: &Terminal) -> Result<Signed
     let pin = Pin::typed(&typed).map_err(card::PinError::from)?;
     drop(typed);
     let mut card = card.unlock(&pin, last_try)?;
+    let (name, password) = name_and_password(who, terminal)?;
+
+    // A fresh challenge: the first one may have died while somebody typed.
+    let asked = challenge(&site, card.id())?;
+    let proof = prove(&mut card, &asked)?;
+    let answer = finish(&site, asked, proof, (name, password), pc);
+    let answer = answer.map_err(|error| of_site(&error))?;
+    let id = card.id();
+    let keys = unwrap(card, &answer)?;
+    Ok(signed_in(&site, answer, Some(id), keys))
+}
+
+fn challenge(site: &Site, card: CardId) -> Result<SignInChallenge, DeskError> {
+    ask_challenge(site, card, NO_BASELINE).map_err(|error| of_site(&error).into())
+}
+
+fn name_and_password(
+    who: &Who,
+    terminal: &Terminal,
+) -> Result<(String, Zeroizing<String>), DeskError> {
     let name = match &who.user {
         Some(name) => name.clone(),
         None => terminal
@@ -72,42 +97,26 @@ pub(super) fn sign_in(who: &Who, pc: &str, terminal: &Terminal) -> Result<Signed
             .trim()
             .to_owned(),
     };
-    let password = terminal.ask("password", "Password", Typing::Hidden)?;
-
-    // A fresh challenge: the first one may have died while somebody typed.
-    let asked = challenge(&site, card.id())?;
-    let proof = prove(&mut card, &asked)?;
-    let request = SignInRequest {
-        challenge: asked.challenge,
-        proof_b64: STANDARD.encode(proof),
-        user: name,
-        password: password.to_string(),
-        pc: pc.into(),
-        leases: false,
-    };
-    let answer = site.post_json::<SignIn>("sign in", api::SIGN_IN, &request);
-    drop((password, Zeroizing::new(request.password)));
-    let answer = answer.map_err(|error| of_site(&error))?;
-    let id = card.id();
-    let keys = unwrap(card, &answer)?;
-    let token = Zeroizing::new(answer.token);
-    Ok(SignedIn {
-        site: site.signed_in(token.clone()),
-        token,
-        user: answer.user,
-        name: answer.name,
-        card: id,
-        keys,
-        head: answer.head,
-    })
+    Ok((name, terminal.ask("password", "Password", Typing::Hidden)?))
 }
 
-fn challenge(site: &Site, card: CardId) -> Result<SignInChallenge, DeskError> {
-    let request = SignInChallengeRequest {
-        card,
+/// Signs somebody in who has no card.
+fn without_card(
+    who: &Who,
+    site: &Site,
+    pc: &str,
+    terminal: &Terminal,
+) -> Result<SignedIn, DeskError> {
+    let (name, password) = name_and_password(who, terminal)?;
+    let person = signin::Person {
+        site,
+        name,
+        password,
+        pc,
         baseline: NO_BASELINE,
     };
-    let doing = "ask for a sign-in challenge";
-    let asked = site.post_json(doing, api::SIGN_IN_CHALLENGE, &request);
-    asked.map_err(|error| of_site(&error).into())
+    let slot = person.slot()?;
+    let typed = terminal.ask("passphrase", "Passphrase", Typing::Hidden)?;
+    let key = signin::key_of(&typed, &slot)?.ok_or_else(signin::wrong)?;
+    Ok(person.finish(&key)?)
 }

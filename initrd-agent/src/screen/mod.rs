@@ -18,7 +18,7 @@ mod text;
 
 use std::{
     io,
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -200,6 +200,27 @@ impl Screen {
     pub fn ask_while(
         &self,
         prompt: Prompt,
+        goes_on: impl FnMut() -> bool,
+    ) -> Result<Option<Zeroizing<String>>, AskError> {
+        self.ask_until(prompt, None, goes_on)
+    }
+
+    /// The same, until `other` can be read or is closed at its other end.
+    ///
+    /// # Errors
+    /// [`AskError::NoConsole`]: nobody could ever answer.
+    pub(crate) fn ask_beside(
+        &self,
+        prompt: Prompt,
+        other: BorrowedFd<'_>,
+    ) -> Result<Option<Zeroizing<String>>, AskError> {
+        self.ask_until(prompt, Some(other), || true)
+    }
+
+    fn ask_until(
+        &self,
+        prompt: Prompt,
+        other: Option<BorrowedFd<'_>>,
         mut goes_on: impl FnMut() -> bool,
     ) -> Result<Option<Zeroizing<String>>, AskError> {
         let fds = {
@@ -218,7 +239,9 @@ impl Screen {
         loop {
             let mut polls: Vec<_> = fds
                 .iter()
-                .map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN))
+                .map(AsFd::as_fd)
+                .chain(other)
+                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
                 .collect();
             let second = Timespec {
                 tv_sec: 1,
@@ -232,7 +255,9 @@ impl Screen {
             if let Some(answer) = self.lock().read() {
                 return Ok(Some(answer));
             }
-            if !goes_on() {
+            let over =
+                other.is_some() && polls.last().is_some_and(|last| !last.revents().is_empty());
+            if over || !goes_on() {
                 self.lock().take_back();
                 return Ok(None);
             }

@@ -68,6 +68,8 @@ pub enum Sentence {
     SeveralCards,
     /// A PIN that was for the way.
     ChooseYourPin,
+    /// Somebody without a card signs in.
+    WithPassphrase,
     /// Somebody with a card that no user has may register.
     RegisterHere,
     /// Who just did.
@@ -169,6 +171,12 @@ impl Said for Sentence {
             }
             (Self::ChooseYourPin, Ja) => {
                 "この暗証番号は最初の 1 回だけのものです。新しい暗証番号に変更してください。".into()
+            }
+            (Self::WithPassphrase, En) => {
+                "Sign-in with a passphrase. Enter alone goes back to the card.".into()
+            }
+            (Self::WithPassphrase, Ja) => {
+                "パスフレーズでサインインします。何も入力せずに Enter を押すとカードに戻ります。".into()
             }
             (Self::RegisterHere, En) => {
                 "This card is not registered yet. Register here: card PIN, then a name and a password of your own.".into()
@@ -316,6 +324,8 @@ pub enum Step {
     AskSite,
     /// The card computes.
     UseCard,
+    /// A passphrase becomes a key.
+    UsePassphrase,
     /// A disk that is still coming up.
     FindDisk,
     /// From the handover to the session.
@@ -339,6 +349,10 @@ impl Said for Step {
             ),
             Self::AskSite => ("Asking the site", "サイトに問い合わせています"),
             Self::UseCard => ("The card is working", "カードで処理しています"),
+            Self::UsePassphrase => (
+                "Working out the key of the passphrase",
+                "パスフレーズから鍵を計算しています",
+            ),
             Self::StartSystem => ("Starting the system", "システムを起動しています"),
             Self::EndSession => ("Ending the session", "セッションを終了しています"),
             Self::FindDisk => ("Looking for a disk", "ディスクを探しています"),
@@ -410,7 +424,9 @@ mod tests {
 
     #[test]
     fn english_is_ascii_because_every_screen_can_show_it() {
-        let all: [&dyn Said; 14] = [
+        let all: [&dyn Said; 16] = [
+            &Sentence::WithPassphrase,
+            &Step::UsePassphrase,
             &Sentence::CardMute,
             &Sentence::CardOfAnotherKind,
             &Sentence::CardInUse,

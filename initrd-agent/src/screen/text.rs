@@ -30,6 +30,10 @@ pub enum Prompt {
     NewPinAgain,
     /// May the last try of the PIN be used?
     LastTry,
+    /// A card, or Enter from somebody without one.
+    CardOrPassphrase,
+    /// What stands for a card.
+    Passphrase,
     /// User name.
     User,
     /// Site password.
@@ -66,6 +70,8 @@ impl Prompt {
             Self::NewPin => "new-pin",
             Self::NewPinAgain => "new-pin-again",
             Self::LastTry => "last-try",
+            Self::CardOrPassphrase => "card-or-passphrase",
+            Self::Passphrase => "passphrase",
             Self::User => "user",
             Self::Password => "password",
             Self::NewUser => "new-user",
@@ -95,6 +101,7 @@ impl Prompt {
             Self::Pin { .. }
                 | Self::NewPin
                 | Self::NewPinAgain
+                | Self::Passphrase
                 | Self::Password
                 | Self::NewPassword
                 | Self::NewPasswordAgain
@@ -128,6 +135,14 @@ impl Prompt {
             (Self::NewPinAgain, Ja) => "新しい暗証番号をもう一度: ".into(),
             (Self::LastTry, En) => "Type yes to use the last try, anything else to stop: ".into(),
             (Self::LastTry, Ja) => "最後の 1 回を使うには yes、中止するには他の文字を入力: ".into(),
+            (Self::CardOrPassphrase, En) => {
+                "Insert your card, or press Enter to sign in with a passphrase: ".into()
+            }
+            (Self::CardOrPassphrase, Ja) => {
+                "カードを挿入するか、パスフレーズを使う場合は Enter を押してください: ".into()
+            }
+            (Self::Passphrase, En) => "Passphrase: ".into(),
+            (Self::Passphrase, Ja) => "パスフレーズ: ".into(),
             (Self::User, En) => "User name: ".into(),
             (Self::User, Ja) => "ユーザー名: ".into(),
             (Self::Password, En) => "Password: ".into(),
@@ -235,6 +250,22 @@ codes! {
     WrongPassword = "SIGN-IN-WRONG-PASSWORD":
         ["The password is wrong.", SAFE, "Type PIN, name and password again."],
         ["パスワードが違います。", SAFE_JA, "暗証番号、ユーザー名、パスワードをもう一度入力してください。"];
+    /// The site refused name and password of somebody without a card.
+    WrongNameOrPassword = "SIGN-IN-WRONG-NAME-OR-PASSWORD":
+        ["User name or password is wrong, or you have no passphrase.", SAFE, "Type name and password again, use your card, or ask the operator."],
+        ["ユーザー名かパスワードが違うか、パスフレーズが登録されていません。", SAFE_JA, "ユーザー名とパスワードをもう一度入力するか、カードを使うか、管理者に連絡してください。"];
+    /// The passphrase does not become the user's key.
+    WrongPassphrase = "SIGN-IN-WRONG-PASSPHRASE":
+        ["The passphrase is wrong.", SAFE, "Type it again, small and capital letters and blanks as you chose them; Enter alone begins anew."],
+        ["パスフレーズが違います。", SAFE_JA, "大文字と小文字、空白に注意してもう一度入力してください。何も入力せずに Enter を押すと最初に戻ります。"];
+    /// The passphrase could not be tried, or opens nothing.
+    PassphraseFailed = "SIGN-IN-PASSPHRASE-FAILED":
+        ["The passphrase could not be used.", SAFE, "Try again, or at another PC; if it happens twice, report this code to the operator."],
+        ["パスフレーズを使えませんでした。", SAFE_JA, "もう一度試すか、別の PC を使ってください。繰り返す場合はこの番号を管理者に伝えてください。"];
+    /// The operator did not allow passphrases, or not any more.
+    PassphrasesClosed = "SIGN-IN-PASSPHRASES-CLOSED":
+        ["This site takes no passphrases.", SAFE, "Use your card, or ask the operator."],
+        ["このサイトではパスフレーズを使えません。", SAFE_JA, "カードを使うか、管理者に連絡してください。"];
     /// No user of the sites has this card.
     UnknownCard = "SIGN-IN-UNKNOWN-CARD":
         ["This card belongs to nobody.", "Nothing was changed; no files are touched without a known card.", "Use the card you were given here, or ask the operator to register this one."],
@@ -546,6 +577,11 @@ mod tests {
                 },
                 "pin",
                 "Card PIN (1 try left): ",
+            ),
+            (
+                Prompt::CardOrPassphrase,
+                "card-or-passphrase",
+                "Insert your card, or press Enter to sign in with a passphrase: ",
             ),
             (Prompt::User, "user", "User name: "),
             (Prompt::Password, "password", "Password: "),

@@ -42,8 +42,8 @@ pub struct State {
     pub language: Language,
     /// Whether a save can wait on this PC for the site.
     pub outbox: bool,
-    /// The card it was opened with.
-    pub card: CardId,
+    /// The card it was opened with; `None`: a passphrase.
+    pub card: Option<CardId>,
     /// What happens when that card is taken out.
     pub removal: Removal,
 }

@@ -42,8 +42,13 @@ const ROUND: Duration = Duration::from_secs(3600);
 /// [`StateError`]: there is no session.
 pub fn watch_card() -> Result<(), StateError> {
     harden();
+    let state = State::load()?;
+    let Some(card) = state.card else {
+        return Ok(());
+    };
     let watch = Watch {
-        state: State::load()?,
+        state,
+        card,
         events: Events::default(),
     };
     if lock::is_locked() {
@@ -56,7 +61,7 @@ pub fn watch_card() -> Result<(), StateError> {
     loop {
         // At the beginning nobody misses it yet.
         let away = (patience == RETURNS).then(|| watch.tell_away());
-        let found = find(watch.state.card, patience);
+        let found = find(watch.card, patience);
         drop(away);
         let Some(place) = found else {
             if watch.state.removal == Removal::End && patience == APPEARS {
@@ -80,6 +85,7 @@ pub fn watch_card() -> Result<(), StateError> {
 
 struct Watch {
     state: State,
+    card: CardId,
     events: Events,
 }
 
@@ -121,7 +127,7 @@ impl Watch {
         screen.say(Sentence::Locked {
             user: self.state.name.clone(),
         });
-        if let Err(error) = signin::same_card_again(&screen, self.state.card) {
+        if let Err(error) = signin::same_card_again(&screen, self.card) {
             tracing::error!(error = %chain(&error), "nobody can unlock the session, so it ends");
             return self.end();
         }

@@ -6,7 +6,7 @@ use snapshot::{
     slot::{self, Challenge},
 };
 
-use super::{Stop, decide::of_card, end_of_try, readers, unlock::Seat, wait_for_card};
+use super::{Stop, decide::of_card, end_of_try, open, readers, unlock::Seat, waiting};
 use crate::screen::{AskError, Code, Notice, Screen, Step, chain};
 
 /// What the own challenge is sealed for: no site is called so.
@@ -35,7 +35,7 @@ fn once(
     screen: &Screen,
     own: CardId,
 ) -> Result<(), Stop> {
-    let card = wait_for_card(readers, reader, screen)?;
+    let card = open(waiting::for_card(readers, screen)?, reader)?;
     // Before the PIN: another user's card needs none.
     if card.id() != own {
         let detail = "this session was begun with another card";

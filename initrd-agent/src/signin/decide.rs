@@ -92,6 +92,7 @@ pub(super) fn of_pin(error: &PinError, before: Option<u8>) -> Stop {
 pub(crate) fn of_site(error: &SiteError) -> Notice {
     let code = match error.code() {
         Some(ProblemCode::UnknownCard | ProblemCode::RegistrationClosed) => Code::UnknownCard,
+        Some(ProblemCode::PassphrasesClosed) => Code::PassphrasesClosed,
         Some(ProblemCode::NameTaken) => Code::NameTaken,
         Some(ProblemCode::CardRevoked) => Code::CardRevoked,
         Some(ProblemCode::CardOfAnotherUser) => Code::CardOfAnotherUser,
@@ -176,6 +177,11 @@ mod tests {
                 Some(ProblemCode::RegistrationClosed),
                 403,
                 Code::UnknownCard,
+            ),
+            (
+                Some(ProblemCode::PassphrasesClosed),
+                403,
+                Code::PassphrasesClosed,
             ),
             (Some(ProblemCode::NameTaken), 409, Code::NameTaken),
             (Some(ProblemCode::CardRevoked), 403, Code::CardRevoked),

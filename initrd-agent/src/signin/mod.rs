@@ -1,4 +1,4 @@
-//! Card, PIN, name, password → a user's keys and a site that knows the user.
+//! Card, PIN, name, password → a user's keys and a site that knows the user. Without a card: name, password, passphrase.
 //!
 //! Whatever goes wrong is told in four lines, and sign-in begins again with the card. Nothing typed is kept: the
 //! PIN lives until the card saw it, the password until the site answered.
@@ -6,15 +6,17 @@
 mod again;
 mod decide;
 mod older;
+mod passphrase;
 mod register;
 mod unlock;
+mod waiting;
 
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use card::{
-    Card, Unlocked,
-    reader::{ReaderError, Readers},
+    Card, Locked, Unlocked,
+    reader::{FoundCard, Readers},
     unwrap::UnwrapError,
 };
 use site_api::{
@@ -24,7 +26,7 @@ use snapshot::{
     chain::{Chain, ChainError},
     id::{BaselineId, CardId, UserId},
     keys::{SnapshotKeys, UserKey},
-    slot,
+    slot::{self, Slot},
 };
 use zeroize::Zeroizing;
 
@@ -32,15 +34,13 @@ pub(crate) use self::{
     again::same_card_again,
     decide::{Gate, gate, of_card, of_site},
     older::by_a_known_key,
+    passphrase::{Person, key_of, wrong},
 };
-use self::{
-    decide::{of_missing, stop_of_card},
-    unlock::Seat,
-};
+use self::{decide::stop_of_card, unlock::Seat, waiting::Comer};
 use crate::{
     clock,
     screen::{AskError, Code, Notice, Prompt, Screen, Sentence, Step},
-    site::{Finder, Site},
+    site::{Finder, Site, SiteError},
 };
 
 /// A user who proved to be one.
@@ -53,8 +53,8 @@ pub struct SignedIn {
     pub user: UserId,
     /// The user's name.
     pub name: String,
-    /// The card they used.
-    pub card: CardId,
+    /// The card they used; `None`: a passphrase.
+    pub card: Option<CardId>,
     /// Every key the session needs; the user key itself is gone.
     pub keys: SnapshotKeys,
     /// Newest snapshot any site reported.
@@ -92,8 +92,6 @@ impl From<AskError> for Stop {
 
 /// Time in which a card that does not help may be taken out.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(30);
-/// One round of waiting for a card; there is no limit, only a fresh look at the readers now and then.
-const CARD_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Signs a user in; comes back with nobody else's keys and only with success.
 ///
@@ -174,7 +172,10 @@ fn once(
     screen: &Screen,
     (pc, baseline): (&str, BaselineId),
 ) -> Result<SignedIn, Stop> {
-    let mut card = wait_for_card(readers, reader, screen)?;
+    let mut card = match waiting::for_anybody(readers, finder, screen)? {
+        Comer::Card(found) => open(found, reader)?,
+        Comer::Person(site) => return passphrase::sign_in(&site, screen, (pc, baseline)),
+    };
     let asking = screen.step(Step::AskSite);
     let site = finder.wait();
     // Asked before the PIN: a card nobody knows needs none, unless its holder may register.
@@ -213,68 +214,72 @@ fn once(
     let using = screen.step(Step::UseCard);
     let proof = prove(&mut card, &asked).map_err(Stop::Again)?;
     drop(using);
+    let answer = finish(&site, asked, proof, (name, password), pc);
+    let answer = answer.map_err(|e| Stop::Again(of_site(&e)))?;
+    let _using = screen.step(Step::UseCard);
+    let keys = unwrap(card, &answer).map_err(Stop::Again)?;
+    Ok(signed_in(&site, answer, Some(id), keys))
+}
+
+/// The second half of a sign-in.
+pub(crate) fn finish(
+    site: &Site,
+    asked: SignInChallenge,
+    proof: [u8; 32],
+    (user, password): (String, Zeroizing<String>),
+    pc: &str,
+) -> Result<SignIn, SiteError> {
     let request = SignInRequest {
         challenge: asked.challenge,
         proof_b64: STANDARD.encode(proof),
-        user: name,
+        user,
         password: password.to_string(),
         pc: pc.into(),
         leases: false,
     };
-    let answer = site.post_json::<SignIn>("sign in", api::SIGN_IN, &request);
+    let answer = site.post_json("sign in", api::SIGN_IN, &request);
     drop((password, Zeroizing::new(request.password)));
-    let answer = answer.map_err(|e| Stop::Again(of_site(&e)))?;
-    let _using = screen.step(Step::UseCard);
-    let keys = unwrap(card, &answer).map_err(Stop::Again)?;
+    answer
+}
+
+/// What the site answered, and what was opened.
+pub(crate) fn signed_in(
+    site: &Site,
+    answer: SignIn,
+    card: Option<CardId>,
+    keys: SnapshotKeys,
+) -> SignedIn {
     let token = Zeroizing::new(answer.token);
-    Ok(SignedIn {
+    SignedIn {
         site: site.signed_in(token.clone()),
         token,
         user: answer.user,
         name: answer.name,
-        card: id,
+        card,
         keys,
         head: answer.head,
-    })
+    }
 }
 
-fn wait_for_card(
-    readers: &Readers,
-    reader: &mut Option<String>,
-    screen: &Screen,
-) -> Result<Card<card::Locked>, Stop> {
-    let failed =
-        |code, error: &(dyn std::error::Error + 'static)| Stop::OtherCard(Notice::of(code, error));
-    let waiting = screen.step(Step::Card);
-    let found = readers.wait_for_card(CARD_PATIENCE, |missing| {
-        tracing::info!(%missing, "no card to work with");
-        if let Some(sentence) = of_missing(missing) {
-            screen.say(sentence);
-        }
-        screen.invite(Prompt::InsertCard);
-    });
-    drop(waiting);
-    let found = match found {
-        Ok(found) => found,
-        Err(ReaderError::Deadline { .. }) => return Err(Stop::Quiet),
-        Err(error) => {
-            // pcscd died: a new context next time round.
-            clock::pause(Duration::from_secs(2));
-            return Err(failed(Code::CardFailed, &error));
-        }
-    };
+/// The card that was found, and where.
+fn open(found: FoundCard, reader: &mut Option<String>) -> Result<Card<Locked>, Stop> {
     *reader = Some(found.transport().reader());
     Card::open(found).map_err(|e| stop_of_card(&e))
 }
 
-fn challenge(site: &Site, card: CardId, baseline: BaselineId) -> Result<SignInChallenge, Stop> {
+/// The first half of a sign-in.
+pub(crate) fn ask_challenge(
+    site: &Site,
+    card: CardId,
+    baseline: BaselineId,
+) -> Result<SignInChallenge, SiteError> {
     let request = SignInChallengeRequest { card, baseline };
-    site.post_json(
-        "ask for a sign-in challenge",
-        api::SIGN_IN_CHALLENGE,
-        &request,
-    )
-    .map_err(|error| {
+    let doing = "ask for a sign-in challenge";
+    site.post_json(doing, api::SIGN_IN_CHALLENGE, &request)
+}
+
+fn challenge(site: &Site, card: CardId, baseline: BaselineId) -> Result<SignInChallenge, Stop> {
+    ask_challenge(site, card, baseline).map_err(|error| {
         let notice = of_site(&error);
         let never = [Code::UnknownCard, Code::CardRevoked, Code::BootOutdated];
         if never.contains(&notice.code) {
@@ -301,12 +306,7 @@ pub(crate) fn prove(
 /// Unwraps the user key, derives what the session needs, and makes the card forget the PIN.
 pub(crate) fn unwrap(mut card: Card<Unlocked>, answer: &SignIn) -> Result<SnapshotKeys, Notice> {
     let failed = |error: &(dyn std::error::Error + 'static)| Notice::of(Code::KeyNotOpened, error);
-    let slot = STANDARD.decode(&answer.slot_b64).map_err(|e| failed(&e))?;
-    let slot = slot::parse(&slot).map_err(|e| failed(&e))?;
-    if slot.context.user != answer.user {
-        let detail = "the key slot the site sent is another user's";
-        return Err(Notice::new(Code::KeyNotOpened, detail));
-    }
+    let slot = slot_of(answer)?;
     let user_key = card.unwrap(&slot).map_err(|e| match e {
         UnwrapError::Card(error) => of_card(&error),
         other => failed(&other),
@@ -317,6 +317,22 @@ pub(crate) fn unwrap(mut card: Card<Unlocked>, answer: &SignIn) -> Result<Snapsh
         tracing::warn!(%error, "card keeps its PIN until its power goes; it may be taken out");
     }
     keys
+}
+
+/// The wrapped user key that the site sent.
+fn slot_of(answer: &SignIn) -> Result<Slot, Notice> {
+    let slot = parsed(&answer.slot_b64)?;
+    if slot.context.user != answer.user {
+        let detail = "the key slot the site sent is another user's";
+        return Err(Notice::new(Code::KeyNotOpened, detail));
+    }
+    Ok(slot)
+}
+
+fn parsed(slot_b64: &str) -> Result<Slot, Notice> {
+    let failed = |error: &(dyn std::error::Error + 'static)| Notice::of(Code::KeyNotOpened, error);
+    let slot = STANDARD.decode(slot_b64).map_err(|e| failed(&e))?;
+    slot::parse(&slot).map_err(|e| failed(&e))
 }
 
 /// The keys of the user key's epoch, and those of earlier ones that its chain leads to.

@@ -16,7 +16,7 @@ use super::{Stop, decide::of_site, prove, unlock::Seat};
 use crate::{
     screen::{Code, Notice, Prompt, Sentence, Step},
     site::Site,
-    station::{Base, Organisation, StationError},
+    station::{Base, Opens, Organisation, StationError},
 };
 
 /// For people who look at the user's cards.
@@ -84,7 +84,7 @@ fn challenge(site: &Site, key: &CardKey, baseline: BaselineId) -> Result<SignInC
 }
 
 fn new_user(name: &str, key: &CardKey) -> Result<Registration, StationError> {
-    Base::new(name)?.with(key, LABEL, &Organisation::Nobody, None)
+    Base::new(name)?.with(&Opens::Card(key, None), LABEL, &Organisation::Nobody)
 }
 
 fn ask_name(seat: &Seat<'_>) -> Result<String, Stop> {

@@ -126,6 +126,12 @@ impl Site {
         self.info.as_ref().map_or(&self.base, |info| &info.name)
     }
 
+    /// Whether people sign in with passphrases there, as it said when it was met.
+    #[must_use]
+    pub fn takes_passphrases(&self) -> bool {
+        self.info.as_ref().is_some_and(|info| info.passphrases)
+    }
+
     /// The same site, signed in.
     #[must_use]
     pub fn signed_in(&self, token: Zeroizing<String>) -> Self {

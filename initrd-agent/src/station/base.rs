@@ -11,10 +11,10 @@ use snapshot::{
     chain::Chain,
     id::{CardId, UserId},
     keys::{SnapshotKeys, UserKey},
-    slot::{self, SlotContext},
+    slot::{self, Passphrase, SlotContext, SlotError, Stretch},
 };
 
-use super::{StationError, recover::escrows};
+use super::{StationError, passphrase::parsed, recover::escrows};
 
 /// Epoch of a new user key.
 const FIRST_EPOCH: u32 = 1;
@@ -43,6 +43,39 @@ impl Organisation {
             Self::One(key) => Some(key.seal(escrow)?),
             Self::Two(first, second) => Some(first.seal_with(second, escrow)?),
         })
+    }
+}
+
+/// What a user key is wrapped to.
+pub(crate) enum Opens<'a> {
+    /// A card, with the PUK and the management key that are ours to keep.
+    Card(&'a CardKey, Option<(&'a Puk, Option<&'a ManagementKey>)>),
+    /// A passphrase, and how it became a key.
+    Passphrase(&'a Passphrase, &'a Stretch),
+}
+
+impl Opens<'_> {
+    fn id(&self) -> CardId {
+        match self {
+            Self::Card(key, _) => key.id(),
+            Self::Passphrase(key, _) => key.id(),
+        }
+    }
+
+    fn spki(&self) -> &[u8] {
+        match self {
+            Self::Card(key, _) => key.spki(),
+            Self::Passphrase(key, _) => key.spki(),
+        }
+    }
+
+    fn wrap(&self, user_key: &UserKey, context: &SlotContext) -> Result<Vec<u8>, SlotError> {
+        match self {
+            Self::Card(key, _) => slot::wrap(user_key, key.public(), context),
+            Self::Passphrase(key, stretch) => {
+                slot::wrap_by_passphrase(user_key, &key.public_key(), stretch, context)
+            }
+        }
     }
 }
 
@@ -163,34 +196,37 @@ impl Base {
         Ok(self)
     }
 
-    /// The registration with one more card.
+    /// The registration with one more card or a passphrase.
     pub(crate) fn with(
         &self,
-        key: &CardKey,
+        new: &Opens<'_>,
         label: &str,
         organisation: &Organisation,
-        secrets: Option<(&Puk, Option<&ManagementKey>)>,
     ) -> Result<Registration, StationError> {
         let mut registration = self.registration.clone();
         let used = registration.cards.iter().map(|card| card.slot);
         let context = SlotContext {
             user: registration.user,
             slot: used.max().unwrap_or(0) + 1,
-            card: key.id(),
+            card: new.id(),
             epoch: self.epoch,
         };
-        let wrapped = slot::wrap(&self.user_key, key.public(), &context)?;
+        let wrapped = new.wrap(&self.user_key, &context)?;
         registration.cards.push(RegisteredCard {
-            card: key.id(),
-            spki_b64: STANDARD.encode(key.spki()),
+            card: new.id(),
+            spki_b64: STANDARD.encode(new.spki()),
             label: label.to_owned(),
             slot: context.slot,
             epoch: context.epoch,
             slot_b64: STANDARD.encode(wrapped),
         });
+        let secrets = match new {
+            Opens::Card(_, secrets) => *secrets,
+            Opens::Passphrase(..) => None,
+        };
         let sealed = organisation.seal(&Escrow {
             user: registration.user,
-            card: key.id(),
+            card: new.id(),
             puk: secrets.map(|(puk, _)| puk.copy()),
             management_key: secrets.and_then(|(_, key)| key.map(ManagementKey::copy)),
             user_key: UserKey::from_bytes(*self.user_key.expose()),
@@ -245,8 +281,7 @@ fn reseal(
         card: card.card,
         epoch,
     };
-    // A slot that is not base64 is not one either.
-    let old = slot::parse(&STANDARD.decode(&card.slot_b64).unwrap_or_default())?;
+    let old = parsed(card)?;
     let sealed = slot::wrap_like(&old, user_key, &slot::card_public_key(&spki)?, &context)?;
     card.epoch = epoch;
     card.slot_b64 = STANDARD.encode(sealed);
@@ -289,9 +324,13 @@ mod tests {
     fn a_spare_has_its_own_slot_and_a_lost_card_leaves_nothing() {
         let base = Base::new("hanako").unwrap();
         let nobody = Organisation::Nobody;
-        let first = base.with(&key(0), "first card", &nobody, None).unwrap();
+        let first = base
+            .with(&Opens::Card(&key(0), None), "first card", &nobody)
+            .unwrap();
         let again = Base::of(first.clone(), UserKey::from_bytes(*base.user_key.expose())).unwrap();
-        let both = again.with(&key(1), "spare", &nobody, None).unwrap();
+        let both = again
+            .with(&Opens::Card(&key(1), None), "spare", &nobody)
+            .unwrap();
         assert_eq!(both.cards.len(), 2);
         assert_eq!((both.cards[0].slot, both.cards[1].slot), (1, 2));
         assert_eq!(both.user, first.user);
@@ -312,9 +351,13 @@ mod tests {
     fn a_new_epoch_seals_another_key_to_the_cards_there_are_and_leads_back() {
         let base = Base::new("hanako").unwrap();
         let nobody = Organisation::Nobody;
-        let first = base.with(&key(0), "first card", &nobody, None).unwrap();
+        let first = base
+            .with(&Opens::Card(&key(0), None), "first card", &nobody)
+            .unwrap();
         let base = Base::of(first, UserKey::from_bytes(*base.user_key.expose())).unwrap();
-        let both = base.with(&key(1), "spare", &nobody, None).unwrap();
+        let both = base
+            .with(&Opens::Card(&key(1), None), "spare", &nobody)
+            .unwrap();
         let base = Base::of(both.clone(), UserKey::from_bytes(*base.user_key.expose())).unwrap();
         let old = UserKey::from_bytes(*base.user_key.expose());
 
@@ -348,7 +391,9 @@ mod tests {
     fn a_card_is_never_sealed_to_under_another_cards_name() {
         let base = Base::new("hanako").unwrap();
         let nobody = Organisation::Nobody;
-        let first = base.with(&key(0), "first card", &nobody, None).unwrap();
+        let first = base
+            .with(&Opens::Card(&key(0), None), "first card", &nobody)
+            .unwrap();
         let mut base = Base::of(first, UserKey::from_bytes(*base.user_key.expose())).unwrap();
         base.registration.cards[0].spki_b64 = STANDARD.encode(key(1).spki());
         assert!(matches!(

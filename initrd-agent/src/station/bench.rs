@@ -1,6 +1,6 @@
 //! The readers of the station, and the cards that go in and out of them.
 
-use std::time::Duration;
+use std::{cell::OnceCell, time::Duration};
 
 use card::{
     Card, CardApp as _, LastTry, Pin, Unlocked,
@@ -14,29 +14,38 @@ use super::{StationError, chain, prompt};
 /// How long the operator may take to put a card into the reader, or to take one out.
 const CARD_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where cards are put.
+/// Where cards are put. Nothing looks for a reader before a card is needed.
+#[derive(Default)]
 pub(super) struct Bench {
-    readers: Readers,
+    readers: OnceCell<Readers>,
+    only_piv: bool,
 }
 
 impl Bench {
-    /// Connects to the service of the readers.
-    pub(super) fn connect() -> Result<Self, StationError> {
-        Ok(Self {
-            readers: Readers::connect()?,
-        })
+    /// For cards that shall be issued: those of any application are looked at as PIV cards.
+    pub(super) fn of_piv() -> Self {
+        Self {
+            only_piv: true,
+            ..Self::default()
+        }
     }
 
-    /// The same, for cards that shall be issued: those of any application are looked at as PIV cards.
-    pub(super) fn connect_piv() -> Result<Self, StationError> {
-        Ok(Self {
-            readers: Readers::connect()?.only_piv(),
-        })
+    fn readers(&self) -> Result<&Readers, StationError> {
+        if let Some(readers) = self.readers.get() {
+            return Ok(readers);
+        }
+        let readers = Readers::connect()?;
+        let readers = if self.only_piv {
+            readers.only_piv()
+        } else {
+            readers
+        };
+        Ok(self.readers.get_or_init(|| readers))
     }
 
     /// Waits for the one card, saying on standard error what is missing.
     pub(super) fn card(&self) -> Result<FoundCard, StationError> {
-        let card = self.readers.wait_for_card(CARD_PATIENCE, |missing| {
+        let card = self.readers()?.wait_for_card(CARD_PATIENCE, |missing| {
             eprintln!("{}: waiting", chain(missing));
         })?;
         Ok(card)
@@ -56,7 +65,7 @@ impl Bench {
             eprintln!("Take this card out and put in {which}.");
             let reader = out.transport().reader();
             drop(out);
-            if !self.readers.wait_for_removal(&reader, CARD_PATIENCE)? {
+            if !self.readers()?.wait_for_removal(&reader, CARD_PATIENCE)? {
                 return Err(StationError::NotTakenOut(reader));
             }
             let mut card = self.card()?;

@@ -46,7 +46,7 @@ struct Changed {
 
 /// `card change-pin`.
 pub(super) fn change_pin(arguments: &ChangePinArguments) -> Result<(), StationError> {
-    let mut card = Bench::connect()?.card()?;
+    let mut card = Bench::default().card()?;
     let last_try = ask_about_last_try(&mut card)?;
     let old = Pin::of_any_card(&prompt::secret("Card PIN now")?)?;
     let new = prompt::new_pin()?;
@@ -56,7 +56,7 @@ pub(super) fn change_pin(arguments: &ChangePinArguments) -> Result<(), StationEr
 
 /// `card unblock`.
 pub(super) fn unblock(arguments: &UnblockArguments) -> Result<(), StationError> {
-    let bench = Bench::connect()?;
+    let bench = Bench::default();
     let (escrow, mut card) = arguments.escrow.open(&bench, bench.card()?)?;
     let puk = match escrow {
         Some(escrow) => escrow.puk.ok_or(StationError::NoPukInEscrow)?,

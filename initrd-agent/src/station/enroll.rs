@@ -1,18 +1,18 @@
-//! `card enroll`: a badge that somebody else issued becomes the card of a new user.
+//! `card enroll`: a badge that somebody else issued becomes the card of a new user, or a passphrase stands for one.
 //!
-//! Nothing is written to it, so no management key is needed, and its other uses go on.
+//! Nothing is written to a badge, so no management key is needed, and its other uses go on.
 
-use card::CardKey;
 use clap::Args;
 use site_api::registration::{Registration, check_name};
 use snapshot::slot;
 
 use super::{
     StationError,
-    base::Base,
+    base::{Base, Opens},
     bench::{Bench, unlock},
     half,
     job::{Job, NewCard},
+    passphrase,
     say::{Outcome, progress},
 };
 
@@ -22,6 +22,9 @@ pub struct EnrollArguments {
     /// User name: the account on the PC and at the site.
     #[arg(long, value_name = "NAME")]
     user: String,
+    /// The user types a passphrase and needs no card.
+    #[arg(long)]
+    passphrase: bool,
     #[command(flatten)]
     new: NewCard,
 }
@@ -36,9 +39,12 @@ impl EnrollArguments {
 pub(super) fn run(arguments: &EnrollArguments) -> Result<(), StationError> {
     check_name(&arguments.user)?;
     let job = Job::prepare(&arguments.new)?;
-    let bench = Bench::connect()?;
     let base = Base::new(&arguments.user)?;
-    let outcome = badge(&job, &base, bench.card()?)?;
+    let outcome = if arguments.passphrase {
+        passphrase::add(&job, &base)?
+    } else {
+        badge(&job, &base, Bench::default().card()?)?
+    };
     outcome.tell(arguments.new.json, "is enrolled for");
     Ok(())
 }
@@ -50,9 +56,9 @@ pub(super) fn badge(
     card: card::reader::FoundCard,
 ) -> Result<Outcome, StationError> {
     let mut card = unlock(card, "the badge")?;
-    let key: CardKey = card.key().clone();
+    let key = card.key().clone();
     let label = job.new.label.as_deref().unwrap_or("badge");
-    let registration = base.with(&key, label, &job.organisation, None)?;
+    let registration = base.with(&Opens::Card(&key, None), label, &job.organisation)?;
     progress("Proving that the badge opens the user's key");
     let user_key = card.unwrap(&slot::parse(&last_slot(&registration)?)?)?;
     base.check(&user_key)?;
@@ -61,7 +67,8 @@ pub(super) fn badge(
     Ok(Outcome::of(&registration, key.id(), &job.new.out))
 }
 
-fn last_slot(registration: &Registration) -> Result<Vec<u8>, StationError> {
+/// The slot that was added last.
+pub(super) fn last_slot(registration: &Registration) -> Result<Vec<u8>, StationError> {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     let last = registration.cards.last();
     let text = last.map(|card| card.slot_b64.as_str()).unwrap_or_default();

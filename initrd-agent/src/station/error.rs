@@ -10,7 +10,13 @@ use card::{
     unwrap::UnwrapError,
 };
 use site_api::registration::RegistrationError;
-use snapshot::{ParseError, chain::ChainError, id::CardId, keys::RandomError, slot::SlotError};
+use snapshot::{
+    ParseError,
+    chain::ChainError,
+    id::CardId,
+    keys::RandomError,
+    slot::{PassphraseError, PassphraseFormatError, SlotError},
+};
 
 /// Why the station stopped. What was done to the card until then is said where it matters.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +103,25 @@ pub enum StationError {
     /// Nothing is left that opens the user's key.
     #[error("the user has no other card: say --recovery-secret PEM or --recovery-card")]
     NoCardLeft,
+    /// A second passphrase.
+    #[error(
+        "the user has a passphrase already ({0}); put another in its place: card replace --lost {0} --passphrase"
+    )]
+    HasPassphrase(CardId),
+    /// No passphrase opens the user's key.
+    #[error(
+        "the user has no other passphrase: say --recovery-secret PEM or --recovery-card, or put in a card of the user"
+    )]
+    NoPassphrase,
+    /// Another one was typed.
+    #[error("the passphrase is not the user's")]
+    WrongPassphrase,
+    /// A passphrase that is none.
+    #[error(transparent)]
+    PassphraseFormat(#[from] PassphraseFormatError),
+    /// A passphrase that gives no key or opens nothing.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
     /// A user without a card could never come back.
     #[error(
         "card {0} is the user's only card: give another one (card replace), or delete the user at a site \

@@ -69,8 +69,14 @@ fn code(error: &StationError) -> &'static str {
         | E::WhichIsLost(_) => "usage",
         E::NoPukInEscrow | E::NoEscrow { .. } | E::Escrow(_) => "escrow",
         E::OtherUserKey | E::Chain(_) => "other-user-key",
-        E::NotOfTheUser(_) | E::NoCardLeft | E::LastCard(_) => "cards-of-user",
-        E::PinFormat(_) | E::ManagementKeyFormat(_) => "refused-entry",
+        E::NotOfTheUser(_)
+        | E::NoCardLeft
+        | E::LastCard(_)
+        | E::HasPassphrase(_)
+        | E::NoPassphrase => "cards-of-user",
+        E::WrongPassphrase => "wrong-passphrase",
+        E::Passphrase(_) => "passphrase-failed",
+        E::PinFormat(_) | E::ManagementKeyFormat(_) | E::PassphraseFormat(_) => "refused-entry",
         E::EntriesDiffer(_) => "entries-differ",
         E::Stopped(_) => "stopped",
         E::Prompt { .. } => "no-answer",

@@ -1,4 +1,4 @@
-//! What is in the reader.
+//! What is in the reader, or what opens a user's key.
 
 use std::path::PathBuf;
 
@@ -6,9 +6,16 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use card::{CardApp as _, CardError, escrow::RecoveryKey, reader::FoundCard};
 use clap::Args;
 use serde::Serialize;
-use snapshot::{id::CardId, slot::Kind};
+use site_api::registration::Registration;
+use snapshot::{
+    id::{CardId, UserId},
+    slot::{Kind, Wrapped},
+};
 
-use super::{StationError, bench::Bench, half::write_public_key, say::print_json};
+use super::{
+    StationError, bench::Bench, half::write_public_key, passphrase::parsed,
+    recover::read_registration, say::print_json,
+};
 
 /// Options of `card info`.
 #[derive(Debug, Args)]
@@ -19,6 +26,9 @@ pub struct InfoArguments {
     /// Write the card's public key (PEM), to use the card as a recovery card.
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
+    /// List the cards and the passphrase of this user instead. No reader is needed.
+    #[arg(long, value_name = "FILE", conflicts_with = "public_key")]
+    registration: Option<PathBuf>,
 }
 
 /// The answer for programs.
@@ -48,9 +58,56 @@ const fn word(kind: Kind) -> &'static str {
     }
 }
 
+/// What opens a user's key, for programs.
+#[derive(Serialize)]
+struct UserInfo<'a> {
+    user: UserId,
+    name: &'a str,
+    epoch: u32,
+    cards: Vec<Entry<'a>>,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    card: CardId,
+    label: &'a str,
+    /// `p256`, `rsa2048`, `x25519` or `passphrase`.
+    kind: &'static str,
+}
+
+fn tell_user(registration: &Registration, json: bool) -> Result<(), StationError> {
+    let mut cards = Vec::new();
+    for one in &registration.cards {
+        let kind = match parsed(one)?.wrapped {
+            Wrapped::ByPassphrase(_) => "passphrase",
+            Wrapped::ToCard(sealed) => word(sealed.enc.kind()),
+        };
+        let (card, label) = (one.card, one.label.as_str());
+        cards.push(Entry { card, label, kind });
+    }
+    let info = UserInfo {
+        user: registration.user,
+        name: &registration.name,
+        epoch: registration.epoch(),
+        cards,
+    };
+    if json {
+        print_json(&info);
+        return Ok(());
+    }
+    println!("User:       {}, epoch {}", info.name, info.epoch);
+    for entry in &info.cards {
+        println!("{:11} {} {}", entry.kind, entry.card, entry.label);
+    }
+    Ok(())
+}
+
 /// `card info`.
 pub(super) fn run(arguments: &InfoArguments) -> Result<(), StationError> {
-    let mut card = Bench::connect()?.card()?;
+    if let Some(path) = &arguments.registration {
+        return tell_user(&read_registration(path)?, arguments.json);
+    }
+    let mut card = Bench::default().card()?;
     let key = match card.key() {
         Ok(key) => Some(key),
         Err(CardError::NoKey) => None,

@@ -36,7 +36,7 @@ impl IssueArguments {
 pub(super) fn run(arguments: &IssueArguments) -> Result<(), StationError> {
     check_name(&arguments.user)?;
     let mut job = Job::prepare(&arguments.new)?;
-    let bench = Bench::connect_piv()?;
+    let bench = Bench::of_piv();
     let mut card = bench.card()?;
     let outcome = match job.take_part(&arguments.making, &mut card, &arguments.user)? {
         Some(part) => job.finish(card, part)?,

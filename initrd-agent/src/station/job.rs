@@ -21,7 +21,7 @@ use snapshot::id::CardId;
 
 use super::{
     StationError,
-    base::{Base, Organisation},
+    base::{Base, Opens, Organisation},
     finish::{self, Secrets},
     half::{self as part, Part},
     prompt,
@@ -165,7 +165,8 @@ impl<'a> Job<'a> {
         let key = manager.generate()?;
         let label = self.new.label.as_deref().unwrap_or("first card");
         let kept = (&between.puk, between.management_key.as_ref());
-        let registration = base.with(&key, label, &self.organisation, Some(kept))?;
+        let opens = Opens::Card(&key, Some(kept));
+        let registration = base.with(&opens, label, &self.organisation)?;
         let sealed = half::seal(&key, &between)?;
         let part = Part::new(key.id(), &sealed, registration);
         part.write(&self.new.out)?;

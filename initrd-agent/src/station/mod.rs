@@ -17,6 +17,7 @@ mod half;
 mod info;
 mod issue;
 mod job;
+mod passphrase;
 pub(crate) mod prompt;
 mod recover;
 mod revoke;
@@ -25,7 +26,7 @@ mod spare;
 
 use clap::Subcommand;
 
-pub(crate) use self::base::{Base, Organisation};
+pub(crate) use self::base::{Base, Opens, Organisation};
 
 pub use self::{
     change::{ChangePinArguments, UnblockArguments},
@@ -34,7 +35,7 @@ pub use self::{
     info::InfoArguments,
     issue::IssueArguments,
     job::{Making, NewCard},
-    recover::{OldEscrow, Recovery},
+    recover::{OldEscrow, Opening, Recovery},
     revoke::RevokeArguments,
     spare::{AddCardArguments, ReplaceArguments},
 };
@@ -46,21 +47,21 @@ pub enum Command {
     ///
     /// Stopped in the middle, say the same again: the card is finished, or with --start-over begun anew.
     Issue(IssueArguments),
-    /// Register a badge that somebody else issued. Nothing is written to it.
+    /// Register a badge that somebody else issued, to which nothing is written, or a passphrase.
     Enroll(EnrollArguments),
-    /// Say what card is in the reader and how many tries its PIN has left.
+    /// Say what card is in the reader and how many tries its PIN has left, or what opens a user's key.
     Info(InfoArguments),
     /// Replace the card PIN; asks for the old one.
     ChangePin(ChangePinArguments),
     /// Give a blocked card PIN a new value, by the PUK.
     Unblock(UnblockArguments),
-    /// Give a user one more card, a spare.
+    /// Give a user one more card, a spare, or a passphrase.
     ///
-    /// The user's key comes from a card the user has, or from the escrow.
+    /// The user's key comes from a card or passphrase the user has, or from the escrow.
     AddCard(AddCardArguments),
-    /// Give a user another card for a lost one, which is refused from then on.
+    /// Give a user another card or passphrase for a lost one, which is refused from then on.
     Replace(ReplaceArguments),
-    /// Take a card away from a user: every site refuses it, and it does not open what is saved from then on.
+    /// Take a card or passphrase away from a user: every site refuses it, and it does not open what is saved from then on.
     ///
     /// Needs another card of the user, or the recovery key.
     Revoke(RevokeArguments),

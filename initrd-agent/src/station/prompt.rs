@@ -9,11 +9,12 @@ use rustix::{
     stdio::stdin,
     termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr},
 };
+use snapshot::slot::Passphrase;
 use zeroize::Zeroizing;
 
 use super::StationError;
 
-/// Longest answer in bytes; a management key is the longest there is.
+/// Longest answer in bytes; a passphrase is the longest there is.
 const ANSWER_BYTES: usize = 256;
 
 /// Asks and reads one line without echo.
@@ -66,6 +67,17 @@ pub(super) fn new_pin() -> Result<Pin, StationError> {
     match Pin::chosen(&again) {
         Ok(again) if again.same(&pin) => Ok(pin),
         _ => Err(StationError::EntriesDiffer("card PIN")),
+    }
+}
+
+/// Asks for a new passphrase twice.
+pub(super) fn new_passphrase() -> Result<Zeroizing<String>, StationError> {
+    let text = secret("New passphrase (16 characters or more)")?;
+    Passphrase::check(&text)?;
+    if *secret("New passphrase again")? == *text {
+        Ok(text)
+    } else {
+        Err(StationError::EntriesDiffer("passphrase"))
     }
 }
 

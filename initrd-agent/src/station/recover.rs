@@ -35,6 +35,16 @@ pub struct Recovery {
     recovery_card: bool,
 }
 
+/// What opens the user's key in the place of one of the user's cards.
+#[derive(Debug, Args)]
+pub struct Opening {
+    #[command(flatten)]
+    recovery: Recovery,
+    /// Open the user's key with the user's passphrase, which is asked for.
+    #[arg(long, conflicts_with_all = ["recovery_secret", "recovery_card"])]
+    with_passphrase: bool,
+}
+
 /// Where to take PUK and management key of a card from, instead of asking for them.
 #[derive(Debug, Args)]
 pub struct OldEscrow {
@@ -96,6 +106,23 @@ impl Recovery {
 
 fn open_layer(layer: &SealedEscrow, opener: &mut dyn Opener) -> Result<Opened, StationError> {
     Ok(layer.open(opener)?)
+}
+
+impl Opening {
+    /// The operators' keys, when they were named.
+    pub(super) fn recovery(&self) -> Option<&Recovery> {
+        self.recovery.is_named().then_some(&self.recovery)
+    }
+
+    /// Whether the user's passphrase opens it.
+    pub(super) const fn is_by_passphrase(&self) -> bool {
+        self.with_passphrase
+    }
+
+    /// Whether nothing opens it but a card.
+    pub(super) fn needs_card(&self) -> bool {
+        !self.with_passphrase && self.recovery.recovery_secret.is_empty()
+    }
 }
 
 impl OldEscrow {

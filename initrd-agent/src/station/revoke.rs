@@ -14,7 +14,7 @@ use super::{
     bench::Bench,
     half::write_registration,
     job::organisation,
-    recover::{Recovery, read_registration},
+    recover::{Opening, read_registration},
     say::{Outcome, progress, tell_what_is_protected},
     spare::user_key,
 };
@@ -25,7 +25,7 @@ pub struct RevokeArguments {
     /// The user's registration so far.
     #[arg(long, value_name = "FILE")]
     registration: PathBuf,
-    /// Id of the card that shall be refused.
+    /// Id of the card or passphrase that shall be refused.
     #[arg(long, value_name = "CARD")]
     card: CardId,
     /// Where to write the registration without it, for `furoshiki-site user add`.
@@ -37,7 +37,7 @@ pub struct RevokeArguments {
     recovery_key: Vec<PathBuf>,
     /// Opens the user's key instead of one of the other cards.
     #[command(flatten)]
-    recovery: Recovery,
+    opening: Opening,
     /// Print one line of JSON instead of text.
     #[arg(long)]
     pub(super) json: bool,
@@ -60,14 +60,10 @@ pub(super) fn run(arguments: &RevokeArguments) -> Result<(), StationError> {
     if registration.escrow_b64.is_some() != organisation.keeps() {
         return Err(StationError::RecoveryDiffers);
     }
-    let bench = Bench::connect()?;
-    let (user_key, _) = user_key(
-        &arguments.recovery,
-        &bench,
-        &registration,
-        Some(arguments.card),
-        bench.card()?,
-    )?;
+    let bench = Bench::default();
+    let opening = &arguments.opening;
+    let card = opening.needs_card().then(|| bench.card()).transpose()?;
+    let (user_key, _) = user_key(opening, &bench, &registration, Some(arguments.card), card)?;
     let base = Base::of(registration, user_key)?.without(arguments.card)?;
     progress("Making another user key");
     let registration = base.in_the_next_epoch(&organisation)?.into_registration()?;

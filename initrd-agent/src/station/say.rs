@@ -28,6 +28,8 @@ pub(super) struct Outcome {
     transport_pin: Option<Zeroizing<String>>,
     #[serde(skip)]
     kept: bool,
+    #[serde(skip)]
+    by_passphrase: bool,
 }
 
 impl Outcome {
@@ -42,7 +44,14 @@ impl Outcome {
             puk: None,
             transport_pin: None,
             kept: registration.escrow_b64.is_some(),
+            by_passphrase: false,
         }
+    }
+
+    /// The same of a passphrase.
+    pub(super) fn by_passphrase(mut self) -> Self {
+        self.by_passphrase = true;
+        self
     }
 
     /// Adds what is shown once. `keeps`: an organisation has the PUK, so nobody need see it.
@@ -58,7 +67,12 @@ impl Outcome {
             print_json(self);
             return;
         }
-        println!("Card {} {done} {}.", self.card, self.name);
+        let (what, loses) = if self.by_passphrase {
+            ("Passphrase", "forgets this passphrase")
+        } else {
+            ("Card", "loses this card")
+        };
+        println!("{what} {} {done} {}.", self.card, self.name);
         println!("Registration: {}", self.registration);
         if let Some(pin) = &self.transport_pin {
             println!("Transport PIN: {}", pin.as_str());
@@ -71,7 +85,7 @@ impl Outcome {
             );
         }
         if !self.kept {
-            println!("There is no recovery key: whoever loses this card loses the data.");
+            println!("There is no recovery key: whoever {loses} loses the data.");
         }
         println!("Give the registration to a site: furoshiki-site user add.");
     }
@@ -91,9 +105,9 @@ pub(super) fn print_json(value: &impl Serialize) {
 /// What taking a card away protects, and what it does not.
 pub(super) fn tell_what_is_protected(card: CardId) {
     eprintln!(
-        "Protected from now on, once a site has the registration: every site refuses card {card}, and what the user \
-         saves from the next session on is sealed with another key that this card does not open.\n\
-         Not protected: what was saved before. Whoever has the card, its PIN and a copy of those snapshots and of the \
+        "Protected from now on, once a site has the registration: every site refuses {card}, and what the user \
+         saves from the next session on is sealed with another key that it does not open.\n\
+         Not protected: what was saved before. Whoever has the card and its PIN, or knows the passphrase, with a copy of those snapshots and of the \
          old registration can still read them. Sites go on holding them until newer ones have taken their place."
     );
 }

@@ -1,4 +1,4 @@
-//! A further card for somebody who has one: a spare (`add-card`), or one for a lost card (`replace`).
+//! A further card or a passphrase for somebody who has one: a spare (`add-card`), or one for a lost card (`replace`).
 
 use std::path::PathBuf;
 
@@ -14,7 +14,8 @@ use super::{
     bench::{Bench, unlock},
     enroll,
     job::{Job, Making, NewCard},
-    recover::{Recovery, escrows, read_registration},
+    passphrase,
+    recover::{Opening, escrows, read_registration},
     say::{progress, tell_what_is_protected},
 };
 
@@ -27,19 +28,22 @@ pub struct AddCardArguments {
     /// The new card is a badge that somebody else issued: nothing is written to it.
     #[arg(long)]
     badge: bool,
+    /// The user types a passphrase, which stands for a card.
+    #[arg(long, conflicts_with = "badge")]
+    passphrase: bool,
     #[command(flatten)]
     new: NewCard,
     #[command(flatten)]
     making: Making,
     /// Opens the user's key instead of one of the user's cards.
     #[command(flatten)]
-    recovery: Recovery,
+    opening: Opening,
 }
 
 /// Options of `card replace`.
 #[derive(Debug, Args)]
 pub struct ReplaceArguments {
-    /// Id of the lost card; not needed when the user has only one.
+    /// Id of the lost card or forgotten passphrase; not needed when the user has only one.
     #[arg(long, value_name = "CARD")]
     lost: Option<CardId>,
     #[command(flatten)]
@@ -85,7 +89,16 @@ fn run(arguments: &AddCardArguments, lost: Option<CardId>, done: &str) -> Result
     let registration = read_registration(&arguments.registration)?;
     let name = registration.name.clone();
     let mut job = Job::prepare(&arguments.new)?;
-    let bench = Bench::connect()?;
+    let (bench, opening) = (Bench::default(), &arguments.opening);
+    if arguments.passphrase {
+        passphrase::only_one(&registration, lost)?;
+        let card = opening.needs_card().then(|| bench.card()).transpose()?;
+        let (user_key, _) = user_key(opening, &bench, &registration, lost, card)?;
+        let base = base(&job, registration, user_key, lost)?;
+        let outcome = passphrase::add(&job, &base)?;
+        outcome.tell(arguments.new.json, done);
+        return Ok(());
+    }
     let mut known: Vec<CardId> = registration.cards.iter().map(|card| card.card).collect();
     let mut card = bench.card()?;
     if let Some(part) = job.take_part(&arguments.making, &mut card, &name)? {
@@ -93,21 +106,14 @@ fn run(arguments: &AddCardArguments, lost: Option<CardId>, done: &str) -> Result
         outcome.tell(arguments.new.json, done);
         return Ok(());
     }
-    let (user_key, operators) = user_key(&arguments.recovery, &bench, &registration, lost, card)?;
+    let (user_key, operators) = user_key(opening, &bench, &registration, lost, Some(card))?;
     known.extend(operators);
-    let mut base = Base::of(registration, user_key)?;
-    if base.is_kept() != job.organisation.keeps() {
-        return Err(StationError::RecoveryDiffers);
-    }
-    if let Some(lost) = lost {
-        progress("Making another user key");
-        base = base.without(lost)?.in_the_next_epoch(&job.organisation)?;
-    }
+    let base = base(&job, registration, user_key, lost)?;
     let is_new = |id: Option<CardId>| id.is_none_or(|id| !known.contains(&id));
     let bench = if arguments.badge {
         bench
     } else {
-        Bench::connect_piv()?
+        Bench::of_piv()
     };
     let card = new_card(&bench, is_new)?;
     let outcome = if arguments.badge {
@@ -117,6 +123,24 @@ fn run(arguments: &AddCardArguments, lost: Option<CardId>, done: &str) -> Result
     };
     outcome.tell(arguments.new.json, done);
     Ok(())
+}
+
+/// The user before the new card, without the lost one.
+fn base(
+    job: &Job<'_>,
+    registration: Registration,
+    user_key: UserKey,
+    lost: Option<CardId>,
+) -> Result<Base, StationError> {
+    let base = Base::of(registration, user_key)?;
+    if base.is_kept() != job.organisation.keeps() {
+        return Err(StationError::RecoveryDiffers);
+    }
+    let Some(lost) = lost else {
+        return Ok(base);
+    };
+    progress("Making another user key");
+    base.without(lost)?.in_the_next_epoch(&job.organisation)
 }
 
 /// The card that becomes the user's: none that the user has or had, and none of the operators.
@@ -131,22 +155,25 @@ fn new_card(
     bench.change(card, "the new card", is_new)
 }
 
-/// The user's key, from an escrow or from a card of the user that is not lost; and the operators'
-/// cards that were needed for that.
+/// The user's key, from an escrow or from a card or passphrase of the user that is not lost; and the operators'
+/// cards that were needed for that. `card`: the one in the reader, where one was waited for.
 pub(super) fn user_key(
-    recovery: &Recovery,
+    opening: &Opening,
     bench: &Bench,
     registration: &Registration,
     lost: Option<CardId>,
-    mut card: FoundCard,
+    card: Option<FoundCard>,
 ) -> Result<(UserKey, Vec<CardId>), StationError> {
-    if recovery.is_named() {
+    if opening.is_by_passphrase() {
+        return Ok((passphrase::user_key(registration, lost)?, Vec::new()));
+    }
+    if let Some(recovery) = opening.recovery() {
         let all = escrows(registration)?;
         // The last one was sealed last: it has the key of the present epoch.
         let sealed = all.last().ok_or_else(|| StationError::NoEscrow {
             card: "of this user".into(),
         })?;
-        let (escrow, operators) = recovery.open(bench, sealed, Some(card))?;
+        let (escrow, operators) = recovery.open(bench, sealed, card)?;
         return Ok((escrow.user_key, operators));
     }
     let of_user = |id: Option<CardId>| {
@@ -162,6 +189,10 @@ pub(super) fn user_key(
     {
         return Err(StationError::NoCardLeft);
     }
+    let mut card = match card {
+        Some(card) => card,
+        None => bench.card()?,
+    };
     if !of_user(current_card(&mut card)?) {
         card = bench.change(card, "a card the user has", of_user)?;
     }

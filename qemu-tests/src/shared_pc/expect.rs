@@ -21,7 +21,8 @@ impl RunningPc<'_> {
     /// # Errors
     /// What came instead, with the end of the console.
     pub fn expect_prompt_after(&mut self, prompt: &str, codes: &[&str]) -> Result<Event> {
-        let has_card = self.card.is_some();
+        // Before the site is found a PC asks for a card alone.
+        let may_want_card = self.card.is_some() || prompt == "card-or-passphrase";
         let deadline = self.deadline(PROMPT_SECONDS);
         self.reported(|machine| {
             machine.events.until(
@@ -30,7 +31,7 @@ impl RunningPc<'_> {
                 |event| event.is("prompt", "prompt", prompt),
                 |event| match event.event.as_str() {
                     // A card that is in may still be on its way through reader and pcscd.
-                    "prompt" => !(has_card && event.text("prompt") == "insert-card"),
+                    "prompt" => !(may_want_card && event.text("prompt") == "insert-card"),
                     "message" => !codes.contains(&event.text("code")),
                     _ => false,
                 },

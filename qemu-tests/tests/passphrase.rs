@@ -1,0 +1,131 @@
+//! Somebody without a card at PCs without a reader: signs in with a passphrase where the site takes it, and nowhere else.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use qemu_tests::child;
+use qemu_tests::place;
+use qemu_tests::release::Release;
+use qemu_tests::session::Session;
+use qemu_tests::shared_pc::{RunningPc, SharedPc};
+use qemu_tests::site::TestSite;
+
+const PASSWORD: &str = "first-pass-phrase-81";
+const PASSPHRASE: &str = "seven small Tulips, in May";
+const WRONG: &str = "seven small tulips, in May";
+
+/// What the station writes for a user who types a passphrase twice; no reader is there either.
+fn enroll(folder: &Path) -> Result<PathBuf> {
+    let registration = folder.join("hanako.registration.json");
+    let mut command = Command::new(place::program("furoshiki-agent")?);
+    command
+        .args(["card", "enroll", "--passphrase", "--user", "hanako"])
+        .args(["--no-recovery", "--out"])
+        .arg(&registration);
+    child::output_with_input(&mut command, &format!("{PASSPHRASE}\n{PASSPHRASE}\n"))
+        .context("enroll hanako")?;
+    Ok(registration)
+}
+
+fn allow(site: &TestSite) -> Result<()> {
+    let mut command = Command::new(place::program("furoshiki-site")?);
+    command.args(["policy", "set", "passphrases", "yes", "--data"]);
+    child::output(command.arg(&site.data))
+        .context("allow passphrases")
+        .map(drop)
+}
+
+fn answer(pc: &mut RunningPc<'_>, prompt: &str, line: &str) -> Result<()> {
+    pc.expect_prompt(prompt)?;
+    pc.type_line(line)
+}
+
+/// Signs in, with every mistake a person can make on the way.
+fn sign_in(mut pc: RunningPc<'_>) -> Result<Session<'_>> {
+    // Enter by mistake: Enter alone goes back.
+    answer(&mut pc, "card-or-passphrase", "")?;
+    answer(&mut pc, "user", "")?;
+    answer(&mut pc, "card-or-passphrase", "")?;
+    answer(&mut pc, "user", "hanako")?;
+    answer(&mut pc, "password", "first-pass-phrase-18")?;
+    pc.expect_message("SIGN-IN-WRONG-NAME-OR-PASSWORD")?;
+    answer(&mut pc, "card-or-passphrase", "")?;
+    answer(&mut pc, "user", "hanako")?;
+    answer(&mut pc, "password", PASSWORD)?;
+    answer(&mut pc, "passphrase", WRONG)?;
+    let lines = pc.expect_message("SIGN-IN-WRONG-PASSPHRASE")?;
+    ensure!(
+        lines
+            .iter()
+            .any(|line| line.contains("passphrase is wrong")),
+        "{lines:?}"
+    );
+    // Neither name nor password is asked again.
+    pc.answer("hanako", &[("passphrase", PASSPHRASE)])
+}
+
+#[test]
+fn somebody_without_a_card_has_the_same_files_at_every_site_that_takes_passphrases() -> Result<()> {
+    let folder = place::evidence("passphrase")?;
+    let release = Release::built("minimal")?;
+    let sites = [
+        TestSite::start(&folder, "site-1")?,
+        TestSite::start(&folder, "site-2")?,
+    ];
+    let [first, second] = &sites;
+    first.add_peer(second)?;
+    second.add_peer(first)?;
+    for site in &sites {
+        site.publish(&release)?;
+    }
+    first.register("hanako", &enroll(&folder)?, PASSWORD)?;
+    allow(first)?;
+
+    let mut pc = SharedPc::new(&folder, "pc-1", 1, &release)?;
+    pc.build.words = "furoshiki.removal=end".into();
+    let mut running = pc.power_on(&[first.guest_url()])?;
+    running.unplug_reader()?;
+    let mut session = sign_in(running)?;
+    ensure!(
+        session.run_as_user("id -un")?.trim() == "hanako",
+        "somebody else's session"
+    );
+    let watcher = session.try_run("systemctl is-active furoshiki-card.service")?;
+    ensure!(watcher.code != 0, "a card is missed that never was there");
+    session.write_file("first-words.txt", "I have no card")?;
+    let ended = session.shut_down()?;
+    ensure!(
+        !ended.console.contains(PASSWORD) && !ended.console.contains(PASSPHRASE),
+        "a secret is on the console"
+    );
+
+    // The other site knows hanako too, but nobody allowed passphrases there.
+    let mut running = pc.power_on(&[second.guest_url()])?;
+    running.expect_event("site")?;
+    running.expect_prompt("insert-card")?;
+    running.cut_power();
+
+    allow(second)?;
+    let mut running = pc.power_on(&[second.guest_url()])?;
+    running.unplug_reader()?;
+    let answers = [
+        ("card-or-passphrase", ""),
+        ("user", "hanako"),
+        ("password", PASSWORD),
+        ("passphrase", PASSPHRASE),
+    ];
+    let mut session = running.answer("hanako", &answers)?;
+    let words = session.run_as_user("cat first-words.txt")?;
+    ensure!(words == "I have no card", "{words:?}");
+    session.cut_power();
+    for site in &sites {
+        let log = site.log_text()?;
+        ensure!(
+            !log.contains(PASSWORD) && !log.contains(PASSPHRASE) && !log.contains(WRONG),
+            "a secret is in the log of {}",
+            site.name
+        );
+    }
+    pc.scrap()
+}
