@@ -28,6 +28,25 @@ fn enroll(folder: &Path) -> Result<PathBuf> {
     Ok(registration)
 }
 
+/// What hanako takes out at a desk without a reader.
+fn exported_words(folder: &Path, site: &TestSite) -> Result<String> {
+    let tar = folder.join("mine.tar");
+    let mut export = Command::new(place::program("furoshiki-agent")?);
+    export
+        .args(["export", "--user", "hanako", "--with-passphrase"])
+        .args(["--site", &site.url(), "--ca"])
+        .arg(place::authority().join("ca.pem"))
+        .arg("--output")
+        .arg(&tar);
+    child::output_with_input(&mut export, &format!("{PASSWORD}\n{PASSPHRASE}\n"))
+        .context("export at a desk")?;
+    let mut read = Command::new("tar");
+    read.arg("-xOf")
+        .arg(&tar)
+        .arg("./home/hanako/first-words.txt");
+    child::output(&mut read)
+}
+
 fn allow(site: &TestSite) -> Result<()> {
     let mut command = Command::new(place::program("furoshiki-site")?);
     command.args(["policy", "set", "passphrases", "yes", "--data"]);
@@ -98,6 +117,11 @@ fn somebody_without_a_card_has_the_same_files_at_every_site_that_takes_passphras
     ensure!(
         !ended.console.contains(PASSWORD) && !ended.console.contains(PASSPHRASE),
         "a secret is on the console"
+    );
+
+    ensure!(
+        exported_words(&folder, first)? == "I have no card",
+        "the tar has other words"
     );
 
     // The other site knows hanako too, but nobody allowed passphrases there.

@@ -107,7 +107,14 @@ pub(crate) fn test(room: Option<Room>, thorough: bool) -> Result<()> {
                 &["-p", "initrd-agent", "--test", "station*"],
             );
             run.virtual_card();
-            run.prepared(&["card", "removal", "canary", "walk_in", "passphrase", "other_cards"])?;
+            run.prepared(&[
+                "card",
+                "removal",
+                "canary",
+                "walk_in",
+                "passphrase",
+                "other_cards",
+            ])?;
         }
         Some(Room::Site) => {
             let engines = if thorough {

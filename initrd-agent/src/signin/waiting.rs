@@ -30,7 +30,7 @@ pub(super) enum Comer {
 
 /// Waits for a card.
 pub(super) fn for_card(readers: &Readers, screen: &Screen) -> Result<FoundCard, Stop> {
-    found(look_out(readers, screen, || false))
+    found(look_out(readers, screen, None, || false))
 }
 
 /// Waits for a card, and for Enter from when a site is found that takes passphrases.
@@ -39,17 +39,21 @@ pub(super) fn for_anybody(
     finder: &Finder,
     screen: &Screen,
 ) -> Result<Comer, Stop> {
-    // Nobody is asked for a card that is there.
-    match readers.find() {
-        Err(error) if error.may_pass() => {}
+    // Nobody is asked for a card that is there. What is missing is said before the question, not after it.
+    let missing = match readers.find() {
+        Err(error) if error.may_pass() => error,
         there => return found(there).map(Comer::Card),
-    }
+    };
+    tell(screen, &missing);
+    let missing = missing.to_string();
     let (here, gone) = io::pipe().map_err(|error| Stop::Console(AskError::Wait(error)))?;
     let (asked, card) = thread::scope(|scope| {
         let looking = scope.spawn(move || {
             // Closed when there is nothing to wait for any more.
             let _gone = gone;
-            look_out(readers, screen, || offering(finder).is_some())
+            look_out(readers, screen, Some(missing), || {
+                offering(finder).is_some()
+            })
         });
         let asked = for_enter(finder, screen, &here);
         if !matches!(asked, Ok(None)) {
@@ -100,22 +104,30 @@ fn for_enter(
     }
 }
 
-/// Waits for a card, and says what is missing. `offered`: a question that is open invites people already.
+/// Waits for a card, and says what is missing, unless it was `told`. `offered`: a question that is open invites people
+/// already.
 fn look_out(
     readers: &Readers,
     screen: &Screen,
+    mut told: Option<String>,
     offered: impl Fn() -> bool,
 ) -> Result<FoundCard, ReaderError> {
     let _waiting = screen.step(Step::Card);
     readers.wait_for_card(CARD_PATIENCE, |missing| {
-        tracing::info!(%missing, "no card to work with");
-        if let Some(sentence) = of_missing(missing) {
-            screen.say(sentence);
+        if told.take() != Some(missing.to_string()) {
+            tell(screen, missing);
         }
         if !offered() {
             screen.invite(Prompt::InsertCard);
         }
     })
+}
+
+fn tell(screen: &Screen, missing: &ReaderError) {
+    tracing::info!(%missing, "no card to work with");
+    if let Some(sentence) = of_missing(missing) {
+        screen.say(sentence);
+    }
 }
 
 fn found(card: Result<FoundCard, ReaderError>) -> Result<FoundCard, Stop> {
