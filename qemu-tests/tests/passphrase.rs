@@ -2,18 +2,23 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use qemu_tests::child;
+use qemu_tests::events::Event;
 use qemu_tests::place;
 use qemu_tests::release::Release;
 use qemu_tests::session::Session;
 use qemu_tests::shared_pc::{RunningPc, SharedPc};
 use qemu_tests::site::TestSite;
+use qemu_tests::wait::Deadline;
 
 const PASSWORD: &str = "first-pass-phrase-81";
 const PASSPHRASE: &str = "seven small Tulips, in May";
 const WRONG: &str = "seven small tulips, in May";
+/// A PC that knows its site offers what it takes within a second.
+const OFFERED: Duration = Duration::from_secs(10);
 
 /// What the station writes for a user who types a passphrase twice; no reader is there either.
 fn enroll(folder: &Path) -> Result<PathBuf> {
@@ -126,8 +131,14 @@ fn somebody_without_a_card_has_the_same_files_at_every_site_that_takes_passphras
 
     // The other site knows hanako too, but nobody allowed passphrases there.
     let mut running = pc.power_on(&[second.guest_url()])?;
-    running.expect_event("site")?;
     running.expect_prompt("insert-card")?;
+    running.expect_event("site")?;
+    running.watch(Deadline::after(OFFERED));
+    let offered = |event: &Event| event.is("prompt", "prompt", "card-or-passphrase");
+    ensure!(
+        !running.events().iter().any(offered),
+        "a passphrase is asked for that the site refuses"
+    );
     running.cut_power();
 
     allow(second)?;

@@ -12,6 +12,7 @@ mod console;
 pub mod keymap;
 mod line;
 mod progress;
+mod prompt;
 mod sentence;
 mod splash;
 mod text;
@@ -31,9 +32,10 @@ pub(crate) use self::progress::{Bar, size};
 pub use self::{
     beat::Underway,
     progress::Progress,
+    prompt::Prompt,
     sentence::{Label, Said, Sentence, Step},
     splash::Ending,
-    text::{Code, Language, Notice, Prompt, chain},
+    text::{Code, Language, Notice, chain},
 };
 use self::{
     console::{Console, Kind},
@@ -501,6 +503,32 @@ mod tests {
         other_end.wait_for("name: ");
         other_end.send(b"taro\n");
         assert_eq!(answer.join().unwrap().as_str(), "taro");
+    }
+
+    #[test]
+    fn a_question_waits_beside_something_else_and_the_first_of_both_ends_it() {
+        let (console, mut other_end) = Console::pair(Kind::Serial);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let screen = Screen::on(vec![console], Events::to(file.path()), Language::English);
+        let ask = |pipe: io::PipeReader| {
+            let asker = screen.clone();
+            std::thread::spawn(move || {
+                asker
+                    .ask_beside(Prompt::CardOrPassphrase, pipe.as_fd())
+                    .unwrap()
+            })
+        };
+        let (here, there) = io::pipe().unwrap();
+        let answer = ask(here);
+        other_end.wait_for("passphrase: ");
+        other_end.send(b"half an ans");
+        drop(there);
+        assert!(answer.join().unwrap().is_none());
+        let (here, _there) = io::pipe().unwrap();
+        let answer = ask(here);
+        other_end.wait_for("passphrase: ");
+        other_end.send(b"\r");
+        assert_eq!(answer.join().unwrap().unwrap().as_str(), "");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What is said while all goes well: sentences, names of bars, names of stages and steps. Errors and prompts are in
-//! `text`.
+//! What is said while all goes well: sentences, names of bars, names of stages and steps. Errors are in `text`,
+//! questions in `prompt`.
 
 use super::text::Language;
 use crate::events::Stage;
