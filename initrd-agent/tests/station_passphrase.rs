@@ -141,7 +141,7 @@ fn a_user_without_a_card_is_enrolled_and_forgets_the_passphrase() {
     // Forgotten: the recovery key opens the user's key for another passphrase.
     let replace = [&["replace", "--passphrase"], &with[..], &kept].concat();
     let by_passphrase = [&replace[..], &["--with-passphrase"]].concat();
-    refused(&by_passphrase, &[OTHER], "cards-of-user");
+    refused(&by_passphrase, &[OTHER], "wrong-passphrase");
     let by_recovery = [&replace[..], &["--recovery-secret", &secret]].concat();
     let said = good(&by_recovery, &[OTHER, OTHER]);
     let second = desk.registration("more.json");
@@ -160,6 +160,18 @@ fn a_user_without_a_card_is_enrolled_and_forgets_the_passphrase() {
         1
     );
     assert!(opened(two, TYPED).is_err());
+
+    // Changed by who knows it still, with nobody's help.
+    let changed = desk.path("changed.json");
+    let from = ["replace", "--passphrase", "--registration", &more];
+    let to = ["--out", &changed, "--with-passphrase"];
+    let change = [&from[..], &to, &kept].concat();
+    let said = good(&change, &[OTHER, TYPED, TYPED]);
+    let third = desk.registration("changed.json");
+    assert_eq!((third.epoch(), third.cards.len()), (3, 1));
+    let three = entry(&third, &said["card"]);
+    assert!(is_of(&opened(three, TYPED).unwrap(), &third));
+    assert!(opened(three, OTHER).is_err());
 }
 
 #[test]

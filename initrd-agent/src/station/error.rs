@@ -110,7 +110,7 @@ pub enum StationError {
     HasPassphrase(CardId),
     /// No passphrase opens the user's key.
     #[error(
-        "the user has no other passphrase: say --recovery-secret PEM or --recovery-card, or put in a card of the user"
+        "the user has no passphrase: say --recovery-secret PEM or --recovery-card, or put in a card of the user"
     )]
     NoPassphrase,
     /// Another one was typed.

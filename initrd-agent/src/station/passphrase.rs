@@ -98,12 +98,9 @@ pub(super) fn only_one(
     }
 }
 
-/// The user's key, by the user's passphrase.
-pub(super) fn user_key(
-    registration: &Registration,
-    lost: Option<CardId>,
-) -> Result<UserKey, StationError> {
-    let slots = slots(registration, lost)?;
+/// The user's key, by the user's passphrase. It may be the one that goes: who changes it knows it still.
+pub(super) fn user_key(registration: &Registration) -> Result<UserKey, StationError> {
+    let slots = slots(registration, None)?;
     let Some((slot, by)) = slots.iter().find_map(|slot| match &slot.wrapped {
         Wrapped::ByPassphrase(by) => Some((slot, by)),
         Wrapped::ToCard(_) => None,

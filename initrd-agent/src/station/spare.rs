@@ -155,7 +155,7 @@ fn new_card(
     bench.change(card, "the new card", is_new)
 }
 
-/// The user's key, from an escrow or from a card or passphrase of the user that is not lost; and the operators'
+/// The user's key, from an escrow, from a card of the user that is not lost, or from the passphrase; and the operators'
 /// cards that were needed for that. `card`: the one in the reader, where one was waited for.
 pub(super) fn user_key(
     opening: &Opening,
@@ -165,7 +165,7 @@ pub(super) fn user_key(
     card: Option<FoundCard>,
 ) -> Result<(UserKey, Vec<CardId>), StationError> {
     if opening.is_by_passphrase() {
-        return Ok((passphrase::user_key(registration, lost)?, Vec::new()));
+        return Ok((passphrase::user_key(registration)?, Vec::new()));
     }
     if let Some(recovery) = opening.recovery() {
         let all = escrows(registration)?;
