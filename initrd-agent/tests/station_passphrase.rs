@@ -186,6 +186,8 @@ fn a_passphrase_beside_a_card_stays_one_when_the_card_is_taken_away() {
     let both = desk.path("both.json");
     let add = ["add-card", "--passphrase", "--registration", &out];
     let to = ["--out", &both, "--label", "for the road"];
+    let by_none = [&add[..], &to, &alone, &["--with-passphrase"]].concat();
+    refused(&by_none, &[], "cards-of-user");
     let said = desk.good(&[&add[..], &to, &alone].concat(), &["471147", TYPED, TYPED]);
     let passphrase = json(&said)["card"].clone();
     let before = desk.registration("both.json");
