@@ -220,7 +220,6 @@ pub(super) fn empty() -> io::Result<()> {
 }
 
 impl Environment {
-    /// Leaves behind what the session service and the exitrd need.
     /// What happens when the card is taken out. Who came without one has none that could be missed.
     pub(super) fn removal(&self, options: &Options) -> Removal {
         match self.user.card {
@@ -229,6 +228,7 @@ impl Environment {
         }
     }
 
+    /// Leaves behind what the session service and the exitrd need.
     pub(super) fn arm(
         &self,
         options: &Options,
