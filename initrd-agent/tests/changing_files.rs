@@ -121,6 +121,24 @@ fn a_file_that_is_replaced_by_a_directory_and_back_while_it_is_read() {
 }
 
 #[test]
+fn symlinks_that_go_and_become_files_while_the_tree_is_looked_at() {
+    let session = home("home/ada/big", 1_000);
+    let paths: Vec<_> = (0..40)
+        .map(|n| session.path(&format!("home/ada/link-{n}")))
+        .collect();
+    for _ in 0..60 {
+        captured_meanwhile(&session, |_| {
+            for path in &paths {
+                std::os::unix::fs::symlink("/etc", path).unwrap();
+                fs::remove_file(path).unwrap();
+                fs::write(path, "a file").unwrap();
+                fs::remove_file(path).unwrap();
+            }
+        });
+    }
+}
+
+#[test]
 fn a_file_that_is_another_kind_each_day() {
     let (mut session, site) = (home("home/ada/x", 100_000), Site::default());
     let mut state = None;

@@ -267,9 +267,16 @@ impl Walker<'_> {
             }
             FileType::RegularFile => EntryKind::File(FileData::default()),
             FileType::Symlink => {
-                let target = rustix::fs::readlinkat(directory, name, Vec::new());
+                let target = match rustix::fs::readlinkat(directory, name, Vec::new()) {
+                    // Gone since it was looked at, or something else by now.
+                    Err(Errno::NOENT | Errno::INVAL) => {
+                        self.report.vanished += 1;
+                        return Ok(());
+                    }
+                    target => target.map_err(|source| fail(&path, source))?,
+                };
                 EntryKind::Symlink {
-                    target: target.map_err(|source| fail(&path, source))?.into_bytes(),
+                    target: target.into_bytes(),
                 }
             }
             FileType::Fifo => EntryKind::Fifo,
