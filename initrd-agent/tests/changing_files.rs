@@ -124,7 +124,7 @@ fn a_file_that_is_replaced_by_a_directory_and_back_while_it_is_read() {
 fn symlinks_that_go_and_become_files_while_the_tree_is_looked_at() {
     let session = home("home/ada/big", 1_000);
     let paths: Vec<_> = (0..40)
-        .map(|n| session.path(&format!("home/ada/link-{n}")))
+        .map(|n| session.path(format!("home/ada/link-{n}")))
         .collect();
     for _ in 0..60 {
         captured_meanwhile(&session, |_| {
