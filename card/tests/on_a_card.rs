@@ -21,11 +21,10 @@ use card::{
     reader::{ReaderError, Readers},
     unwrap::UnwrapError,
 };
-use host::{PATIENCE, USER_KEY, find, open, pin, wrong_pin};
+use host::{PATIENCE, USER_KEY, find, open, pin, slot_for, wrong_pin};
 use snapshot::{
-    id::{SiteId, UserId},
-    keys::UserKey,
-    slot::{self, Challenge, Encapsulated, Slot, SlotContext},
+    id::SiteId,
+    slot::{self, Challenge, Encapsulated},
 };
 
 fn puk() -> Puk {
@@ -48,17 +47,6 @@ fn issue() -> CardKey {
     manage::change_puk(card.piv().unwrap(), &Puk::factory(), &puk()).unwrap();
     assert_eq!(manage::current_card(&mut card).unwrap(), Some(key.id()));
     key
-}
-
-fn slot_for(key: &CardKey) -> Slot {
-    let context = SlotContext {
-        user: UserId::new([1; 16]),
-        slot: 1,
-        card: key.id(),
-        epoch: 1,
-    };
-    let wrapped = slot::wrap(&UserKey::from_bytes(USER_KEY), key.public(), &context).unwrap();
-    slot::parse(&wrapped).unwrap()
 }
 
 /// A point that is on the curve: the card's own.

@@ -11,29 +11,17 @@ mod host;
 use std::{fs, process::Command};
 
 use card::{
-    Card, CardApp as _, CardKey, LastTry, Locked, Pin, PinError, Puk,
+    Card, CardApp as _, LastTry, Locked, Pin, PinError, Puk,
     apdu::Protocol,
     manage::{self, ManageError},
     reader::{FoundCard, Readers},
     unwrap::UnwrapError,
 };
-use host::{USER_KEY, find, open, pin, wrong_pin};
+use host::{USER_KEY, find, open, pin, slot_for, wrong_pin};
 use snapshot::{
-    id::{SiteId, UserId},
-    keys::UserKey,
-    slot::{self, Challenge, Kind, Slot, SlotContext},
+    id::SiteId,
+    slot::{self, Challenge, Kind},
 };
-
-fn slot_for(key: &CardKey) -> Slot {
-    let context = SlotContext {
-        user: UserId::new([1; 16]),
-        slot: 1,
-        card: key.id(),
-        epoch: 1,
-    };
-    let wrapped = slot::wrap(&UserKey::from_bytes(USER_KEY), key.public(), &context).unwrap();
-    slot::parse(&wrapped).unwrap()
-}
 
 /// The card opens what was sealed to it, and answers a site.
 fn opens(card: Card<Locked>) {

@@ -15,8 +15,13 @@ use std::{
 };
 
 use card::{
-    Card, Locked, Pin,
+    Card, CardKey, Locked, Pin,
     reader::{FoundCard, Readers},
+};
+use snapshot::{
+    id::UserId,
+    keys::UserKey,
+    slot::{self, Slot, SlotContext},
 };
 
 use self::virtual_card::virtual_card;
@@ -42,6 +47,18 @@ pub(crate) fn find() -> FoundCard {
 
 pub(crate) fn open() -> Card<Locked> {
     Card::open(find()).unwrap()
+}
+
+/// That key, wrapped to a card's.
+pub(crate) fn slot_for(key: &CardKey) -> Slot {
+    let context = SlotContext {
+        user: UserId::new([1; 16]),
+        slot: 1,
+        card: key.id(),
+        epoch: 1,
+    };
+    let wrapped = slot::wrap(&UserKey::from_bytes(USER_KEY), key.public(), &context).unwrap();
+    slot::parse(&wrapped).unwrap()
 }
 
 const FOLDER: &str = "CARD_TEST_FOLDER";
