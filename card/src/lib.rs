@@ -14,6 +14,7 @@ pub mod reader;
 pub mod apdu;
 
 pub mod app;
+mod forget;
 pub mod openpgp;
 pub mod piv;
 

@@ -5,6 +5,7 @@
 
 mod challenge;
 mod cost;
+pub(crate) mod first_step;
 mod password;
 pub(crate) mod second_step;
 pub(crate) mod throttle;

@@ -1,6 +1,10 @@
 use proptest::prelude::*;
+use snapshot::slot::PublicKey;
 
-use super::*;
+use super::{
+    read::{ABOUT, DECRYPTION_ALGORITHM, DISCRETIONARY},
+    *,
+};
 use crate::{
     apdu::script::{Same, Script},
     manage::{self, ManageError},
@@ -130,6 +134,9 @@ fn a_card_left_open_is_locked_before_its_tries_are_read() {
     ]);
     assert_eq!(card.tries_left().unwrap(), Some(3));
     assert!(card.transport().finished());
+
+    let mut liar = OpenPgp::select(Same(vec![0x90, 0])).unwrap();
+    assert!(matches!(liar.tries_left(), Err(CardError::StaysUnlocked)));
 }
 
 #[test]

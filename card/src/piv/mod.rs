@@ -18,6 +18,7 @@ use crate::{
         tlv::{self, put},
     },
     app::{CardApp, CardError, CardKey, Verified},
+    forget::Forget,
     manage::{change_reference, reset_retry_counter},
     pin::{Pin, Puk},
 };
@@ -101,24 +102,6 @@ impl<T: Transport> Piv<T> {
         &self.transport
     }
 
-    fn select_again(&mut self) -> Result<(), CardError> {
-        let mut status = Status::NOT_FOUND;
-        for name in NAMES {
-            let command = Command {
-                instruction: SELECT,
-                p1: 0x04,
-                p2: 0x00,
-                data: name,
-                answers: Answers::Data,
-            };
-            status = self.send("select PIV", command)?.status;
-            if status == Status::OK {
-                return Ok(());
-            }
-        }
-        Err(CardError::NoPiv(status))
-    }
-
     pub(crate) fn send(
         &mut self,
         doing: &'static str,
@@ -182,14 +165,6 @@ impl<T: Transport> Piv<T> {
         Ok(self.send("verify the card PIN", command)?.status)
     }
 
-    fn power_cycle(&mut self) -> Result<(), CardError> {
-        self.transport
-            .power_cycle()
-            .map_err(|err| CardError::apdu("cut the card's power")(err.into()))?;
-        self.unlocked = false;
-        self.select_again()
-    }
-
     /// What the answer to a command that carried the PIN means.
     fn meaning(&mut self, doing: &'static str, status: Status) -> Result<Verified, CardError> {
         match status {
@@ -207,21 +182,34 @@ impl<T: Transport> Piv<T> {
             status => Err(CardError::Refused { doing, status }),
         }
     }
-
-    /// Tries left as the card says them now; `None` means it is unlocked or does not say.
-    fn ask_tries(&mut self) -> Result<Tries, CardError> {
-        Ok(match self.verify_command(0, &[])? {
-            Status::OK => Tries::Unlocked,
-            Status::BLOCKED => Tries::Left(0),
-            status => status.tries_left().map_or(Tries::Untold, Tries::Left),
-        })
-    }
 }
 
-enum Tries {
-    Left(u8),
-    Untold,
-    Unlocked,
+impl<T: Transport> Forget for Piv<T> {
+    fn verify_without_pin(&mut self, p1: u8) -> Result<Status, CardError> {
+        self.verify_command(p1, &[])
+    }
+
+    fn select_again(&mut self) -> Result<(), CardError> {
+        let mut status = Status::NOT_FOUND;
+        for name in NAMES {
+            let command = Command {
+                instruction: SELECT,
+                p1: 0x04,
+                p2: 0x00,
+                data: name,
+                answers: Answers::Data,
+            };
+            status = self.send("select PIV", command)?.status;
+            if status == Status::OK {
+                return Ok(());
+            }
+        }
+        Err(CardError::NoPiv(status))
+    }
+
+    fn state(&mut self) -> (&mut dyn Transport, &mut bool) {
+        (&mut self.transport, &mut self.unlocked)
+    }
 }
 
 impl<T: Transport> Piv<T> {
@@ -265,16 +253,10 @@ impl<T: Transport> CardApp for Piv<T> {
     }
 
     fn tries_left(&mut self) -> Result<Option<u8>, CardError> {
-        for attempt in 0..3 {
-            match self.ask_tries()? {
-                Tries::Left(tries) => return Ok(Some(tries)),
-                Tries::Untold => return Ok(None),
-                // Somebody before us left it open.
-                Tries::Unlocked if attempt == 0 => self.lock()?,
-                Tries::Unlocked => self.power_cycle()?,
-            }
-        }
-        Err(CardError::StaysUnlocked)
+        Ok(match self.ask_locked()? {
+            Status::BLOCKED => Some(0),
+            status => status.tries_left(),
+        })
     }
 
     // VERIFY, NIST SP 800-73-4 part 2 §3.2.1
@@ -340,21 +322,13 @@ impl<T: Transport> CardApp for Piv<T> {
     }
 
     fn lock(&mut self) -> Result<(), CardError> {
-        // P1=FF is younger than many cards; those forget when they lose power.
-        if self.verify_command(0xFF, &[])? == Status::OK {
-            self.unlocked = false;
-            return Ok(());
-        }
-        self.power_cycle()
+        self.forget_pin()
     }
 }
 
 impl<T: Transport> Drop for Piv<T> {
     fn drop(&mut self) {
-        if self.unlocked {
-            // Best effort: the connection cuts the card's power when it ends.
-            let _ = self.verify_command(0xFF, &[]);
-        }
+        self.forget_at_last();
     }
 }
 

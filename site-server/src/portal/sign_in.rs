@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     app::Site,
-    auth::throttle::Attempt,
+    auth::first_step::FirstStep,
     door::{Cookie, Form, PORTAL},
     error::ApiError,
     store::{Actor, Deed, User},
@@ -98,25 +98,11 @@ pub(super) async fn proven(
     password: Zeroizing<String>,
 ) -> Result<Option<(User, Device)>, ApiError> {
     let device = Device::of(headers);
-    let attempt = Attempt::begin(site, name, address, device.as_ref().map(Device::token)).await?;
-    let user = site.store.user_by_name(name).await?;
-    let phc = user.as_ref().map(|user| user.password_phc.as_str());
-    let checked = site
-        .passwords
-        .check(phc, password)
-        .await
-        .map_err(ApiError::internal)?;
-    if !checked.right {
-        let tried = user.as_ref().map(|user| user.id.to_string());
-        let deed = Deed::new(
-            Actor::Nobody,
-            "sign-in.wrong-password",
-            tried.unwrap_or_default(),
-        );
-        site.store.audit(&deed.with("at the portal")).await?;
-    }
-    let Some(user) = user.filter(|_| checked.right) else {
-        tracing::warn!("wrong user name or password at the portal");
+    let from = (address, device.as_ref().map(Device::token));
+    let step = FirstStep::take(site, name, password, from).await?;
+    let Some(user) = step.proven() else {
+        step.refused(site, "sign-in.wrong-password", "at the portal")
+            .await?;
         return Ok(None);
     };
     if site.store.is_disabled(user.id).await? {
@@ -128,12 +114,8 @@ pub(super) async fn proven(
             .with_status(StatusCode::FORBIDDEN));
     }
     let device = device.unwrap_or_else(Device::fresh);
-    attempt.was_right(site, Some(device.token())).await?;
-    if let Some(renewed) = checked.renewed {
-        let old = &user.password_phc;
-        site.store.renew_phc(user.id, old, &renewed).await?;
-    }
-    Ok(Some((user, device)))
+    step.was_right(site, Some(device.token())).await?;
+    Ok(Some((user.clone(), device)))
 }
 
 /// Ends the sign-in.

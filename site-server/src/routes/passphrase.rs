@@ -7,7 +7,10 @@ use std::sync::Arc;
 use axum::extract::State;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use site_api::{PassphraseRequest, PassphraseSlot, ProblemCode, wipe::plain};
-use snapshot::slot::{self, Wrapped};
+use snapshot::{
+    id::UserId,
+    slot::{self, Wrapped},
+};
 use zeroize::Zeroizing;
 
 use super::{
@@ -16,7 +19,7 @@ use super::{
 };
 use crate::{
     app::Site,
-    auth::{NOBODY_YET, throttle::Attempt},
+    auth::first_step::FirstStep,
     error::{ApiError, ApiResult},
     store::{Actor, Deed},
 };
@@ -29,33 +32,22 @@ pub(crate) async fn slot(
     let (pc, password) = (plain(&asked.pc), Zeroizing::new(asked.password));
     open(&site).await?;
     allowed(&site, asked.baseline).await?;
-    let attempt = Attempt::begin(&site, &asked.user, address, None).await?;
-    let user = site.store.user_by_name(&asked.user).await?;
-    // The same work for every name.
-    let id = user.as_ref().map_or(NOBODY_YET, |user| user.id);
-    let mut slots = site.store.slots_of(id).await?;
-    slots.retain(|(slot, _)| is_by_passphrase(slot));
-    let phc = user.as_ref().map(|user| user.password_phc.as_str());
-    let checked = site
-        .passwords
-        .check(phc, password)
-        .await
-        .map_err(ApiError::internal)?;
-    let (Some(user), true, false) = (user, checked.right, slots.is_empty()) else {
-        let deed = if checked.right {
-            "sign-in.no-passphrase"
-        } else {
-            "sign-in.wrong-password"
+    let step = FirstStep::take(&site, &asked.user, password, (address, None)).await?;
+    let slots = match step.proven() {
+        Some(user) => by_passphrase(&site, user.id).await?,
+        None => Vec::new(),
+    };
+    let (Some(user), false) = (step.proven(), slots.is_empty()) else {
+        let deed = match step.proven() {
+            Some(_) => "sign-in.no-passphrase",
+            None => "sign-in.wrong-password",
         };
-        tracing::warn!(user = %id, deed, "no slot for a passphrase is handed out");
-        let tried = (id != NOBODY_YET).then(|| id.to_string());
-        let deed = Deed::new(Actor::Nobody, deed, tried.unwrap_or_default());
-        let deed = deed.with(format_args!("without a card at PC {pc}"));
-        site.store.audit(&deed).await?;
+        let place = format!("without a card at PC {pc}");
+        step.refused(&site, deed, &place).await?;
         let detail = "User name or password is wrong, or this user has no passphrase.";
         return Err(ApiError::new(ProblemCode::WrongPassword, detail));
     };
-    attempt.was_right(&site, None).await?;
+    step.was_right(&site, None).await?;
     enabled(&site, user.id).await?;
     let Some((slot, _)) = slots.into_iter().find(|(_, revoked)| !revoked) else {
         let detail = "This passphrase was revoked. Ask the operator for another one.";
@@ -67,6 +59,13 @@ pub(crate) async fn slot(
     site.store.audit(&deed).await?;
     let slot_b64 = STANDARD.encode(slot);
     Ok(axum::Json(PassphraseSlot { slot_b64 }))
+}
+
+/// The slots of a user that a passphrase opens, and whether each was revoked.
+async fn by_passphrase(site: &Site, user: UserId) -> ApiResult<Vec<(Vec<u8>, bool)>> {
+    let mut slots = site.store.slots_of(user).await?;
+    slots.retain(|(slot, _)| is_by_passphrase(slot));
+    Ok(slots)
 }
 
 /// Whether a passphrase opens this slot.

@@ -24,6 +24,7 @@ use snapshot::{
 use crate::{
     patient::again,
     support::{Answer, Person, TestSite},
+    throttle::{Work, assert_same_work},
 };
 
 const TYPED: &str = "seven small tulips in May";
@@ -193,6 +194,26 @@ async fn a_wrong_name_a_wrong_password_and_no_passphrase_are_one_answer() {
         let status = (answer.status, answer.text());
         assert_eq!(status, (wrong.status, wrong.text()), "{user}");
     }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn whether_a_name_or_its_passphrase_exists_costs_the_same() {
+    let site = TestSite::new().await;
+    set(&site, Policy::Passphrases, "yes").await;
+    hanako(&site).await;
+    let jiro = Person::new("jiro");
+    site.add(&jiro).await;
+    let whom = ["hanako", "jiro", "jiro, right password", "nobody-here"];
+    assert_same_work(whom, async |whom, from| {
+        let (user, password) = match whom.split_once(',') {
+            Some((user, _)) => (user, jiro.password.as_str()),
+            None => (whom, GUESS),
+        };
+        let (answer, work) = Work::of(ask_from(&site, from, user, password)).await;
+        answer.is(401, ProblemCode::WrongPassword);
+        work
+    })
+    .await;
 }
 
 #[tokio::test]
