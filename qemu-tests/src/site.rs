@@ -1,5 +1,10 @@
 //! A site: a real server process with a data folder of its own.
 
+mod alter;
+mod operate;
+
+pub use operate::{acquaint, ensure_unlogged};
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -9,15 +14,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use walkdir::WalkDir;
 
-use crate::card::TestCard;
 use crate::child::{self, Running};
 use crate::lab::{self, Lab};
 use crate::machine::free_port;
 use crate::place;
-use crate::release::Release;
-use crate::shared_pc::Person;
 use crate::wait::{self, Deadline};
 
 /// A site listens within this, also on a busy machine.
@@ -261,71 +262,6 @@ impl TestSite {
         format!("https://10.0.2.2:{}", self.port)
     }
 
-    /// Makes it know `other`.
-    ///
-    /// # Errors
-    /// The site refuses.
-    pub fn add_peer(&self, other: &Self) -> Result<()> {
-        let mut command = Command::new(place::program("furoshiki-site")?);
-        command.args(["site", "add", "--data"]).arg(&self.data);
-        command.args([
-            "--id",
-            &other.id,
-            "--name",
-            &other.name,
-            "--url",
-            &other.url(),
-        ]);
-        child::output(&mut command).map(drop)
-    }
-
-    /// Issues a card to a new user and registers both here.
-    ///
-    /// # Errors
-    /// Issuing or registering fails.
-    pub fn add_user(&self, cards: &Path, name: &str, pin: &str, password: &str) -> Result<Person> {
-        let (card, registration) = TestCard::issue(cards, name, pin)?;
-        self.register(name, &registration, password)?;
-        Ok(Person {
-            name: name.to_owned(),
-            password: password.to_owned(),
-            card,
-        })
-    }
-
-    /// Registers a user with a card that was issued.
-    ///
-    /// # Errors
-    /// The site refuses.
-    pub fn register(&self, name: &str, registration: &Path, password: &str) -> Result<()> {
-        let mut command = Command::new(place::program("furoshiki-site")?);
-        command
-            .args(["user", "add", name, "--data"])
-            .arg(&self.data);
-        command.arg("--card").arg(registration);
-        child::output_with_input(&mut command, &format!("{password}\n"))
-            .with_context(|| format!("register {name}"))
-            .map(drop)
-    }
-
-    /// Puts a release on it.
-    ///
-    /// # Errors
-    /// The builder cannot publish.
-    pub fn publish(&self, release: &Release) -> Result<()> {
-        let mut command = self.command("furoshiki-builder")?;
-        command
-            .arg("publish")
-            .arg(&release.folder)
-            .args(["--site", &self.url(), "--site-ca"]);
-        command
-            .arg(&self.ca)
-            .arg("--operator-token-file")
-            .arg(self.data.join("operator.token"));
-        child::output(&mut command).with_context(|| format!("publish at {}", self.name))?;
-        Ok(())
-    }
-
     /// Its counters.
     ///
     /// # Errors
@@ -363,63 +299,6 @@ impl TestSite {
         child::output(&mut command)
     }
 
-    /// Flips one byte in the middle of the largest stored object of any user; gives its path.
-    ///
-    /// # Errors
-    /// There is no object.
-    pub fn alter_object(&self) -> Result<PathBuf> {
-        let largest = WalkDir::new(self.data.join("objects"))
-            .into_iter()
-            .filter_map(std::result::Result::ok)
-            .filter(|entry| entry.file_type().is_file())
-            .max_by_key(|entry| entry.metadata().map_or(0, |m| m.len()))
-            .with_context(|| format!("site {} stores no object", self.name))?;
-        flip_middle(largest.path())?;
-        Ok(largest.into_path())
-    }
-
-    /// Flips one byte in every 64 KiB of the stored baseline images.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn alter_baseline(&self) -> Result<()> {
-        let mut altered = 0;
-        for entry in WalkDir::new(self.data.join("chunks")) {
-            let entry = entry.context("walk the chunks")?;
-            if entry.path().extension().is_some_and(|kind| kind == "pack") {
-                let bytes = entry.metadata().context("look at a pack")?.len();
-                for place in (0..bytes).step_by(4096) {
-                    crate::disk::flip(entry.path(), place)?;
-                }
-                altered += 1;
-            }
-        }
-        if altered == 0 {
-            bail!("site {} stores no baseline", self.name);
-        }
-        Ok(())
-    }
-
-    /// Changes a byte of the manifest of every release.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn alter_manifest(&self) -> Result<()> {
-        let mut altered = 0;
-        for entry in WalkDir::new(self.data.join("releases")) {
-            let entry = entry.context("walk the releases")?;
-            if entry.file_name() == "manifest.json" {
-                let bytes = entry.metadata().context("look at a manifest")?.len();
-                crate::disk::flip(entry.path(), bytes / 2)?;
-                altered += 1;
-            }
-        }
-        if altered == 0 {
-            bail!("site {} stores no release", self.name);
-        }
-        Ok(())
-    }
-
     /// Everything its server said, over all starts.
     ///
     /// # Errors
@@ -435,18 +314,6 @@ impl TestSite {
         }
         Ok(text)
     }
-}
-
-/// Changes one bit in the middle of a file, in place.
-///
-/// # Errors
-/// The file is empty or cannot be written.
-pub fn flip_middle(path: &Path) -> Result<()> {
-    let middle = fs::metadata(path)
-        .with_context(|| format!("look at {}", path.display()))?
-        .len()
-        / 2;
-    crate::disk::flip(path, middle)
 }
 
 fn parse_metrics(text: &str) -> BTreeMap<String, u64> {

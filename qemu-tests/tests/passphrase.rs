@@ -11,7 +11,7 @@ use qemu_tests::place;
 use qemu_tests::release::Release;
 use qemu_tests::session::Session;
 use qemu_tests::shared_pc::{RunningPc, SharedPc};
-use qemu_tests::site::TestSite;
+use qemu_tests::site::{TestSite, acquaint, ensure_unlogged};
 use qemu_tests::wait::Deadline;
 
 const PASSWORD: &str = "first-pass-phrase-81";
@@ -52,32 +52,19 @@ fn exported_words(folder: &Path, site: &TestSite) -> Result<String> {
     child::output(&mut read)
 }
 
-fn allow(site: &TestSite) -> Result<()> {
-    let mut command = Command::new(place::program("furoshiki-site")?);
-    command.args(["policy", "set", "passphrases", "yes", "--data"]);
-    child::output(command.arg(&site.data))
-        .context("allow passphrases")
-        .map(drop)
-}
-
-fn answer(pc: &mut RunningPc<'_>, prompt: &str, line: &str) -> Result<()> {
-    pc.expect_prompt(prompt)?;
-    pc.type_line(line)
-}
-
 /// Signs in, with every mistake a person can make on the way.
 fn sign_in(mut pc: RunningPc<'_>) -> Result<Session<'_>> {
     // Enter by mistake: Enter alone goes back.
-    answer(&mut pc, "card-or-passphrase", "")?;
-    answer(&mut pc, "user", "")?;
-    answer(&mut pc, "card-or-passphrase", "")?;
-    answer(&mut pc, "user", "hanako")?;
-    answer(&mut pc, "password", "first-pass-phrase-18")?;
+    pc.answer_prompt("card-or-passphrase", "")?;
+    pc.answer_prompt("user", "")?;
+    pc.answer_prompt("card-or-passphrase", "")?;
+    pc.answer_prompt("user", "hanako")?;
+    pc.answer_prompt("password", "first-pass-phrase-18")?;
     pc.expect_message("SIGN-IN-WRONG-NAME-OR-PASSWORD")?;
-    answer(&mut pc, "card-or-passphrase", "")?;
-    answer(&mut pc, "user", "hanako")?;
-    answer(&mut pc, "password", PASSWORD)?;
-    answer(&mut pc, "passphrase", WRONG)?;
+    pc.answer_prompt("card-or-passphrase", "")?;
+    pc.answer_prompt("user", "hanako")?;
+    pc.answer_prompt("password", PASSWORD)?;
+    pc.answer_prompt("passphrase", WRONG)?;
     let lines = pc.expect_message("SIGN-IN-WRONG-PASSPHRASE")?;
     ensure!(
         lines
@@ -98,13 +85,12 @@ fn somebody_without_a_card_has_the_same_files_at_every_site_that_takes_passphras
         TestSite::start(&folder, "site-2")?,
     ];
     let [first, second] = &sites;
-    first.add_peer(second)?;
-    second.add_peer(first)?;
+    acquaint(&sites)?;
     for site in &sites {
         site.publish(&release)?;
     }
     first.register("hanako", &enroll(&folder)?, PASSWORD)?;
-    allow(first)?;
+    first.allow("passphrases")?;
 
     let mut pc = SharedPc::new(&folder, "pc-1", 1, &release)?;
     pc.build.words = "furoshiki.removal=end".into();
@@ -141,7 +127,7 @@ fn somebody_without_a_card_has_the_same_files_at_every_site_that_takes_passphras
     );
     running.cut_power();
 
-    allow(second)?;
+    second.allow("passphrases")?;
     let mut running = pc.power_on(&[second.guest_url()])?;
     running.unplug_reader()?;
     let answers = [
@@ -154,13 +140,6 @@ fn somebody_without_a_card_has_the_same_files_at_every_site_that_takes_passphras
     let words = session.run_as_user("cat first-words.txt")?;
     ensure!(words == "I have no card", "{words:?}");
     session.cut_power();
-    for site in &sites {
-        let log = site.log_text()?;
-        ensure!(
-            !log.contains(PASSWORD) && !log.contains(PASSPHRASE) && !log.contains(WRONG),
-            "a secret is in the log of {}",
-            site.name
-        );
-    }
+    ensure_unlogged(&sites, &[PASSWORD, PASSPHRASE, WRONG])?;
     pc.scrap()
 }

@@ -1,46 +1,30 @@
 //! Somebody with a card that nobody registered sits down: refused where the site does not allow it, else registered at
 //! the PC and known at every site.
 
-use std::process::Command;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use qemu_tests::card::TestCard;
-use qemu_tests::child;
 use qemu_tests::place;
 use qemu_tests::release::Release;
 use qemu_tests::session::Session;
 use qemu_tests::shared_pc::{Person, RunningPc, SharedPc};
-use qemu_tests::site::TestSite;
+use qemu_tests::site::{TestSite, acquaint, ensure_unlogged};
 
 const PIN: &str = "48291377";
 const PASSWORD: &str = "first-pass-phrase-81";
 
-fn allow(site: &TestSite) -> Result<()> {
-    let mut command = Command::new(place::program("furoshiki-site")?);
-    command.args(["policy", "set", "register_at_pc", "yes", "--data"]);
-    child::output(command.arg(&site.data))
-        .context("allow registration")
-        .map(drop)
-}
-
-fn answer(pc: &mut RunningPc<'_>, prompt: &str, line: &str) -> Result<()> {
-    pc.expect_prompt(prompt)?;
-    pc.type_line(line)
-}
-
 /// Registers, with every mistake a person can make on the way.
 fn register<'pc>(mut pc: RunningPc<'pc>, hanako: &Person) -> Result<Session<'pc>> {
-    answer(&mut pc, "pin", PIN)?;
-    answer(&mut pc, "new-user", "Hanako Yamada")?;
+    pc.answer_prompt("pin", PIN)?;
+    pc.answer_prompt("new-user", "Hanako Yamada")?;
     pc.expect_message("SIGN-IN-NEW-NAME")?;
-    answer(&mut pc, "new-user", "jiro")?;
-    answer(&mut pc, "new-password", "short")?;
-    answer(&mut pc, "new-password-again", "short")?;
+    pc.answer_prompt("new-user", "jiro")?;
+    pc.answer_prompt("new-password", "short")?;
+    pc.answer_prompt("new-password-again", "short")?;
     pc.expect_message("SIGN-IN-NEW-PASSWORD")?;
-    answer(&mut pc, "new-password", PASSWORD)?;
-    answer(&mut pc, "new-password-again", PASSWORD)?;
+    pc.answer_prompt("new-password", PASSWORD)?;
+    pc.answer_prompt("new-password-again", PASSWORD)?;
     pc.expect_message("SIGN-IN-NAME-TAKEN")?;
-    answer(&mut pc, "new-user", &hanako.name)?;
+    pc.answer_prompt("new-user", &hanako.name)?;
     // Nothing more is asked: the card is unlocked and the password known.
     pc.sign_in(hanako)
 }
@@ -54,8 +38,7 @@ fn a_card_nobody_knows_registers_at_the_pc_where_the_site_allows_it() -> Result<
         TestSite::start(&folder, "site-2")?,
     ];
     let [first, second] = &sites;
-    first.add_peer(second)?;
-    second.add_peer(first)?;
+    acquaint(&sites)?;
     for site in &sites {
         site.publish(&release)?;
     }
@@ -78,7 +61,7 @@ fn a_card_nobody_knows_registers_at_the_pc_where_the_site_allows_it() -> Result<
 
     running.remove_card();
     running.expect_prompt("insert-card")?;
-    allow(first)?;
+    first.allow("register_at_pc")?;
     running.insert(&hanako.card)?;
     let mut session = register(running, &hanako)?;
     ensure!(
@@ -93,13 +76,6 @@ fn a_card_nobody_knows_registers_at_the_pc_where_the_site_allows_it() -> Result<
     let words = session.run_as_user("cat first-words.txt")?;
     ensure!(words == "I was never here before", "{words:?}");
     session.cut_power();
-    for site in &sites {
-        let log = site.log_text()?;
-        ensure!(
-            !log.contains(PIN) && !log.contains(PASSWORD),
-            "a secret is in the log of {}",
-            site.name
-        );
-    }
+    ensure_unlogged(&sites, &[PIN, PASSWORD])?;
     pc.scrap()
 }

@@ -18,11 +18,11 @@ const TIMEOUT_S: u32 = 10;
 /// Crates with fuzz targets, in their folder `fuzz`. No two targets have one name.
 const CRATES: [&str; 4] = ["snapshot", "card", "initrd-agent", "site-server"];
 
-/// Fuzzes the targets named, or runs the property tests and fuzzes all.
+/// Fuzzes the targets named, or runs the property tests and fuzzes all. `keep` adds to the repository what was found.
 ///
 /// # Errors
 /// A finding: libFuzzer keeps its input below `fuzz/artifacts` of the crate, proptest beside the test.
-pub(crate) fn run(chosen: &[String], minutes: u32, cases: u32) -> Result<()> {
+pub(crate) fn run(chosen: &[String], (minutes, keep): (u32, bool), cases: u32) -> Result<()> {
     setup::install(For::Checks)?;
     let all = targets()?;
     if let Some(unknown) = chosen
@@ -39,7 +39,13 @@ pub(crate) fn run(chosen: &[String], minutes: u32, cases: u32) -> Result<()> {
     let done = all
         .iter()
         .filter(|target| chosen.is_empty() || chosen.contains(&target.name))
-        .map(|target| Ok((&target.name, fuzzer.run(target, minutes)?)))
+        .map(|target| {
+            let done = fuzzer.run(target, minutes)?;
+            if keep {
+                fuzzer.keep(target)?;
+            }
+            Ok((&target.name, done))
+        })
         .collect::<Result<Vec<_>>>()?;
     for (target, said) in done {
         println!("xtask: fuzz {target}: no finding; {said}");
@@ -80,6 +86,16 @@ impl Target {
     /// The crate that links it with libFuzzer.
     fn folder(&self) -> PathBuf {
         paths::root().join(self.of).join("fuzz")
+    }
+
+    /// Inputs that fuzzing found here.
+    fn found(&self) -> PathBuf {
+        paths::target().join("fuzz-corpus").join(&self.name)
+    }
+
+    /// Those of them that the repository keeps.
+    fn corpus(&self) -> PathBuf {
+        self.folder().join("corpus").join(&self.name)
     }
 }
 
@@ -134,20 +150,45 @@ impl Fuzzer {
     /// Fuzzes one target and gives libFuzzer's last word: runs and seconds.
     fn run(&self, target: &Target, minutes: u32) -> Result<String> {
         let name = &target.name;
-        let found = paths::target().join("fuzz-corpus").join(name);
-        fs::create_dir_all(&found).with_context(|| format!("make {}", found.display()))?;
+        let options = [
+            format!("-max_total_time={}", minutes * 60),
+            format!("-rss_limit_mb={MEMORY_MB}"),
+            format!("-timeout={TIMEOUT_S}"),
+        ];
+        // What is found goes to the first folder; the others are read.
+        let folders = [vec![target.found()], seeds(target)?].concat();
+        let mut fuzz = self.command(target, &folders, &options)?;
+        let last = child::step_tail(&format!("fuzz {name} for {minutes} minutes"), &mut fuzz)?;
+        let done = last
+            .into_iter()
+            .rev()
+            .find(|line| line.starts_with("Done "));
+        done.with_context(|| format!("fuzz {name}: libFuzzer ended without saying how much it did"))
+    }
+
+    /// Adds to the corpus in the repository those of the inputs found that reach code nothing there reaches.
+    fn keep(&self, target: &Target) -> Result<()> {
+        let folders = [target.corpus(), target.found()];
+        // Code, and not how often it ran: a tenth of the files.
+        let options = ["-merge=1".to_owned(), "-use_counters=0".to_owned()];
+        let mut merge = self.command(target, &folders, &options)?;
+        child::step(
+            &format!("keep what fuzzing {} found", target.name),
+            &mut merge,
+        )
+    }
+
+    /// libFuzzer on one target.
+    fn command(&self, target: &Target, folders: &[PathBuf], options: &[String]) -> Result<Command> {
+        for folder in folders {
+            fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        }
         let mut fuzz = Command::new(&self.program);
         fuzz.args(["fuzz", "run", "--fuzz-dir"])
             .arg(target.folder());
         fuzz.arg("--target-dir").arg(paths::target().join("fuzz"));
-        // What is found goes to the first folder; the others are read.
-        fuzz.arg(name).arg(found).args(seeds(target)?);
-        fuzz.args([
-            "--".to_owned(),
-            format!("-max_total_time={}", minutes * 60),
-            format!("-rss_limit_mb={MEMORY_MB}"),
-            format!("-timeout={TIMEOUT_S}"),
-        ]);
+        fuzz.arg(&target.name).args(folders);
+        fuzz.arg("--").args(options);
         fuzz.current_dir(paths::root());
         // Those of the cargo that started us, which is another one.
         for name in [
@@ -164,19 +205,15 @@ impl Fuzzer {
         } else {
             fuzz.env("RUSTC_BOOTSTRAP", "1");
         }
-        let last = child::step_tail(&format!("fuzz {name} for {minutes} minutes"), &mut fuzz)?;
-        let done = last
-            .into_iter()
-            .rev()
-            .find(|line| line.starts_with("Done "));
-        done.with_context(|| format!("fuzz {name}: libFuzzer ended without saying how much it did"))
+        Ok(fuzz)
     }
 }
 
-/// Folders of bytes to begin with: the target's own, and all vectors of its crate.
+/// Folders of bytes to begin with: the target's own seeds and corpus, and all vectors of its crate.
 fn seeds(target: &Target) -> Result<Vec<PathBuf>> {
     let testdata = paths::root().join(target.of).join("testdata");
-    let mut folders = vec![target.folder().join("seeds").join(&target.name)];
+    let own = target.folder().join("seeds").join(&target.name);
+    let mut folders = vec![own, target.corpus()];
     if testdata.is_dir() {
         let formats = fs::read_dir(&testdata);
         for format in formats.with_context(|| format!("list {}", testdata.display()))? {

@@ -86,7 +86,7 @@ enum Command {
     },
     /// Throw bytes at every parser: libFuzzer at some targets; or at all, after the property tests with many cases.
     Fuzz {
-        /// Files below snapshot/fuzz/fuzz_targets/ or initrd-agent/fuzz/fuzz_targets/, without `.rs`.
+        /// Files in the folders `fuzz/fuzz_targets` of the crates, without `.rs`.
         targets: Vec<String>,
         /// Time for each target.
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
@@ -94,6 +94,9 @@ enum Command {
         /// Cases for each property.
         #[arg(long, default_value_t = 100_000)]
         cases: u32,
+        /// Add the inputs that reached new code to `fuzz/corpus` of the crate, which tests read.
+        #[arg(long)]
+        keep: bool,
     },
     /// Run the pure crate's tests in Rust's interpreter, where it is installed.
     Miri,
@@ -132,7 +135,8 @@ fn run(command: Command) -> Result<()> {
             targets,
             minutes,
             cases,
-        } => fuzz::run(&targets, minutes, cases),
+            keep,
+        } => fuzz::run(&targets, (minutes, keep), cases),
         Command::Miri => miri::run(),
         Command::Bless => bless::run(),
     }

@@ -15,7 +15,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 use serde_json::Value;
@@ -44,6 +44,34 @@ pub(crate) struct Said {
     pub(crate) good: bool,
     pub(crate) out: String,
     pub(crate) err: String,
+}
+
+impl Said {
+    fn of(output: Output) -> Self {
+        Self {
+            good: output.status.success(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// Starts a command and types `lines`.
+fn spawn(command: &mut Command, lines: &[&str]) -> Child {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let typed: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    // A command that refuses at once does not read what is typed.
+    let _ = child.stdin.take().unwrap().write_all(typed.as_bytes());
+    child
+}
+
+/// Runs `furoshiki-agent card ARGUMENTS` on a machine where nobody ever saw a reader.
+pub(crate) fn without_reader(arguments: &[&str], lines: &[&str]) -> Said {
+    let mut station = Command::new(env!("CARGO_BIN_EXE_furoshiki-agent"));
+    station.arg("card").args(arguments);
+    station.env("PCSCLITE_CSOCK_NAME", "/nonexistent");
+    Said::of(spawn(&mut station, lines).wait_with_output().unwrap())
 }
 
 impl Desk {
@@ -108,8 +136,8 @@ impl Desk {
         lines: &[&str],
         changes: &[(&str, &str)],
     ) -> Said {
-        let mut child = Command::new(virtual_card())
-            .arg("--state")
+        let mut host = Command::new(virtual_card());
+        host.arg("--state")
             .arg(self.file("card"))
             .arg("--control")
             .arg(self.file("control"))
@@ -117,15 +145,8 @@ impl Desk {
             .args(switches)
             .args(["host", "--"])
             .args(command)
-            .env("RUST_BACKTRACE", "0")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let typed: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        // A command that refuses at once does not read what is typed.
-        let _ = child.stdin.take().unwrap().write_all(typed.as_bytes());
+            .env("RUST_BACKTRACE", "0");
+        let mut child = spawn(&mut host, lines);
         let mut changes = changes.iter();
         let mut next = changes.next();
         let mut err = String::new();
@@ -144,9 +165,8 @@ impl Desk {
         let output = child.wait_with_output().unwrap();
         assert!(next.is_none(), "never said {next:?}: {err}");
         Said {
-            good: output.status.success(),
-            out: String::from_utf8(output.stdout).unwrap(),
             err,
+            ..Said::of(output)
         }
     }
 

@@ -16,6 +16,15 @@ impl RunningPc<'_> {
         self.expect_prompt_after(prompt, &[])
     }
 
+    /// Waits until the PC asks for `prompt`, then types `line`.
+    ///
+    /// # Errors
+    /// Those of [`Self::expect_prompt`].
+    pub fn answer_prompt(&mut self, prompt: &str, line: &str) -> Result<()> {
+        self.expect_prompt(prompt)?;
+        self.type_line(line)
+    }
+
     /// [`Self::expect_prompt`], where messages with these codes may come before it.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use super::evidence::Steps;
 use crate::place;
 use crate::release::Release;
 use crate::shared_pc::{Person, SharedPc};
-use crate::site::TestSite;
+use crate::site::{TestSite, acquaint};
 use crate::tools;
 use crate::tree::{self, Spec};
 
@@ -45,11 +45,7 @@ pub(super) fn set(
             TestSite::start(folder, "site-2")?,
             TestSite::start(folder, "site-3")?,
         ];
-        for site in &sites {
-            for other in sites.iter().filter(|other| other.id != site.id) {
-                site.add_peer(other)?;
-            }
-        }
+        acquaint(&sites)?;
         Ok(sites)
     })?;
     steps.step("The operator publishes the baseline at every site", || {

@@ -1,6 +1,6 @@
-//! Seeds of the fuzz targets: all vectors, and in `fuzz/seeds` what those hold behind their seals.
-//!
-//! `FUROSHIKI_BLESS=1` writes the latter anew. What a fuzzer finds is put beside them, named for what was wrong.
+//! Seeds of the fuzz targets: all vectors, and in `fuzz/seeds` what those hold behind their seals. `FUROSHIKI_BLESS=1`
+//! writes those anew. What a fuzzer finds wrong is put beside them, named for what was wrong; what reached new code is in
+//! `fuzz/corpus`.
 
 use std::{
     collections::BTreeSet,
@@ -125,7 +125,8 @@ fn what_must_hold_of_any_bytes_holds_of_every_seed() {
         bless();
     }
     let folders = |within: &str| fs::read_dir(root().join(within)).unwrap();
-    let seeds = folders("fuzz/seeds").map(|entry| entry.unwrap().path());
+    let seeds = folders("fuzz/seeds").chain(folders("fuzz/corpus"));
+    let seeds = seeds.map(|entry| entry.unwrap().path());
     let formats = folders("testdata").map(|entry| entry.unwrap().path().join("v1"));
     let mut count = 0;
     for folder in seeds.chain(formats.filter(|folder| folder.is_dir())) {
