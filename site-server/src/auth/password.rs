@@ -88,18 +88,6 @@ impl Passwords {
             .map_err(|_| PasswordError::Stopping)?
     }
 
-    /// [`Passwords::check`], for who keeps no hash.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn matches(
-        &self,
-        phc: Option<&str>,
-        password: Zeroizing<String>,
-    ) -> Result<bool, PasswordError> {
-        Ok(self.check(phc, password).await?.right)
-    }
-
     /// Whether `password` is the one behind the PHC string `phc`. With `None` (no such user) it
     /// takes the same time and is never true.
     ///
@@ -195,7 +183,13 @@ mod tests {
         let passwords = Passwords::new(Cost::default()).unwrap();
         let matches = |phc: Option<String>, password: &str| {
             let (passwords, password) = (passwords.clone(), Zeroizing::new(password.to_owned()));
-            async move { passwords.matches(phc.as_deref(), password).await.unwrap() }
+            async move {
+                passwords
+                    .check(phc.as_deref(), password)
+                    .await
+                    .unwrap()
+                    .right
+            }
         };
         assert!(matches(Some(phc.clone()), "tulip-4471").await);
         assert!(!matches(Some(phc), "tulip-4472").await);

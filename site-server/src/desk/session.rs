@@ -138,28 +138,26 @@ pub(super) async fn proven(
     let attempt = Attempt::begin(site, &format!("desk:{name}"), address, None).await?;
     let staff = site.store.staff_by_name(name).await?;
     let phc = staff.as_ref().map(|staff| staff.password_phc.as_str());
-    let right = site
-        .passwords
-        .matches(phc, password)
-        .await
-        .map_err(ApiError::internal)?;
+    let checked = site.passwords.check(phc, password).await;
+    let checked = checked.map_err(ApiError::internal)?;
     let known = staff.as_ref().map(|staff| staff.name.clone());
-    match staff.filter(|staff| right && !staff.disabled) {
-        Some(staff) => {
-            attempt.was_right(site, None).await?;
-            Ok(Some(staff))
-        }
-        None => {
-            tracing::warn!("wrong name or password at the desk");
-            let deed = Deed::new(
-                Actor::Nobody,
-                "sign-in.wrong-password",
-                known.unwrap_or_default(),
-            );
-            site.store.audit(&deed.with("at the desk")).await?;
-            Ok(None)
-        }
+    let Some(staff) = staff.filter(|staff| checked.right && !staff.disabled) else {
+        tracing::warn!("wrong name or password at the desk");
+        let deed = Deed::new(
+            Actor::Nobody,
+            "sign-in.wrong-password",
+            known.unwrap_or_default(),
+        );
+        site.store.audit(&deed.with("at the desk")).await?;
+        return Ok(None);
+    };
+    attempt.was_right(site, None).await?;
+    if let Some(renewed) = checked.renewed {
+        let old = &staff.password_phc;
+        let renewing = site.store.renew_staff_phc(&staff.name, old, &renewed);
+        renewing.await?;
     }
+    Ok(Some(staff))
 }
 
 /// Signs one of the staff in, under a new cookie.

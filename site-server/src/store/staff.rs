@@ -104,6 +104,26 @@ impl Store {
         self.change_staff(what, name, change, deed).await
     }
 
+    /// Keeps a dearer hash of the same password, unless there is another one by now.
+    ///
+    /// # Errors
+    /// [`StoreError::Db`].
+    pub async fn renew_staff_phc(
+        &self,
+        name: &str,
+        old: &str,
+        new: &str,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE staff SET password_phc = $3 WHERE name = $1 AND password_phc = $2")
+            .bind(name)
+            .bind(old)
+            .bind(new)
+            .execute(&self.db.pool)
+            .await
+            .map_err(StoreError::db("renew the hash of a password"))?;
+        Ok(())
+    }
+
     /// Lets one of the staff sign in no more, and ends their sign-ins; or lets them again. False: nobody has the name.
     ///
     /// # Errors
