@@ -3,16 +3,13 @@
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 use site_api::ProblemCode;
-use site_server::{
-    admin::Role,
-    auth::{Cost, new_phc_at},
-    store::Actor,
-};
+use site_server::{admin::Role, store::Actor};
 
 use crate::{
     desk::{Browser, PASSWORD, operator, staff, token},
     portal_account::{code, recovery_of, secret_of},
     support::{Answer, TestSite, csrf},
+    throttle::with_dearer_hashes,
 };
 
 #[tokio::test]
@@ -216,28 +213,23 @@ async fn the_pages_of_ones_account_are_of_staff_alone_and_their_forms_of_their_p
 }
 
 #[tokio::test]
-async fn a_hash_that_became_cheap_is_renewed_at_the_next_sign_in() {
+async fn a_hash_of_the_staff_is_renewed_at_the_next_right_password_on_the_disk() {
     let site = TestSite::new().await;
     staff(&site, "op", Role::Operator).await;
-    let phc = async || {
+    let phc = async |site: &TestSite| {
         let staff = site.site.store.staff_by_name("op").await.unwrap();
         staff.unwrap().password_phc
     };
-    let cheap = Cost {
-        memory_kib: 8 << 10,
-        passes: 1,
-    };
-    let old = new_phc_at(PASSWORD, cheap).unwrap();
-    let store = &site.site.store;
-    let put = store.set_staff_password(Actor::Operator, "op", &old);
-    assert!(put.await.unwrap());
+    let old = phc(&site).await;
+    assert!(old.contains("m=19456,t=2,"), "{old}");
+    let site = with_dearer_hashes(site).await;
     let mut browser = Browser::new(&site);
     assert_eq!(browser.sign_in("op", "a wrong password").await.status, 401);
-    assert_eq!(phc().await, old);
+    assert_eq!(phc(&site).await, old);
     let answer = browser.sign_in("op", PASSWORD).await;
     assert_eq!(answer.header("location"), "/admin/overview");
-    let new = phc().await;
-    assert!(new.contains("m=19456,t=2,"), "{new}");
-    browser.sign_in("op", PASSWORD).await;
-    assert_eq!(phc().await, new);
+    let new = phc(&site).await;
+    assert!(new.contains("m=24576,t=2,"), "{new}");
+    Browser::new(&site).sign_in("op", PASSWORD).await;
+    assert_eq!(phc(&site).await, new);
 }

@@ -8,7 +8,7 @@ use axum::{
 };
 use rustix::time::{ClockId, clock_gettime};
 use site_api::ProblemCode;
-use site_server::routes::RemoteAddress;
+use site_server::{app::Site, auth::Cost, config::SiteConfig, routes::RemoteAddress};
 use snapshot::id::CardId;
 
 use crate::support::{Answer, Person, TestSite, csrf, random};
@@ -260,12 +260,8 @@ async fn a_name_nobody_has_takes_the_work_of_a_wrong_password() {
     .await;
 }
 
-#[tokio::test]
-async fn a_hash_is_renewed_at_the_next_right_password_on_the_disk() {
-    use site_server::{app::Site, auth::Cost, config::SiteConfig};
-    let site = TestSite::new().await;
-    let hanako = Person::new("hanako");
-    site.add(&hanako).await;
+/// The same site after the operator made hashes dearer, on the disk alone.
+pub(crate) async fn with_dearer_hashes(site: TestSite) -> TestSite {
     let layout = site.site.layout.clone();
     let mut config = SiteConfig::load(&layout).unwrap();
     config.passwords = Cost {
@@ -273,6 +269,20 @@ async fn a_hash_is_renewed_at_the_next_right_password_on_the_disk() {
         passes: 2,
     };
     config.save(&layout).unwrap();
+    let opened = Site::open(layout).await.unwrap();
+    TestSite {
+        second: None,
+        dir: site.dir,
+        app: site_server::app::router(opened.clone()),
+        site: opened,
+    }
+}
+
+#[tokio::test]
+async fn a_hash_is_renewed_at_the_next_right_password_on_the_disk() {
+    let site = TestSite::new().await;
+    let hanako = Person::new("hanako");
+    site.add(&hanako).await;
     let phc = async |site: &Site| {
         site.store
             .user(hanako.user)
@@ -282,13 +292,7 @@ async fn a_hash_is_renewed_at_the_next_right_password_on_the_disk() {
             .password_phc
     };
     assert!(phc(&site.site).await.contains("m=19456,"));
-    let opened = Site::open(layout).await.unwrap();
-    let dearer = TestSite {
-        second: None,
-        dir: site.dir,
-        app: site_server::app::router(opened.clone()),
-        site: opened,
-    };
+    let dearer = with_dearer_hashes(site).await;
     let version = dearer
         .site
         .store
