@@ -169,7 +169,7 @@ impl Fuzzer {
     /// Adds to the corpus in the repository those of the inputs found that reach code nothing there reaches.
     fn keep(&self, target: &Target) -> Result<()> {
         let folders = [target.corpus(), target.found()];
-        // Code, and not how often it ran: a tenth of the files.
+        // Code, and not how often it ran: a fraction of the files.
         let options = ["-merge=1".to_owned(), "-use_counters=0".to_owned()];
         let mut merge = self.command(target, &folders, &options)?;
         child::step(
