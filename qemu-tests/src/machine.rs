@@ -3,6 +3,7 @@
 mod command;
 mod firmware;
 mod hardware;
+mod stall;
 
 use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -110,6 +111,17 @@ impl Machine {
                 "QEMU ended with {status}\n{}",
                 child::tail_of(&self.qemu_log)
             );
+        }
+        Ok(())
+    }
+
+    /// After a failure: QEMU's log says from now on if a processor stands still by the emulator's fault.
+    ///
+    /// # Errors
+    /// QEMU does not answer.
+    pub(crate) fn look_for_stall(&mut self) -> Result<()> {
+        if self.is_on()? {
+            stall::note(&mut self.qmp, &self.qemu_log)?;
         }
         Ok(())
     }

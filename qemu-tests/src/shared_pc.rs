@@ -433,6 +433,14 @@ impl<'pc> RunningPc<'pc> {
     ) -> Result<T> {
         let name = self.pc.name.clone();
         step(&mut self.machine).map_err(|error| {
+            let stall = if self.emulated {
+                self.machine.look_for_stall()
+            } else {
+                Ok(())
+            };
+            if let Err(unknown) = stall {
+                eprintln!("{unknown:#}");
+            }
             let report = self.machine.console.report();
             error.context(format!("{name}, power-on {}\n{report}", self.pc.boots))
         })
