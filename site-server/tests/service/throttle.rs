@@ -219,20 +219,22 @@ pub(crate) async fn assert_same_work<const N: usize>(
     whom: [&str; N],
     mut guess: impl AsyncFnMut(&str, &str) -> Work,
 ) {
-    const ROUNDS: usize = 15;
+    // Other tests run in the same process under `cargo test`, and only add: the least of each counts, and it takes more
+    // rounds to see it where they are busy.
+    const ROUNDS: std::ops::Range<u32> = 15..150;
     let mut least = [Duration::MAX; N];
-    for round in 0..ROUNDS {
+    for round in 0..ROUNDS.end {
         for (n, (whom, least)) in whom.iter().zip(&mut least).enumerate() {
             // A place of its own for each, so that nobody waits.
             let work = guess(whom, &format!("198.51.{round}.{n}")).await;
-            // The shortest: other tests run in the same process under `cargo test`, and only add.
             *least = work.0.min(*least);
         }
+        let (dearest, cheapest) = (least.iter().max().unwrap(), least.iter().min().unwrap());
+        if round >= ROUNDS.start && *dearest < *cheapest * 17 / 10 {
+            return;
+        }
     }
-    let seconds = least.map(|least| least.as_secs_f64());
-    let dearest = seconds.iter().copied().fold(0.0, f64::max);
-    let cheapest = seconds.iter().copied().fold(f64::MAX, f64::min);
-    assert!(dearest / cheapest < 1.7, "{whom:?} took {seconds:?} s");
+    panic!("{whom:?} took {least:?}");
 }
 
 /// What something cost this process.
