@@ -1,22 +1,19 @@
 //! The whole site as one router; tests call it without a socket.
 
 use std::sync::{
-    Arc, LazyLock,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, header},
-    middleware::{self, Next},
-    response::{IntoResponse as _, Response},
+    extract::DefaultBodyLimit,
+    middleware,
     routing::{get, post},
 };
 use snapshot::record;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Notify;
-use tracing::Instrument as _;
 
 use crate::{
     admission::Admission,
@@ -24,19 +21,14 @@ use crate::{
     config::{ConfigError, Layout, SiteConfig},
     desk,
     error::{ApiError, chain},
-    linger::linger,
-    meters::{Failed, Meters},
+    front::{self, OBJECT},
+    meters::Meters,
     peers::Peers,
     portal, routes,
-    store::{Store, StoreError, hash_token, random},
+    store::{Store, StoreError, hash_token},
     tls::{Live, TlsError},
 };
 
-/// Where sealed objects are read and written.
-const OBJECT: &str = "/v1/objects/{object}";
-
-/// Which request an answer and its lines of the log belong to.
-const REQUEST_ID: &str = "x-request-id";
 /// Largest JSON body but for those named here, in bytes.
 const JSON_BYTES: usize = 1 << 20;
 /// Largest body with a record or a digest of all users, in bytes.
@@ -241,87 +233,6 @@ pub fn router(site: Arc<Site>) -> Router {
             ApiError::bad("This address does not take this method.")
                 .with_status(axum::http::StatusCode::METHOD_NOT_ALLOWED)
         })
-        .layer(middleware::from_fn_with_state(site.clone(), around))
+        .layer(middleware::from_fn_with_state(site.clone(), front::around))
         .with_state(site)
-}
-
-/// Every request comes by here. One layer, because each is a few allocations a request.
-async fn around(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
-    linger(&site, request, |request| answered(&site, request, next)).await
-}
-
-/// Around every answer: the headers all have, and one line of log with the route and nothing of its headers or query.
-async fn answered(site: &Site, request: Request, next: Next) -> Response {
-    let _room = match site.admission.request() {
-        Ok(room) => room,
-        Err(busy) => return busy.into_response(),
-    };
-    let method = request.method().clone();
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("-", MatchedPath::as_str)
-        .to_owned();
-    let begun = std::time::Instant::now();
-    let id = request_id();
-    let span = tracing::info_span!("request", id);
-    let mut response = next.run(request).instrument(span.clone()).await;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    // No browser asks for objects: their tokens are in no cookie.
-    if route != OBJECT {
-        careful(headers);
-    }
-    if !headers.contains_key(header::CACHE_CONTROL) {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    }
-    if let Ok(id) = HeaderValue::try_from(id) {
-        headers.insert(REQUEST_ID, id);
-    }
-    let took = begun.elapsed();
-    let answer = (
-        response.status(),
-        response.extensions().get::<Failed>().copied(),
-    );
-    site.meters.answered(&method, &route, answer, took);
-    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    let status = response.status().as_u16();
-    let _entered = span.entered();
-    // Thousands of them a second, and nothing in them but that PCs read and write: counters tell that.
-    if route == OBJECT && response.status().is_success() {
-        tracing::debug!(%method, route, status, ms, "request");
-    } else {
-        tracing::info!(%method, route, status, ms, "request");
-    }
-    response
-}
-
-/// Headers that keep browsers careful.
-fn careful(headers: &mut HeaderMap) {
-    headers.insert(
-        header::STRICT_TRANSPORT_SECURITY,
-        HeaderValue::from_static("max-age=31536000"),
-    );
-    // same-origin, not no-referrer: that would make browsers send "Origin: null" with forms.
-    headers.insert(
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("same-origin"),
-    );
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(
-            "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-        ),
-    );
-}
-
-/// Another one for every request of every server: nothing secret, so the kernel is asked for randomness once.
-fn request_id() -> String {
-    static SERVER: LazyLock<u32> = LazyLock::new(|| u32::from_le_bytes(random()));
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    format!("{:08x}{number:08x}", *SERVER)
 }

@@ -22,6 +22,7 @@ mod copies;
 pub mod desk;
 mod door;
 pub mod error;
+pub mod front;
 pub mod imports;
 pub mod init;
 pub mod join;

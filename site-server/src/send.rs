@@ -30,6 +30,9 @@ const PIECE_BYTES: usize = pool::LARGE_BYTES;
 /// Of a run in a bucket, where every read is a request.
 const BUCKET_PIECE_BYTES: usize = 4 << 20;
 
+/// Headers of an answer with a file: those of here and those every answer has.
+const HEADERS: usize = 12;
+
 /// Where the bytes come from.
 pub(crate) enum Content {
     /// A sealed object, or a file of a release.
@@ -105,7 +108,10 @@ pub(crate) async fn send(
             Body::from(bytes.split_off(start.min(bytes.len())).split_to(len))
         }
     };
-    Ok((status, headers, body).into_response())
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Ok(response)
 }
 
 /// Decides what a `GET` or `HEAD` of `size` bytes that never change gets.
@@ -128,7 +134,7 @@ pub(crate) fn answer(
             .any(|one| matches!(one.trim(), "*") || one.trim().trim_start_matches("W/") == etag)
     };
 
-    let mut headers = HeaderMap::new();
+    let mut headers = HeaderMap::with_capacity(HEADERS);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));

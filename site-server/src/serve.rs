@@ -10,6 +10,7 @@ mod sockets;
 mod upkeep;
 
 use std::{
+    convert::Infallible,
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::{
@@ -19,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::Request};
+use axum::http::{Request, request::Parts};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -35,15 +36,15 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use tower::Service as _;
 
 use crate::{
     admission::{Flow, Pace},
     announce::{AnnounceError, Announced, announce},
-    app::{Site, StartError, router},
+    app::{Site, StartError},
     boot,
     config::{ConfigError, Layout, SiteConfig},
     error::chain,
+    front::Front,
     meters::Counted,
     relay, replication,
     routes::{PeerIdentity, RemoteAddress},
@@ -251,9 +252,9 @@ impl Running {
         let lanes = Arc::new(Lanes::start().map_err(ServeError::Lanes)?);
         let (stop, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let app = router(site.clone());
+        let front = Arc::new(Front::new(site.clone()));
         let (pace, addresses) = (site.admission.pace, site.admission.addresses.clone());
-        let behind = app.clone();
+        let behind = front.clone();
         let (at, shared) = (site.clone(), site.clone());
         let (lane, other_lane) = (lanes.clone(), lanes.clone());
         tasks.spawn(accept(
@@ -266,9 +267,9 @@ impl Running {
                     tracing::debug!(%from, "a connection of an address that has enough is closed");
                     return;
                 };
-                let (site, app) = (at.clone(), app.clone());
+                let (site, front) = (at.clone(), front.clone());
                 lane.serve(socket, async move |socket| {
-                    connection(socket, from, site, app, (watcher, pace)).await;
+                    connection(socket, from, site, front, (watcher, pace)).await;
                     drop((turn, counted));
                 });
             },
@@ -279,9 +280,9 @@ impl Running {
                 MAX_CONNECTIONS,
                 stopping.clone(),
                 move |socket, from, watcher, turn| {
-                    let (site, app) = (shared.clone(), behind.clone());
+                    let (site, front) = (shared.clone(), behind.clone());
                     other_lane.serve(socket, async move |socket| {
-                        plain_connection(socket, from.ip(), site, app, (watcher, pace)).await;
+                        plain_connection(socket, from.ip(), site, front, (watcher, pace)).await;
                         drop(turn);
                     });
                 },
@@ -409,7 +410,7 @@ async fn connection(
     socket: TcpStream,
     from: IpAddr,
     site: Arc<Site>,
-    app: Router,
+    front: Arc<Front>,
     (watcher, pace): (Watcher, Pace),
 ) {
     // Without it a small answer may wait 40 ms for an acknowledgement; failing is only slower.
@@ -434,18 +435,18 @@ async fn connection(
     let peer = certificate.as_ref().and_then(peer_of).map(PeerIdentity);
     let http2 = session.alpn_protocol() == Some(b"h2");
 
-    let mark = move |request: &mut Request| {
+    let mark = move |head: &mut Parts| {
         if let Some(peer) = peer {
-            request.extensions_mut().insert(peer);
+            head.extensions.insert(peer);
         }
-        request.extensions_mut().insert(RemoteAddress(from));
+        head.extensions.insert(RemoteAddress(from));
     };
     // Also of a session that was taken up again, which shows no certificate to the verifier.
     let trust = site.tls.identity().trust().clone();
     let forbidden = trust.until_forbidden(certificate);
     serve_stream(
         (Counted::new(stream, site.meters.clone()), http2),
-        (app, mark),
+        (front, mark),
         watcher,
         (&flow, pace),
         forbidden,
@@ -459,7 +460,7 @@ async fn plain_connection(
     socket: TcpStream,
     balancer: IpAddr,
     site: Arc<Site>,
-    app: Router,
+    front: Arc<Front>,
     (watcher, pace): (Watcher, Pace),
 ) {
     // Failing is only slower.
@@ -467,20 +468,27 @@ async fn plain_connection(
     let flow = Arc::new(Flow::default());
     let gate = Gate::default();
     let gated = gate.over(socket);
-    let mark = move |request: &mut Request| {
-        request.extensions_mut().insert(gate.clone());
-        let from = balancer::forwarded_for(request.headers()).unwrap_or(balancer);
-        request.extensions_mut().insert(RemoteAddress(from));
+    let mark = move |head: &mut Parts| {
+        head.extensions.insert(gate.clone());
+        let from = balancer::forwarded_for(&head.headers).unwrap_or(balancer);
+        head.extensions.insert(RemoteAddress(from));
     };
     let stream = Counted::new(flow.of(gated), site.meters.clone());
     let never = std::future::pending();
-    serve_stream((stream, false), (app, mark), watcher, (&flow, pace), never).await;
+    serve_stream(
+        (stream, false),
+        (front, mark),
+        watcher,
+        (&flow, pace),
+        never,
+    )
+    .await;
 }
 
 /// Serves what comes over `stream`, until `forbidden` ends; `mark` notes on each request what only the connection knows.
 async fn serve_stream<S>(
     (stream, http2): (S, bool),
-    (app, mark): (Router, impl Fn(&mut Request) + Send + Sync + 'static),
+    (front, mark): (Arc<Front>, impl Fn(&mut Parts) + Send + Sync + 'static),
     watcher: Watcher,
     (flow, pace): (&Flow, Pace),
     forbidden: impl Future<Output = ()>,
@@ -491,11 +499,12 @@ async fn serve_stream<S>(
     let asked = Arc::new(AtomicBool::new(false));
     let first = asked.clone();
     // Not a layer: that would be a copy of every route for each connection.
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
+    let service = service_fn(move |request: Request<Incoming>| {
         first.store(true, Ordering::Relaxed);
-        let mut request = request.map(Body::new);
-        mark(&mut request);
-        app.clone().call(request)
+        let (mut head, body) = request.into_parts();
+        mark(&mut head);
+        let front = front.clone();
+        async move { Ok::<_, Infallible>(front.answer(Request::from_parts(head, body)).await) }
     });
     let serving = builder
         .serve_connection(TokioIo::new(stream), service)

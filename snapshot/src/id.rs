@@ -41,7 +41,9 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&hex::encode(self.0))
+                let mut text = [0; $bytes * 2];
+                hex::encode_to_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
+                f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
             }
         }
 
@@ -55,12 +57,12 @@ macro_rules! id {
             type Err = ParseIdError;
 
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
-                let wrong = ParseIdError { what: $what, want: $bytes * 2, have: text.chars().count() };
+                let wrong = || ParseIdError { what: $what, want: $bytes * 2, have: text.chars().count() };
                 if text.bytes().any(|b| b.is_ascii_uppercase()) {
-                    return Err(wrong);
+                    return Err(wrong());
                 }
                 let mut bytes = [0; $bytes];
-                hex::decode_to_slice(text, &mut bytes).map_err(|_| wrong)?;
+                hex::decode_to_slice(text, &mut bytes).map_err(|_| wrong())?;
                 Ok(Self(bytes))
             }
         }

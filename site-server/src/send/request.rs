@@ -27,11 +27,18 @@ impl<S: Sync> FromRequestParts<S> for FileRequest {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(parts))
+    }
+}
+
+impl FileRequest {
+    /// What the head of a request says.
+    pub(crate) fn of(parts: &Parts) -> Self {
         let chosen = |name: HeaderName| Some((name.clone(), parts.headers.get(name)?.clone()));
-        Ok(Self {
+        Self {
             method: parts.method.clone(),
             headers: CHOOSING.into_iter().filter_map(chosen).collect(),
             gate: parts.extensions.get().cloned(),
-        })
+        }
     }
 }

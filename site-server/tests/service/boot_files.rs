@@ -6,10 +6,11 @@ use axum::{
 };
 use site_api::{ProblemCode, ReleaseFile, path};
 use snapshot::id::ReleaseId;
+use tower::ServiceExt as _;
 
 use crate::{
     signed_release::Release,
-    support::{Answer, TestSite, answer_of},
+    support::{Answer, TestSite, whole},
 };
 
 /// What the boot service answers.
@@ -19,7 +20,8 @@ async fn boot(site: &TestSite, method: Method, path: &str, headers: &[(&str, &st
         request = request.header(*name, *value);
     }
     let request = request.body(Body::empty()).unwrap();
-    answer_of(site_server::boot::router(site.site.clone()), request).await
+    let router = site_server::boot::router(site.site.clone());
+    whole(router.oneshot(request).await.unwrap()).await
 }
 
 #[tokio::test]

@@ -7,17 +7,16 @@ use std::{
 };
 
 use axum::{
-    Router,
     body::{Body, Bytes, HttpBody as _, to_bytes},
     http::{Request, StatusCode, header, request::Parts},
 };
-use site_server::{config::Layout, routes::RemoteAddress};
+use site_server::{config::Layout, front::Front, routes::RemoteAddress};
 use tokio::time::Instant;
 
 use crate::{
     balance::{Second, is_disturbed},
     patient::{Client, PATIENCE, lost},
-    support::{Answer, answer_of},
+    support::{Answer, whole},
     world::browser,
 };
 
@@ -41,10 +40,10 @@ impl Other {
 
     /// Asks this server or `first`. While the tests are disturbed the other one is asked when this one is gone, and either
     /// again when the database or the bucket is away.
-    pub(crate) async fn shares(&self, first: &Router, request: Request<Body>) -> Answer {
+    pub(crate) async fn shares(&self, first: &Front, request: Request<Body>) -> Answer {
         // A body that comes in pieces is not made again.
         if request.body().size_hint().exact().is_none() {
-            return answer_of(first.clone(), request).await;
+            return whole(first.answer(request).await).await;
         }
         let (mut parts, body) = request.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
@@ -61,7 +60,7 @@ impl Other {
                 self.ask(&parts, body.clone()).await
             } else {
                 let request = Request::from_parts(parts.clone(), Body::from(body.clone()));
-                Ok(answer_of(first.clone(), request).await)
+                Ok(whole(first.answer(request).await).await)
             };
             let patient = is_disturbed() && Instant::now() < until;
             match answer {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
     body::{Body, Bytes, to_bytes},
     http::{HeaderMap, Method, Request, StatusCode},
+    response::Response,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hpke::{
@@ -20,8 +20,9 @@ use site_api::{
 };
 use site_server::{
     admin,
-    app::{Site, router},
+    app::Site,
     config::Layout,
+    front::Front,
     init::{Init, init},
     routes::PeerIdentity,
 };
@@ -34,7 +35,6 @@ use snapshot::{
     slot::{self, Challenge, Nonce, SlotContext},
 };
 use tempfile::TempDir;
-use tower::ServiceExt as _;
 
 use crate::{other::Other, patient::again, program::contains};
 
@@ -276,12 +276,11 @@ pub(crate) struct TestSite {
     pub(crate) second: Option<Other>,
     pub(crate) dir: TempDir,
     pub(crate) site: Arc<Site>,
-    pub(crate) app: Router,
+    pub(crate) app: Front,
 }
 
-/// Sends a request to a router.
-pub(crate) async fn answer_of(app: Router, request: Request<Body>) -> Answer {
-    let response = app.oneshot(request).await.unwrap();
+/// Reads an answer to its end.
+pub(crate) async fn whole(response: Response) -> Answer {
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, 1 << 30).await.unwrap();
     Answer {
@@ -308,7 +307,7 @@ impl TestSite {
         Self {
             second: None,
             dir,
-            app: router(site.clone()),
+            app: Front::new(site.clone()),
             site,
         }
     }
@@ -331,7 +330,7 @@ impl TestSite {
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         match &self.second {
             Some(other) => other.shares(&self.app, request).await,
-            None => answer_of(self.app.clone(), request).await,
+            None => whole(self.app.answer(request).await).await,
         }
     }
 

@@ -8,7 +8,7 @@ use axum::{
 };
 use rustix::time::{ClockId, clock_gettime};
 use site_api::ProblemCode;
-use site_server::{app::Site, auth::Cost, config::SiteConfig, routes::RemoteAddress};
+use site_server::{app::Site, auth::Cost, config::SiteConfig, front::Front, routes::RemoteAddress};
 use snapshot::id::CardId;
 
 use crate::support::{Answer, Person, TestSite, csrf, random};
@@ -275,7 +275,7 @@ pub(crate) async fn with_dearer_hashes(site: TestSite) -> TestSite {
     TestSite {
         second: None,
         dir: site.dir,
-        app: site_server::app::router(opened.clone()),
+        app: Front::new(opened.clone()),
         site: opened,
     }
 }
