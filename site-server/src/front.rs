@@ -1,9 +1,9 @@
 //! What every request of a site comes by: headers all answers have, counters, and one line of log with the route and
 //! nothing of its headers or query.
 //!
-//! Reading a sealed object is what a site is asked most by far, thousands of times a second, and each costs little
-//! beside what finding a route among two hundred costs. So [`Front`] knows that one by its address and asks the same
-//! handler (docs/adr/0095).
+//! Reading a sealed object is what a site is asked most by far, thousands of times a second, and costs little beside
+//! what it costs to find its route. So [`Front`] knows that one by its address and asks the same handler
+//! (docs/adr/0095).
 
 use std::{
     fmt,

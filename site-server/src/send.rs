@@ -5,7 +5,7 @@ mod gate;
 mod pool;
 mod request;
 
-use std::{collections::VecDeque, path::Path, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use axum::{
     body::Body,
@@ -22,7 +22,7 @@ use crate::{
     store::{Counter, Run, Sent, StoreError, StoredObject, read_runs},
 };
 
-use self::file::{FileBody, open};
+use self::file::FileBody;
 pub(crate) use self::{gate::Gate, request::FileRequest};
 
 /// One read of the disk, one piece of the body.
@@ -85,9 +85,8 @@ pub(crate) async fn send(
     };
     let body = match content {
         Content::Object(_) if len == 0 => Body::empty(),
-        Content::Object(object) => match object.file() {
-            Some(path) => {
-                let file = open(path).await.map_err(lost(path))?;
+        Content::Object(object) => match object.open_file().await.map_err(lost(&object))? {
+            Some(file) => {
                 let part = (start, len);
                 let body = FileBody::new(file, part, (counter, sent), turn, asked.gate.clone());
                 body.whole_or_pieces().map_err(ApiError::internal)?
@@ -190,11 +189,11 @@ fn number(text: String) -> ApiResult<HeaderValue> {
 }
 
 /// The row is there and the bytes are not.
-fn lost(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+fn lost(object: &StoredObject) -> impl FnOnce(std::io::Error) -> StoreError {
     move |source| StoreError::Objects {
         what: "read stored bytes",
         source: object_store::Error::NotFound {
-            path: path.display().to_string(),
+            path: object.name().to_owned(),
             source: source.into(),
         },
     }
@@ -213,7 +212,7 @@ pub(crate) fn runs(
                 let Some(run) = runs.front_mut() else {
                     return Ok(None);
                 };
-                let bytes = if run.of.file().is_some() {
+                let bytes = if run.of.is_file() {
                     PIECE_BYTES
                 } else {
                     BUCKET_PIECE_BYTES

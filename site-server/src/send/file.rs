@@ -6,7 +6,6 @@
 use std::{
     fs::File,
     io::{self, IoSliceMut},
-    path::Path,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -14,10 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use rustix::{
-    fs::{CWD, Mode, OFlags, ResolveFlags},
-    io::{Errno, ReadWriteFlags},
-};
+use rustix::io::{Errno, ReadWriteFlags};
 use tokio::sync::Semaphore;
 
 use super::{
@@ -31,23 +27,6 @@ use crate::{
 
 /// Reads of disks at once: more would only queue there, and each holds a thread.
 static DISK: Semaphore = Semaphore::const_new(32);
-
-/// Opens a file to read it. What lies in the kernel's caches is opened at once, without a thread for it.
-///
-/// # Errors
-/// Those of open(2).
-pub(super) async fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    match rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED) {
-        Ok(file) => Ok(file.into()),
-        // Nothing of this name is known for sure only after the disk was asked.
-        Err(_) => {
-            let path = path.to_owned();
-            let opened = tokio::task::spawn_blocking(move || File::open(path)).await;
-            opened.map_err(io::Error::other)?
-        }
-    }
-}
 
 /// Reads what the page cache has. `None`: not without waiting.
 fn read_now(file: &File, at: u64, room: &mut [u8]) -> io::Result<Option<usize>> {

@@ -7,11 +7,13 @@
 //! the release is listed, and never change afterwards.
 
 mod bucket;
+mod folder;
 mod probe;
 
 use std::{
+    fs::File,
     ops::Range,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, OnceLock},
 };
 
@@ -32,6 +34,7 @@ use super::{
 use crate::config::Layout;
 
 pub use bucket::ObjectsConfig;
+use folder::Folder;
 pub use probe::Capabilities;
 
 /// Uploads to a bucket at once; the others wait on the disk.
@@ -123,7 +126,7 @@ pub struct StoredObject {
     store: Arc<dyn ObjectStore>,
     key: Key,
     bytes: u64,
-    file: Option<PathBuf>,
+    folder: Option<Arc<Folder>>,
 }
 
 impl StoredObject {
@@ -139,10 +142,21 @@ impl StoredObject {
         self.key.as_ref()
     }
 
-    /// Its file, where it lies in a folder.
+    /// Whether it lies in a folder, not in a bucket.
     #[must_use]
-    pub fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
+    pub const fn is_file(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    /// Its file, to be read; `None`: it lies in a bucket.
+    ///
+    /// # Errors
+    /// Those of open(2); also when the row is there and the bytes are not: the disk lost them.
+    pub async fn open_file(&self) -> std::io::Result<Option<File>> {
+        match &self.folder {
+            Some(folder) => folder.read(&self.key).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Whether both are the same bytes at the same place.
@@ -203,7 +217,7 @@ impl StoredObject {
 pub(super) struct Shelf {
     store: Arc<dyn ObjectStore>,
     /// When it is a folder: files come there by a new name.
-    folder: Option<PathBuf>,
+    folder: Option<Arc<Folder>>,
     uploads: Arc<Semaphore>,
     capabilities: Arc<OnceLock<Capabilities>>,
 }
@@ -214,9 +228,10 @@ impl Shelf {
         let (store, folder): (Arc<dyn ObjectStore>, _) = match &config.s3 {
             Some(address) => (bucket::bucket(address, config)?, None),
             None => {
-                let folder = layout.root().to_owned();
-                let files = LocalFileSystem::new_with_prefix(&folder)
+                let folder = layout.root();
+                let files = LocalFileSystem::new_with_prefix(folder)
                     .map_err(StoreError::objects("open the folder"))?;
+                let folder = Folder::open(folder).map_err(StoreError::io("open", folder))?;
                 (Arc::new(files.with_fsync(true)), Some(folder))
             }
         };
@@ -231,7 +246,7 @@ impl Shelf {
     /// Puts what is staged there, durably. What lay there is replaced in one step.
     pub(super) async fn put(&self, staged: Staged, key: &Key) -> Result<(), StoreError> {
         if let Some(folder) = &self.folder {
-            return staged.commit(&folder.join(key.as_ref())).await;
+            return staged.commit(&folder.file(key)).await;
         }
         let _turn = self.uploads.acquire().await;
         let mut upload = BufWriter::with_capacity(self.store.clone(), key.clone(), UPLOAD_BYTES)
@@ -258,12 +273,11 @@ impl Shelf {
 
     /// What lies there by a row that says so, with at least so many bytes.
     pub(super) fn get(&self, key: Key, bytes: u64) -> StoredObject {
-        let file = self.folder.as_ref().map(|folder| folder.join(key.as_ref()));
         StoredObject {
             store: self.store.clone(),
             key,
             bytes,
-            file,
+            folder: self.folder.clone(),
         }
     }
 
@@ -299,8 +313,8 @@ impl Shelf {
         found: &StoredObject,
         staging: &Path,
     ) -> Result<OnDisk, StoreError> {
-        if let Some(file) = &found.file {
-            return Ok(OnDisk::Itself(file.clone()));
+        if let Some(folder) = &found.folder {
+            return Ok(OnDisk::Itself(folder.file(&found.key)));
         }
         let mut copy = Staged::create(staging, found.bytes).await?;
         if found.bytes > 0 {

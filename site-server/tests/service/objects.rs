@@ -1,12 +1,14 @@
 //! Pushing and pulling sealed objects.
 
-use crate::support::{Person, TestSite, random_bytes};
+use crate::support::{Answer, Person, TestSite, random_bytes, whole};
 use axum::{
     body::{Body, Bytes},
-    http::{Method, StatusCode},
+    http::{HeaderMap, Method, Request, StatusCode},
 };
 use site_api::{MAX_OBJECT_BYTES, Missing, MissingRequest, ProblemCode, path};
+use site_server::app::router;
 use snapshot::id::ObjectId;
+use tower::ServiceExt as _;
 
 async fn signed_in() -> (TestSite, String, Person) {
     signed_in_at(TestSite::new().await).await
@@ -253,5 +255,53 @@ async fn what_moved_is_counted_once() {
         "furoshiki_relay_bytes_received_total 0",
     ] {
         assert!(text.lines().any(|one| one == line), "{line} in {text}");
+    }
+}
+
+/// What is the same of the same answer. A length that is not said here is said on the connection.
+fn same(answer: Answer) -> (StatusCode, HeaderMap, Bytes) {
+    let mut headers = answer.headers;
+    assert!(headers.remove("x-request-id").is_some());
+    if let Some(length) = headers.remove("content-length") {
+        assert_eq!(length, answer.body.len().to_string());
+    }
+    (answer.status, headers, answer.body)
+}
+
+#[tokio::test]
+async fn objects_are_answered_in_front_of_the_routes_as_behind_them() {
+    let (site, token, _) = signed_in_at(TestSite::alone().await).await;
+    let bytes = random_bytes(70_000);
+    assert_eq!(site.put_object(&token, &bytes).await.status, 201);
+    let object = ObjectId::of(&bytes);
+    let (here, bearer) = (path::object(object), format!("Bearer {token}"));
+    let elsewhere = path::object(ObjectId::of(b"elsewhere"));
+    let (etag, query) = (format!("\"{object}\""), format!("{here}?a=b"));
+    let shouted = format!("/v1/objects/{}", object.to_string().to_uppercase());
+    let auth = ("authorization", bearer.as_str());
+    let asked: [(&str, &[(&str, &str)], &str); 11] = [
+        (&here, &[auth], ""),
+        (&query, &[auth], ""),
+        (&here, &[auth, ("range", "bytes=10-19")], ""),
+        (&here, &[auth, ("range", "bytes=70000-")], ""),
+        (&here, &[auth, ("if-none-match", etag.as_str())], ""),
+        (&here, &[auth], "a body that nobody asked for"),
+        (&here, &[], ""),
+        (&here, &[("authorization", "Bearer 00")], ""),
+        (&elsewhere, &[auth], ""),
+        ("/v1/objects/abc", &[auth], ""),
+        (&shouted, &[auth], ""),
+    ];
+    for (path, headers, body) in asked {
+        let request = || {
+            let mut request = Request::builder().uri(path);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            request.body(Body::from(body)).unwrap()
+        };
+        let behind = router(site.site.clone()).oneshot(request()).await.unwrap();
+        let (front, behind) = (site.send(request()).await, whole(behind).await);
+        assert_eq!(same(front), same(behind), "{path} {headers:?}");
     }
 }
