@@ -258,6 +258,9 @@ async fn what_moved_is_counted_once() {
     }
 }
 
+/// Path, headers, body.
+type Asked<'a> = (&'a str, &'a [(&'a str, &'a str)], &'static str);
+
 /// What is the same of the same answer. A length that is not said here is said on the connection.
 fn same(answer: Answer) -> (StatusCode, HeaderMap, Bytes) {
     let mut headers = answer.headers;
@@ -279,7 +282,7 @@ async fn objects_are_answered_in_front_of_the_routes_as_behind_them() {
     let (etag, query) = (format!("\"{object}\""), format!("{here}?a=b"));
     let shouted = format!("/v1/objects/{}", object.to_string().to_uppercase());
     let auth = ("authorization", bearer.as_str());
-    let asked: [(&str, &[(&str, &str)], &str); 11] = [
+    let asked: [Asked<'_>; 11] = [
         (&here, &[auth], ""),
         (&query, &[auth], ""),
         (&here, &[auth, ("range", "bytes=10-19")], ""),
