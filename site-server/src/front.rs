@@ -85,12 +85,13 @@ impl Front {
             Ok(_room) => self.object(object, parts).await,
             Err(busy) => return busy.into_response(),
         };
+        let what = (&Method::GET, OBJECT);
         match answer {
-            // No span either: nothing is written of it.
-            Ok(answer) => asked.answered(&self.site, (&Method::GET, OBJECT), answer),
-            Err(error) => asked.span().in_scope(|| {
-                asked.answered(&self.site, (&Method::GET, OBJECT), error.into_response())
-            }),
+            Ok(answer) if is_quiet(&answer) => asked.answered(&self.site, what, answer),
+            // A span only where a line is written.
+            answer => asked
+                .span()
+                .in_scope(|| asked.answered(&self.site, what, answer.into_response())),
         }
     }
 
@@ -108,6 +109,11 @@ fn read<B: HttpBody>(request: &Request<B>) -> Option<ObjectId> {
         return None;
     }
     name.parse().ok()
+}
+
+/// Whether no line of the log is about it.
+fn is_quiet(answer: &Response) -> bool {
+    answer.status().is_success() && !tracing::enabled!(tracing::Level::DEBUG)
 }
 
 /// What every request of the router comes by. One layer, because each is a few allocations a request.
