@@ -198,18 +198,21 @@ async fn a_wrong_name_a_wrong_password_and_no_passphrase_are_one_answer() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn whether_a_name_or_its_passphrase_exists_costs_the_same() {
-    let site = TestSite::new().await;
-    set(&site, Policy::Passphrases, "yes").await;
-    hanako(&site).await;
     let jiro = Person::new("jiro");
-    site.add(&jiro).await;
+    let site = async || {
+        let site = TestSite::new().await;
+        set(&site, Policy::Passphrases, "yes").await;
+        hanako(&site).await;
+        site.add(&jiro).await;
+        site
+    };
     let whom = ["hanako", "jiro", "jiro, right password", "nobody-here"];
-    assert_same_work(whom, async |whom, from| {
+    assert_same_work(whom, site, async |site, whom, from| {
         let (user, password) = match whom.split_once(',') {
             Some((user, _)) => (user, jiro.password.as_str()),
             None => (whom, GUESS),
         };
-        let (answer, work) = Work::of(ask_from(&site, from, user, password)).await;
+        let (answer, work) = Work::of(ask_from(site, from, user, password)).await;
         answer.is(401, ProblemCode::WrongPassword);
         work
     })
