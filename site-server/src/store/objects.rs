@@ -153,8 +153,8 @@ impl Store {
             .transpose()
     }
 
-    /// A stored object, to be opened; `None` when it is not here. What was asked in the last minute may be gone when it
-    /// is opened: [`Store::look_again`], then ask once more.
+    /// A stored object, to be opened; `None` when it is not here. What was asked for before may be gone when it is
+    /// opened: [`Store::look_again`], then ask once more.
     ///
     /// # Errors
     /// [`StoreError::Db`].
