@@ -41,13 +41,10 @@ use crate::{
 
 /// Where sealed objects are read and written.
 pub(crate) const OBJECT: &str = "/v1/objects/{object}";
-/// What of [`OBJECT`] is the same for all.
-const OBJECTS: &str = "/v1/objects/";
 /// Which request an answer and its lines of the log belong to.
 const REQUEST_ID: &str = "x-request-id";
 
 /// A site as connections ask it.
-#[derive(Clone)]
 pub struct Front {
     site: Arc<Site>,
     routes: Router,
@@ -104,7 +101,8 @@ impl Front {
 
 /// Which object is to be read. `None`: something else, or in a way that the route says more about.
 fn read<B: HttpBody>(request: &Request<B>) -> Option<ObjectId> {
-    let name = request.uri().path().strip_prefix(OBJECTS)?;
+    let shared = OBJECT.strip_suffix("{object}")?;
+    let name = request.uri().path().strip_prefix(shared)?;
     if request.method() != Method::GET || !request.body().is_end_stream() {
         return None;
     }

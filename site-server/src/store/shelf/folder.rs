@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::Key;
 
@@ -26,7 +26,7 @@ impl Folder {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Arc::new(Self {
             path: path.to_owned(),
-            opened: openat(CWD, path, flags, Mode::empty())?,
+            opened: rustix::fs::open(path, flags, Mode::empty())?,
         }))
     }
 
@@ -39,7 +39,7 @@ impl Folder {
     ///
     /// # Errors
     /// Those of open(2).
-    pub(super) async fn read(self: &Arc<Self>, key: &Key) -> io::Result<File> {
+    pub(super) async fn read(&self, key: &Key) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let cached = ResolveFlags::CACHED;
         match openat2(&self.opened, key.as_ref(), flags, Mode::empty(), cached) {
