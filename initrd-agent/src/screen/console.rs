@@ -1,16 +1,17 @@
 //! One console: a virtual terminal, a serial line.
 
+mod kernel;
+
 use std::{
-    fs::{File, OpenOptions},
-    io::{Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs::File,
+    io::{self, Read, Write},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::OFlags,
     termios::{
         LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetwinsize,
         tcsetattr,
@@ -18,10 +19,9 @@ use rustix::{
 };
 use zeroize::Zeroizing;
 
+pub(super) use self::kernel::{active, aside};
 use super::text::Language;
 
-/// Longer than any console stays silent.
-const LONG: Duration = Duration::from_secs(2);
 /// Dots after which a new line begins.
 const DOTS: usize = 50;
 
@@ -40,6 +40,8 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct Console {
     file: Arc<File>,
+    /// Where it is opened again after a hangup.
+    path: Option<PathBuf>,
     kind: Kind,
     before: Option<Termios>,
     wrote: Instant,
@@ -48,64 +50,18 @@ pub(super) struct Console {
     dots: Option<(String, usize)>,
 }
 
-/// Consoles of the kernel that open, in the kernel's order.
-pub(super) fn active() -> Vec<Console> {
-    let mut consoles = opened();
-    consoles.iter_mut().for_each(Console::take_over);
-    consoles
-}
-
-/// The same, in the mode they are in and as if nothing had been shown for long.
-pub(super) fn aside() -> Vec<Console> {
-    let mut consoles = opened();
-    for console in &mut consoles {
-        console.wrote = Instant::now().checked_sub(LONG).unwrap_or(console.wrote);
-    }
-    consoles
-}
-
-fn opened() -> Vec<Console> {
-    let names = std::fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();
-    let consoles: Vec<_> = names
-        .split_whitespace()
-        .filter_map(|name| open(name, kind_of(name)))
-        .collect();
-    if consoles.is_empty() {
-        open("console", Kind::Serial).into_iter().collect()
-    } else {
-        consoles
-    }
-}
-
-fn kind_of(name: &str) -> Kind {
-    let virtual_terminal = name
-        .strip_prefix("tty")
-        .is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
-    if virtual_terminal {
-        Kind::Terminal
-    } else {
-        Kind::Serial
-    }
-}
-
-fn open(name: &str, kind: Kind) -> Option<Console> {
-    // Non-blocking: a serial line without a peer must not stop the boot.
-    let flags = (OFlags::NOCTTY | OFlags::NONBLOCK).bits().cast_signed();
-    match OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(flags)
-        .open(format!("/dev/{name}"))
-    {
-        Ok(file) => Some(Console::on(file, kind)),
-        Err(error) => {
-            tracing::warn!(name, %error, "console does not open; the others are used");
-            None
+impl Console {
+    fn open(path: PathBuf, kind: Kind) -> Option<Self> {
+        match kernel::open(&path) {
+            Ok(file) => Some(Self::on(file, kind, Some(path))),
+            Err(error) => {
+                let path = path.display();
+                tracing::warn!(%path, %error, "console does not open; the others are used");
+                None
+            }
         }
     }
-}
 
-impl Console {
     /// What is typed is read key by key and not echoed until this is dropped.
     fn take_over(&mut self) {
         self.before = tcgetattr(&*self.file).ok();
@@ -119,15 +75,29 @@ impl Console {
         }
     }
 
-    fn on(file: File, kind: Kind) -> Self {
+    fn on(file: File, kind: Kind, path: Option<PathBuf>) -> Self {
         Self {
             file: Arc::new(file),
+            path,
             kind,
             before: None,
             wrote: Instant::now(),
             longest_silence: Duration::ZERO,
             dots: None,
         }
+    }
+
+    /// A terminal is hung up for all who have it open when a login begins or ends there (`TTYVHangup=` of systemd, exit(2) of
+    /// a session's leader); it is still there for who opens it then. Whether it could be opened.
+    fn open_again(&mut self) -> bool {
+        let Some(Ok(file)) = self.path.as_deref().map(kernel::open) else {
+            return false;
+        };
+        self.file = Arc::new(file);
+        if self.before.is_some() {
+            self.take_over();
+        }
+        true
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -141,7 +111,7 @@ impl Console {
 
     /// A console that is no terminal of the kernel.
     pub(super) fn splash(file: File) -> Self {
-        Self::on(file, Kind::Splash)
+        Self::on(file, Kind::Splash, None)
     }
 
     /// Drops what was typed before anybody asked.
@@ -213,10 +183,11 @@ impl Console {
             text.insert_str(0, "\r\n");
         }
         let mut rest = text.as_bytes();
+        let mut opened = false;
         while !rest.is_empty() {
             match (&*self.file).write(rest) {
                 Ok(n) => rest = rest.get(n..).unwrap_or_default(),
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     let two = Timespec {
                         tv_sec: 2,
                         tv_nsec: 0,
@@ -226,7 +197,8 @@ impl Console {
                         return;
                     }
                 }
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if !opened && self.open_again() => opened = true,
                 // A console that is gone cannot be told so.
                 Err(_) => return,
             }
@@ -236,8 +208,12 @@ impl Console {
     /// Bytes typed since the last call; empty when there are none.
     pub(super) fn read(&mut self) -> Zeroizing<Vec<u8>> {
         let mut bytes = Zeroizing::new(vec![0; 512]);
-        let count = (&*self.file).read(&mut bytes).unwrap_or(0);
-        bytes.truncate(count);
+        let count = (&*self.file).read(&mut bytes);
+        if let Ok(0) = count {
+            // The end of a terminal is a hangup. What is typed from now on is read at the next turn.
+            self.open_again();
+        }
+        bytes.truncate(count.unwrap_or(0));
         bytes
     }
 }
@@ -295,7 +271,7 @@ impl Console {
             .set_read_timeout(Some(std::time::Duration::from_secs(20)))
             .unwrap();
         (
-            Self::on(File::from(std::os::fd::OwnedFd::from(ours)), kind),
+            Self::on(std::os::fd::OwnedFd::from(ours).into(), kind, None),
             OtherEnd {
                 socket: theirs,
                 seen: String::new(),

@@ -225,20 +225,16 @@ impl Screen {
         other: Option<BorrowedFd<'_>>,
         mut goes_on: impl FnMut() -> bool,
     ) -> Result<Option<Zeroizing<String>>, AskError> {
-        let fds = {
-            let mut shared = self.lock();
-            shared.begin(prompt.clone());
-            shared
-                .consoles
-                .iter()
-                .map(Console::reader)
-                .collect::<Vec<_>>()
-        };
-        if fds.is_empty() {
+        let mut shared = self.lock();
+        if shared.consoles.is_empty() {
             return Err(AskError::NoConsole);
         }
+        shared.begin(prompt.clone());
+        drop(shared);
         self.events.prompt(prompt.name(), prompt.tries_left());
         loop {
+            // At each turn: one that was hung up is another file now.
+            let fds: Vec<_> = self.lock().consoles.iter().map(Console::reader).collect();
             let mut polls: Vec<_> = fds
                 .iter()
                 .map(AsFd::as_fd)
