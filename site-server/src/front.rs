@@ -9,7 +9,7 @@ use std::{
     fmt,
     sync::{
         Arc, LazyLock,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -145,11 +145,10 @@ struct Asked {
 impl Asked {
     /// Its id differs for every request of every server: nothing secret, so the kernel is asked for randomness once.
     fn now() -> Self {
-        static SERVER: LazyLock<u32> = LazyLock::new(|| u32::from_le_bytes(random()));
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        static NEXT: LazyLock<AtomicU64> =
+            LazyLock::new(|| AtomicU64::new(u64::from(u32::from_le_bytes(random())) << 32));
         Self {
-            id: format!("{:08x}{number:08x}", *SERVER),
+            id: hex::encode(NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes()),
             begun: Instant::now(),
         }
     }

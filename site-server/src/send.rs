@@ -121,7 +121,7 @@ pub(crate) fn answer(
     cache: &'static str,
     asked: &FileRequest,
 ) -> ApiResult<Answer> {
-    let etag = format!("\"{tag}\"");
+    let etag = ["\"", tag, "\""].concat();
     let text = |name| {
         asked
             .headers
@@ -137,17 +137,21 @@ pub(crate) fn answer(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    let (matches, is_the_same) = (
+        text(header::IF_NONE_MATCH).is_some_and(has),
+        text(header::IF_RANGE).is_none_or(|one| one == etag),
+    );
     headers.insert(
         header::ETAG,
-        HeaderValue::from_str(&etag).map_err(ApiError::internal)?,
+        HeaderValue::try_from(etag).map_err(ApiError::internal)?,
     );
-    if text(header::IF_NONE_MATCH).is_some_and(has) {
+    if matches {
         return Ok(Answer::Done(
             (StatusCode::NOT_MODIFIED, headers).into_response(),
         ));
     }
     // A range of another version than the client's is useless to it: If-Range sends the whole.
-    let range = if text(header::IF_RANGE).is_none_or(|one| one == etag) {
+    let range = if is_the_same {
         text(header::RANGE)
     } else {
         None
