@@ -20,16 +20,17 @@ const SILENCE: Duration = Duration::from_secs(3);
 
 /// The same where the PC goes from one system to the next, and a program has to start before anything can be said:
 /// that takes several times as long where the processor is emulated.
-fn silence_between(emulated: bool) -> Duration {
-    SILENCE * if emulated { 5 } else { 1 }
+fn silence_between(emulated: bool, times: u32) -> Duration {
+    SILENCE * if emulated { times } else { 1 }
 }
+
+/// How many times as long a system takes to start.
+const STARTING: u32 = 5;
+/// And to end: less than a [`STUBBORN`] program holds it up.
+const ENDING: u32 = 3;
 
 /// What does not end when it is told to. systemd waits 15 s for it, and the last save waits too.
 const STUBBORN: &str = "trap '' TERM; while :; do sleep 1; done";
-/// The same at the end, with a [`STUBBORN`] program: less than it holds up.
-fn silence_at_the_end(emulated: bool) -> Duration {
-    SILENCE * if emulated { 3 } else { 1 }
-}
 
 /// Tries left, as the PIN prompt shows them.
 fn ask_pin(pc: &mut RunningPc<'_>) -> Result<Option<u64>> {
@@ -66,7 +67,7 @@ fn never_silent(session: &Session<'_>, emulated: bool) -> Result<()> {
     let seen = session.longest_silence(ready.context("no session")?);
     println!("longest silence up to the session: {seen:?}");
     ensure!(
-        seen <= silence_between(emulated),
+        seen <= silence_between(emulated, STARTING),
         "the serial line was silent for {seen:?} while the system started"
     );
     Ok(())
@@ -223,7 +224,7 @@ fn at_one_pc(
         ended.silence, ended.stages
     );
     ensure!(
-        ended.silence <= silence_at_the_end(emulated),
+        ended.silence <= silence_between(emulated, ENDING),
         "the serial line was silent for {:?} while the PC switched off; stages {:?}; the last lines, the newest first:\n{}",
         ended.silence,
         ended.stages,

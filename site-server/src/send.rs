@@ -121,7 +121,7 @@ pub(crate) fn answer(
     cache: &'static str,
     asked: &FileRequest,
 ) -> ApiResult<Answer> {
-    let etag = ["\"", tag, "\""].concat();
+    let etag = value(["\"", tag, "\""].concat())?;
     let text = |name| {
         asked
             .headers
@@ -137,21 +137,14 @@ pub(crate) fn answer(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    let (matches, is_the_same) = (
-        text(header::IF_NONE_MATCH).is_some_and(has),
-        text(header::IF_RANGE).is_none_or(|one| one == etag),
-    );
-    headers.insert(
-        header::ETAG,
-        HeaderValue::try_from(etag).map_err(ApiError::internal)?,
-    );
-    if matches {
+    headers.insert(header::ETAG, etag.clone());
+    if text(header::IF_NONE_MATCH).is_some_and(has) {
         return Ok(Answer::Done(
             (StatusCode::NOT_MODIFIED, headers).into_response(),
         ));
     }
     // A range of another version than the client's is useless to it: If-Range sends the whole.
-    let range = if is_the_same {
+    let range = if text(header::IF_RANGE).is_none_or(|one| one == etag) {
         text(header::RANGE)
     } else {
         None
@@ -160,7 +153,7 @@ pub(crate) fn answer(
         Wanted::Whole => (StatusCode::OK, 0, size),
         Wanted::Part { start, len } => (StatusCode::PARTIAL_CONTENT, start, len),
         Wanted::Unsatisfiable => {
-            headers.insert(header::CONTENT_RANGE, number(format!("bytes */{size}"))?);
+            headers.insert(header::CONTENT_RANGE, value(format!("bytes */{size}"))?);
             let problem = ApiError::bad(format!(
                 "The range lies outside the {size} bytes of the file."
             ))
@@ -178,7 +171,7 @@ pub(crate) fn answer(
         let last = start + (len - 1);
         headers.insert(
             header::CONTENT_RANGE,
-            number(format!("bytes {start}-{last}/{size}"))?,
+            value(format!("bytes {start}-{last}/{size}"))?,
         );
     }
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
@@ -188,7 +181,7 @@ pub(crate) fn answer(
     Ok(Answer::Bytes(status, headers, start, len))
 }
 
-fn number(text: String) -> ApiResult<HeaderValue> {
+fn value(text: String) -> ApiResult<HeaderValue> {
     HeaderValue::try_from(text).map_err(ApiError::internal)
 }
 

@@ -65,6 +65,11 @@ impl Console {
     /// What is typed is read key by key and not echoed until this is dropped.
     fn take_over(&mut self) {
         self.before = tcgetattr(&*self.file).ok();
+        self.hush();
+    }
+
+    /// Sets the mode of a console that was taken over.
+    fn hush(&self) {
         if let Some(before) = &self.before {
             let mut mode = before.clone();
             mode.local_modes -=
@@ -94,9 +99,7 @@ impl Console {
             return false;
         };
         self.file = Arc::new(file);
-        if self.before.is_some() {
-            self.take_over();
-        }
+        self.hush();
         true
     }
 

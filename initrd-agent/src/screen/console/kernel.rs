@@ -73,7 +73,10 @@ mod tests {
         process::Command,
     };
 
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::{
+        pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+        termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr},
+    };
 
     use super::*;
 
@@ -94,6 +97,10 @@ mod tests {
         unlockpt(&theirs).unwrap();
         let path = ptsname(&theirs, Vec::new()).unwrap().into_string().unwrap();
         let path = Path::new(&path);
+        let another = open(path).unwrap();
+        let mut mode = tcgetattr(&another).unwrap();
+        mode.local_modes -= LocalModes::ECHOK;
+        tcsetattr(&another, OptionalActions::Now, &mode).unwrap();
         let mut console = Console::open(path.to_owned(), Kind::Serial).unwrap();
         console.take_over();
         let mut theirs = File::from(theirs);
@@ -117,5 +124,8 @@ mod tests {
         assert!(console.read().is_empty());
         theirs.write_all(b"x").unwrap();
         assert_eq!(*console.read(), b"x", "and as it is typed");
+        drop(console);
+        let left = tcgetattr(open(path).unwrap()).unwrap().local_modes;
+        assert_eq!(left, mode.local_modes, "the mode it had at first");
     }
 }
